@@ -1,0 +1,11 @@
+"""aa_ray: a Ray-distributed reproduction of "Adaptable Adapters" (Moosavi et al., NAACL 2022).
+
+Importing the package registers the rational activation with AdapterHub; see ``aa_ray.rational``.
+"""
+
+from aa_ray.rational import Rational, register
+
+register()
+
+__all__ = ["Rational"]
+__version__ = "0.1.0"

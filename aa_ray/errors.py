@@ -1,0 +1,14 @@
+"""The one exception that means: the user asked for something that cannot be done."""
+
+
+class UsageError(Exception):
+    """Wrong usage: a command ends with this one line on standard error and exit status 2.
+
+    The message says what was wrong, what was expected and what to do.
+    """
+
+
+def unknown(what: str, value: object, allowed: object) -> UsageError:
+    """The error for a name outside a fixed set: ``unknown task 'colla' (allowed: cola, sst2)``."""
+    names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]
+    return UsageError(f"unknown {what} {str(value)!r} (allowed: {names})")

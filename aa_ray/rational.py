@@ -1,0 +1,178 @@
+"""The learnable rational activation R(x) = P(x) / Q(x) of order 5/4 (paper section 2.1).
+
+    P(x) = a0 + a1 x + ... + a5 x^5
+    version "A":  Q(x) = 1 + |b1 x| + |b2 x^2| + |b3 x^3| + |b4 x^4|     (released code, default)
+    version "B":  Q(x) = 1 + |b1 x + b2 x^2 + b3 x^3 + b4 x^4|           (paper, equation 1)
+
+The gradient of |b| at b = 0 follows the CUDA kernel of the released code, copysign(1, b): from
+f(x) = 1, where every b is 0, the denominator therefore learns. Automatic differentiation of
+``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever.
+
+Importing ``aa_ray`` registers the activation with transformers' table under the names
+``rational:<init>`` (version A) and ``rational:<init>:b``, so that stock AdapterHub accepts
+``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from aa_ray.errors import unknown
+
+Version = Literal["A", "B"]
+
+# Coefficients that approximate a known function at the start: (numerator a0..a5, denominator
+# b1..b4). "one" is the paper's choice (section 4.3); "one" and "identity" are exact. The others
+# are the version-A fits shipped with the released code (PyPI: rational_activations).
+INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "one": ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+    "identity": ((0.0, 1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+    "relu": (
+        (0.0299638, 0.6168978, 2.3753476, 3.06599, 1.5246832, 0.25280708),
+        (-1.1915501, 4.4080486, 0.9110357, 0.34884977),
+    ),
+    "leaky_relu": (
+        (0.029792778, 0.6183735, 2.323309, 3.0519361, 1.4854203, 0.25102448),
+        (-1.1419548, 4.39316, 0.8714712, 0.3471966),
+    ),
+    "gelu": (
+        (-0.0012423594, 0.5080497, 0.41586363, 0.1302272, 0.0243559, 0.0029028396),
+        (-0.066750154, 0.17927647, 0.037466828, 1.656161e-10),
+    ),
+    "sigmoid": (
+        (0.49999925, 0.25002158, 0.14061925, 0.04942049, 0.0087671485, 0.0006442413),
+        (2.1694506e-09, 0.28122765, 1.0123621e-05, 0.017531987),
+    ),
+    "tanh": (
+        (-1.0804623e-08, 1.0003008, -2.58782e-08, 0.0963213, 3.4775842e-09, 0.00042557094),
+        (-0.0013027181, 0.42834902, 1.4524304e-09, 0.010796648),
+    ),
+}
+
+
+class _RationalFunction(torch.autograd.Function):
+    """R(x) with the kernel's gradients; saves only x and the ten coefficients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str
+    ) -> Tensor:
+        ctx.save_for_backward(x, numerator, denominator)
+        ctx.version = version
+        p, q, _ = _terms(x, numerator, denominator, version)
+        return p / q
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, numerator, denominator = ctx.saved_tensors
+        p, q, inner = _terms(x, numerator, denominator, ctx.version)
+        grad_p = grads[0] / q  # dL/dP
+        grad_q = -grad_p * p / q  # dL/dQ
+
+        if ctx.version == "A":
+            base, sign = x.abs(), torch.copysign(torch.ones_like(denominator), denominator)
+            dq_dx = torch.sign(x) * _horner(base, _derivative(denominator.abs()))
+            grad_powers = grad_q
+        else:
+            base, sign = x, torch.ones_like(denominator)
+            dq_dx = torch.sign(inner) * _horner(x, _derivative(denominator))
+            # The kernel's copysign(1, A): an A of exactly 0 counts as positive.
+            grad_powers = torch.where(inner < 0, -grad_q, grad_q)
+
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            dp_dx = _horner(x, _derivative(numerator[1:]))
+            grad_x = grad_p * dp_dx + grad_q * dq_dx
+        grad_numerator = _sums_with_powers(grad_p, x, len(numerator))
+        grad_denominator = sign * _sums_with_powers(grad_powers * base, base, len(denominator))
+        return grad_x, grad_numerator, grad_denominator, None
+
+
+def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:
+    """P, Q and what stands inside Q's absolute value (the sum over k = 1..4), each shaped as x."""
+    p = _horner(x, a)
+    if version == "A":
+        base = x.abs()
+        inner = base * _horner(base, b.abs())
+        return p, 1 + inner, inner
+    inner = x * _horner(x, b)
+    return p, 1 + inner.abs(), inner
+
+
+def _horner(x: Tensor, coefficients: Tensor) -> Tensor:
+    """c0 + c1 x + c2 x^2 + ... by Horner's rule, shaped as x."""
+    value = torch.zeros_like(x) + coefficients[-1]
+    for c in reversed(coefficients[:-1].unbind()):
+        value = value * x + c
+    return value
+
+
+def _derivative(coefficients: Tensor) -> Tensor:
+    """Coefficients of the derivative of c1 x + c2 x^2 + ..., given (c1, c2, ...)."""
+    k = torch.arange(1, len(coefficients) + 1, device=coefficients.device)
+    return coefficients * k
+
+
+def _sums_with_powers(grad: Tensor, x: Tensor, count: int) -> Tensor:
+    """(sum(grad), sum(grad x), sum(grad x^2), ...): ``count`` values in coefficient precision."""
+    sums = []
+    for _ in range(count):
+        sums.append(grad.sum())
+        grad = grad * x
+    return torch.stack(sums)
+
+
+class Rational(nn.Module):
+    """Rational activation with learnable coefficients, applied element-wise.
+
+    Args:
+        init: the function that it approximates at the start, a key of ``INITIAL_COEFFICIENTS``.
+        version: denominator "A" (released code) or "B" (paper); the approximations other than
+            "one" and "identity" were fitted for version A.
+
+    Parameters: ``numerator`` [6], a0 to a5; ``denominator`` [4], b1 to b4. Both float32.
+    The input may have any shape; inputs in half precision are evaluated in float32 (x^5 of an
+    input of 10 already exceeds float16) and the result is cast back.
+
+    Raises:
+        UsageError: unknown ``init`` or ``version``.
+    """
+
+    def __init__(self, init: str = "one", version: Version = "A") -> None:
+        super().__init__()
+        if init not in INITIAL_COEFFICIENTS:
+            raise unknown("initial function of the rational", init, INITIAL_COEFFICIENTS)
+        if version not in ("A", "B"):
+            raise unknown("version of the rational", version, ("A", "B"))
+        numerator, denominator = INITIAL_COEFFICIENTS[init]
+        self.init = init
+        self.version = version
+        self.numerator = nn.Parameter(torch.tensor(numerator))
+        self.denominator = nn.Parameter(torch.tensor(denominator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        precision = torch.promote_types(x.dtype, self.numerator.dtype)
+        y = _RationalFunction.apply(
+            x.to(precision),
+            self.numerator.to(precision),
+            self.denominator.to(precision),
+            self.version,
+        )
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"init={self.init!r}, version={self.version!r}"
+
+
+def activation_name(init: str, version: Version = "A") -> str:
+    """The name under which AdapterHub's ``non_linearity`` knows this rational."""
+    return f"rational:{init}" if version == "A" else f"rational:{init}:b"
+
+
+def register() -> None:
+    """Add every rational to transformers' activation table, from which AdapterHub takes its own."""
+    for init in INITIAL_COEFFICIENTS:
+        ACT2FN[activation_name(init, "A")] = (Rational, {"init": init, "version": "A"})
+        ACT2FN[activation_name(init, "B")] = (Rational, {"init": init, "version": "B"})

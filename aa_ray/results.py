@@ -1,0 +1,146 @@
+"""The rows of a study: their schema, and the Parquet files that hold them.
+
+A results folder (a local path or a URI that pyarrow knows, such as s3:// or gs://) holds one file
+per finished trial, ``rows/<trial_id>.parquet``. A file appears whole or not at all.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from aa_ray.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+Row = dict[str, Any]
+
+_LAYERS = pa.list_(pa.int32())
+_PER_LAYER = pa.list_(pa.list_(pa.list_(pa.float32())))
+_SCORES = pa.struct(
+    [
+        (name, pa.float64())
+        for name in ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
+    ]
+)
+_CURVES = pa.list_(
+    pa.struct([("epoch", pa.int32()), ("train_loss", pa.float64()), ("dev_metric", pa.float64())])
+)
+
+# Column, type, what it holds. "Failed" rows have null in every column of a result.
+COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
+    ("trial_id", pa.string(), "content hash of the trial's settings; the file's name"),
+    ("method", pa.string(), "the method as which it was run; other methods of a study may resolve "
+     "to the same trial and share the row"),
+    ("task", pa.string(), "GLUE task, as in nyu-mll/glue"),
+    ("regime", pa.string(), "annotated examples, training plus development: 100, 300, 500, full"),
+    ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
+    ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
+    ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters as loaded; null if failed"),
+    ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision> or files-<SHA-256>"),
+    ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
+     "examples; null if failed before they were read"),
+    ("status", pa.string(), "finished or failed"),
+    ("error", pa.string(), "one line, what went wrong; null if finished"),
+    ("metric_name", pa.string(), "the task's deciding metric"),
+    ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
+    ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
+    ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
+    ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
+     "switches: all that have one)"),
+    ("selected_layers", _LAYERS, "layers whose switch picks the adapter at the best epoch; null "
+     "without switches"),
+    ("final_selected_layers", _LAYERS, "the same after the last epoch; null without switches"),
+    ("num_layers", pa.int32(), "transformer layers of the encoder"),
+    ("trainable_parameters", pa.int64(), "trained parameters, classifier included"),
+    ("adapter_parameters", pa.int64(), "parameters of the adapters in use at inference, with "
+     "rationals and switches, without classifier"),
+    ("epochs", pa.int32(), "epochs trained"),
+    ("best_epoch", pa.int32(), "first epoch with the highest development metric, from 1"),
+    ("curves", _CURVES, "per epoch from 1: mean training loss, deciding development metric"),
+    ("switch_logits", _PER_LAYER, "[epochs + 1][num_layers][identity, adapter] before training and "
+     "after each epoch; null without switches; an inner null where a layer has none"),
+    ("numerators", _PER_LAYER, "[epochs + 1][num_layers][6] a0..a5 of the rationals, likewise"),
+    ("denominators", _PER_LAYER, "[epochs + 1][num_layers][4] b1..b4 of the rationals, likewise"),
+    ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
+     "one AdapterDrop training share it"),
+    ("test_seconds", pa.float64(), "wall time of the test evaluation"),
+    ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
+     "of the worker process so far"),
+    ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
+    ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
+    ("host", pa.string(), "name of the machine"),
+    ("device", pa.string(), "GPU model, or cpu with its number of threads"),
+    ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
+    ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
+    ("versions", pa.string(), "JSON object: package -> version"),
+    ("settings", pa.string(), "JSON object: every field of aa_ray.trial.Trial"),
+)  # fmt: skip
+
+SCHEMA = pa.schema(
+    [pa.field(name, kind, metadata={"description": text}) for name, kind, text in COLUMNS],
+    metadata={"aa_ray.schema_version": str(SCHEMA_VERSION)},
+)
+
+
+class Store:
+    """The rows under one results folder.
+
+    Args:
+        uri: local path, or a URI of a file system that pyarrow knows.
+
+    Raises:
+        UsageError: unknown scheme, or the folder cannot be created.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        try:
+            if "://" in uri:
+                self._fs, root = fs.FileSystem.from_uri(uri)
+            else:
+                self._fs, root = fs.LocalFileSystem(), str(Path(uri).expanduser().resolve())
+            self._rows = f"{root.rstrip('/')}/rows"
+            self._fs.create_dir(self._rows, recursive=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UsageError(
+                f"--results {uri}: cannot be used ({error}); expected a writable folder or a URI "
+                "such as s3://bucket/folder"
+            ) from error
+
+    def write(self, rows: list[Row]) -> None:
+        """Write all rows of one trial, in place of earlier ones, atomically."""
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        path = f"{self._rows}/{rows[0]['trial_id']}.parquet"
+        if not isinstance(self._fs, fs.LocalFileSystem):
+            pq.write_table(table, path, filesystem=self._fs)  # one PUT: whole or absent
+            return
+        temporary = f"{path}.{os.getpid()}.part"
+        pq.write_table(table, temporary)
+        os.replace(temporary, path)
+
+    def read(self) -> pa.Table:
+        """All rows as one table with ``SCHEMA``; no rows where nothing has finished yet.
+
+        Raises:
+            UsageError: a file that is not a whole Parquet file of this schema.
+        """
+        listing = self._fs.get_file_info(fs.FileSelector(self._rows))
+        paths = sorted(f.path for f in listing if f.path.endswith(".parquet"))
+        return pa.concat_tables([SCHEMA.empty_table(), *map(self._read_file, paths)])
+
+    def _read_file(self, path: str) -> pa.Table:
+        try:
+            return pq.read_table(path, filesystem=self._fs).select(SCHEMA.names).cast(SCHEMA)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, OSError) as error:
+            raise UsageError(
+                f"{path} does not hold rows of aa_ray ({error}); move it away and run again"
+            ) from error
+
+
+def read(uri: str) -> pa.Table:
+    """All rows of the results folder at ``uri`` as one Arrow table; see ``COLUMNS``."""
+    return Store(uri).read()

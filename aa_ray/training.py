@@ -1,0 +1,236 @@
+"""Train and evaluate one trial (paper section 4; details as in the released code).
+
+Knows nothing of Ray, of files, or of where the examples come from.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification
+
+from aa_ray import batches, model
+from aa_ray.batches import Examples
+from aa_ray.tasks import Task
+from aa_ray.trial import Trial
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message says why and when."""
+
+
+@dataclass
+class Epoch:
+    """What was measured after an epoch (epoch 0: before training, no losses and scores).
+
+    Attributes:
+        train_loss: mean over the epoch's steps.
+        development: inference depth -> scores by metric name.
+        logits: layer -> switch logits (identity, adapter).
+        numerators, denominators: layer -> rational coefficients.
+    """
+
+    epoch: int
+    train_loss: float | None = None
+    development: dict[int, dict[str, float]] = field(default_factory=dict)
+    logits: dict[int, list[float]] = field(default_factory=dict)
+    numerators: dict[int, list[float]] = field(default_factory=dict)
+    denominators: dict[int, list[float]] = field(default_factory=dict)
+
+
+@dataclass
+class Evaluation:
+    """The test of one inference depth, with the weights of its best epoch.
+
+    Attributes:
+        adapter_layers: layers whose adapters were in use; for a switched trial all of its layers.
+        selected_layers, final_selected_layers: layers whose switch picks the adapter at the best
+            and at the last epoch; None without switches.
+        best_epoch: the first with the highest development score, from 1.
+        test: scores by metric name.
+        adapter_parameters: parameters of the adapters in use, rationals and switches included.
+    """
+
+    adapter_layers: list[int]
+    selected_layers: list[int] | None
+    final_selected_layers: list[int] | None
+    best_epoch: int
+    development: dict[str, float]
+    test: dict[str, float]
+    test_seconds: float
+    adapter_parameters: int
+
+
+@dataclass
+class Outcome:
+    """Everything a trial yields: the history with one entry per epoch, one evaluation per depth."""
+
+    history: list[Epoch]
+    evaluations: list[Evaluation]
+    train_seconds: float
+    trainable_parameters: int
+
+
+@dataclass
+class _Best:
+    """The best epoch so far of one inference depth."""
+
+    epoch: int = 0
+    score: float = -math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def run(
+    trial: Trial,
+    task: Task,
+    bert: BertForSequenceClassification,
+    train: Examples,
+    development: Examples,
+    test: Examples,
+) -> Outcome:
+    """Attach the trial's adapters to the frozen model, train them, and test the best epoch.
+
+    AdapterDrop has one best epoch per inference depth, since each depth is a model of its own.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite.
+    """
+    started = time.monotonic()
+    model.attach(bert, trial, task.outputs)
+    depths = _depths(trial, bert)
+    best = {depth: _Best() for depth in depths}
+    history = [_describe(bert, epoch=0)]
+    steps = trial.epochs * math.ceil(len(train) / trial.batch_size)
+    optimizer = torch.optim.Adam(model.parameter_groups(bert, trial))
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+
+    for epoch in range(1, trial.epochs + 1):
+        loss = _train_epoch(bert, trial, task, train, optimizer, decay, epoch)
+        entry = _describe(bert, epoch)
+        entry.train_loss = loss
+        for depth in depths:
+            scores = evaluate(bert, trial, task, development, depth)
+            entry.development[depth] = scores
+            if scores[task.metrics[0]] > best[depth].score:
+                best[depth] = _Best(epoch, scores[task.metrics[0]], model.snapshot(bert))
+        history.append(entry)
+
+    train_seconds = time.monotonic() - started
+    final = _selected(bert)
+    evaluations = []
+    for depth in depths:
+        evaluations.append(_test(bert, trial, task, test, depth, best[depth], history, final))
+    trainable = sum(p.numel() for p in model.trained_parameters(bert).values())
+    return Outcome(history, evaluations, train_seconds, trainable)
+
+
+def _depths(trial: Trial, bert: BertForSequenceClassification) -> tuple[int, ...]:
+    """Inference depths to evaluate, in layers from the top; all layers unless AdapterDrop."""
+    if trial.inference_depths is None:
+        return (bert.config.num_hidden_layers,)
+    return trial.inference_depths
+
+
+def _train_epoch(
+    bert: BertForSequenceClassification,
+    trial: Trial,
+    task: Task,
+    train: Examples,
+    optimizer: torch.optim.Optimizer,
+    decay: torch.optim.lr_scheduler.LambdaLR,
+    epoch: int,
+) -> float:
+    """One pass over the training set; returns the mean loss of its steps."""
+    bert.train()  # backbone dropout is active in training
+    num_layers = bert.config.num_hidden_layers
+    parameters = list(model.trained_parameters(bert).values())
+    losses = []
+    for chosen in batches.shuffled(len(train), trial.batch_size, trial.seed, epoch):
+        if trial.inference_depths is not None:
+            # n uniform over 0..L-1 of the first layers are skipped (Rücklé et al. 2021).
+            model.keep_last(bert, num_layers - int(torch.randint(num_layers, ())))
+        inputs, labels = train.batch(chosen, bert.device)
+        loss = _loss(bert(**inputs).logits, labels, task)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, trial.max_gradient_norm)
+        optimizer.step()
+        decay.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"the training loss became {losses[-1]} in epoch {epoch}, step {len(losses)}; "
+                "try lower learning rates"
+            )
+    return float(np.mean(losses))
+
+
+def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Cross-entropy over classes, or mean squared error for regression; logits [batch, outputs]."""
+    if task.regression:
+        return nn.functional.mse_loss(logits[:, 0], labels)
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def evaluate(
+    bert: BertForSequenceClassification, trial: Trial, task: Task, examples: Examples, depth: int
+) -> dict[str, float]:
+    """The task's metrics on the examples, with the adapters of the last ``depth`` layers."""
+    bert.eval()
+    model.keep_last(bert, depth)
+    logits = np.empty((len(examples), task.outputs), dtype=np.float32)
+    with torch.inference_mode():
+        for chosen in batches.by_length(examples, trial.batch_size):
+            inputs, _ = examples.batch(chosen, bert.device)
+            logits[chosen] = bert(**inputs).logits.float().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise TrainingError("the model's outputs became NaN or infinite; try lower learning rates")
+    return task.scores(examples.labels, logits)
+
+
+def _test(
+    bert: BertForSequenceClassification,
+    trial: Trial,
+    task: Task,
+    test: Examples,
+    depth: int,
+    best: _Best,
+    history: list[Epoch],
+    final_selected: list[int] | None,
+) -> Evaluation:
+    started = time.monotonic()
+    model.restore(bert, best.weights)
+    scores = evaluate(bert, trial, task, test, depth)
+    first = bert.config.num_hidden_layers - depth
+    in_use = {layer: m for layer, m in model.bottlenecks(bert).items() if layer >= first}
+    return Evaluation(
+        adapter_layers=sorted(in_use),
+        selected_layers=_selected(bert),
+        final_selected_layers=final_selected,
+        best_epoch=best.epoch,
+        development=history[best.epoch].development[depth],
+        test=scores,
+        test_seconds=time.monotonic() - started,
+        adapter_parameters=sum(p.numel() for m in in_use.values() for p in m.parameters()),
+    )
+
+
+def _selected(bert: BertForSequenceClassification) -> list[int] | None:
+    switches = model.switches(bert)
+    if not switches:
+        return None
+    return [layer for layer, switch in switches.items() if switch.selected]
+
+
+def _describe(bert: BertForSequenceClassification, epoch: int) -> Epoch:
+    """The state of switches and rationals after an epoch."""
+    rationals = model.rationals(bert)
+    return Epoch(
+        epoch,
+        logits={layer: s.logits.tolist() for layer, s in model.switches(bert).items()},
+        numerators={layer: r.numerator.tolist() for layer, r in rationals.items()},
+        denominators={layer: r.denominator.tolist() for layer, r in rationals.items()},
+    )

@@ -1,0 +1,145 @@
+"""Runs trials one after another on one copy of the backbone, and turns outcomes into rows."""
+
+import traceback
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from aa_ray import batches, model, provenance, tasks, training
+from aa_ray.backbones import Backbone
+from aa_ray.batches import Examples
+from aa_ray.data import Source, fingerprint, split
+from aa_ray.results import Row
+from aa_ray.training import Evaluation, Outcome
+from aa_ray.trial import Trial
+
+
+class Worker:
+    """One process's backbone, tokeniser and tokenised test sets.
+
+    Args:
+        backbone: the frozen encoder of every trial given to ``run``.
+        source: where their examples come from.
+        commit: commit and dirty flag to record, as known to the process that planned the trials.
+    """
+
+    def __init__(
+        self, backbone: Backbone, source: Source, commit: tuple[str | None, bool | None]
+    ) -> None:
+        self.source = source
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._bert = model.load(backbone.path, self.device)
+        self._tokenizer = AutoTokenizer.from_pretrained(backbone.path)
+        self._tests: dict[str, Examples] = {}
+        self._constant = {
+            "backbone": backbone.identity,
+            "num_layers": backbone.num_layers,
+            "host": provenance.host(),
+            "device": provenance.device_name(self.device),
+            "commit": commit[0],
+            "dirty": commit[1],
+            "versions": provenance.versions(),
+        }
+        self._sha256 = model.weights_hash(self._bert)
+
+    def run(self, trial: Trial, method: str) -> list[Row]:
+        """The trial's rows: one per inference depth, or one with the error if it failed."""
+        common: Row = {
+            **self._constant,
+            "trial_id": trial.id,
+            "method": method,
+            "task": trial.task,
+            "regime": trial.regime,
+            "seed": trial.seed,
+            "data_source": trial.data,
+            "settings": trial.to_json(),
+            "started_at": _now(),
+        }
+        provenance.reset_peak_memory(self.device)
+        try:
+            fingerprint_, outcome = self._train(trial)
+        except Exception as error:  # whatever goes wrong in one trial must not stop the others
+            return [common | {"status": "failed", "error": _one_line(error), "finished_at": _now()}]
+        common |= {
+            "status": "finished",
+            "backbone_sha256": self._sha256,
+            "data_fingerprint": fingerprint_,
+            "metric_name": tasks.get(trial.task).metrics[0],
+            "trainable_parameters": outcome.trainable_parameters,
+            "epochs": trial.epochs,
+            "train_seconds": outcome.train_seconds,
+            "peak_memory_bytes": provenance.peak_memory_bytes(self.device),
+            "finished_at": _now(),
+            **self._histories(outcome),
+        }
+        depths = outcome.history[-1].development
+        pairs = zip(depths, outcome.evaluations, strict=True)
+        return [common | _evaluated(outcome, depth, result) for depth, result in pairs]
+
+    def _train(self, trial: Trial) -> tuple[str, Outcome]:
+        task = tasks.get(trial.task)
+        splits = split(self.source.load(trial.task), trial.regime, trial.seed)
+        train, development = (
+            batches.tokenise(table, task, self._tokenizer, trial.max_length)
+            for table in (splits.train, splits.development)
+        )
+        key = f"{trial.task} {trial.max_length}"
+        if key not in self._tests:
+            self._tests[key] = batches.tokenise(
+                splits.test, task, self._tokenizer, trial.max_length
+            )
+        outcome = training.run(trial, task, self._bert, train, development, self._tests[key])
+        return fingerprint(splits), outcome
+
+    def _histories(self, outcome: Outcome) -> Row:
+        """Per-epoch switch logits and rational coefficients, [epochs + 1][num_layers][k]."""
+        num_layers = self._constant["num_layers"]
+
+        def history(name: str) -> list[list[Any]] | None:
+            epochs = [getattr(epoch, name) for epoch in outcome.history]
+            if not epochs[0]:
+                return None
+            return [[values.get(layer) for layer in range(num_layers)] for values in epochs]
+
+        return {
+            "switch_logits": history("logits"),
+            "numerators": history("numerators"),
+            "denominators": history("denominators"),
+        }
+
+
+def _evaluated(outcome: Outcome, depth: int, result: Evaluation) -> Row:
+    """The columns that differ between the inference depths of one training."""
+    metric = next(iter(result.test))
+    return {
+        "dev_metric": result.development[metric],
+        "test_metric": result.test[metric],
+        "test_metrics": result.test,
+        "adapter_layers": result.adapter_layers,
+        "selected_layers": result.selected_layers,
+        "final_selected_layers": result.final_selected_layers,
+        "adapter_parameters": result.adapter_parameters,
+        "best_epoch": result.best_epoch,
+        "test_seconds": result.test_seconds,
+        "curves": [
+            {
+                "epoch": epoch.epoch,
+                "train_loss": epoch.train_loss,
+                "dev_metric": epoch.development[depth][metric],
+            }
+            for epoch in outcome.history[1:]
+        ],
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _one_line(error: Exception) -> str:
+    """Kind, message and place of an exception on one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
