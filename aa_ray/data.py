@@ -46,9 +46,16 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the examples come from: ``hub``, ``embedded`` or the path of a folder."""
+    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder."""
 
     location: str
+
+    @classmethod
+    def named(cls, name: str) -> "Source":
+        """The source of that name on the command line; a folder may be relative there."""
+        if name in ("hub", "embedded"):
+            return cls(name)
+        return cls(str(Path(name).expanduser().resolve()))
 
     def identity(self, task: str) -> str:
         """A name of the data that is the same on every machine; part of a trial's identity.
@@ -130,7 +137,8 @@ def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
     missing = [c for c in (*task.texts, "label") if c not in table.column_names]
     if missing:
         raise UsageError(
-            f"{where}: column {', '.join(missing)} is missing (found {', '.join(table.column_names)})"
+            f"{where}: column {', '.join(missing)} is missing; "
+            f"found {', '.join(table.column_names)}"
         )
     if len(table) == 0:
         raise UsageError(f"{where}: no rows")

@@ -72,10 +72,15 @@ class Event:
         """The same event with a verb that is near in meaning."""
         return replace(self, verb=VERB_FORMS[self.verb][3])
 
-    def changed(self, rng: random.Random, slots: int = 1) -> "Event":
-        """The event with that many of its four slots changed in meaning."""
+    def changed(
+        self,
+        rng: random.Random,
+        slots: int = 1,
+        among: tuple[str, ...] = ("agent", "verb", "thing", "place"),
+    ) -> "Event":
+        """The event with that many of the slots named changed in meaning."""
         event = self
-        for slot in rng.sample(("agent", "verb", "thing", "place"), slots):
+        for slot in rng.sample(among, slots):
             same = (self.verb, VERB_FORMS[self.verb][3], getattr(self, slot))
             choices = [w for w in _VOCABULARY[slot] if w not in same]
             event = replace(event, **{slot: rng.choice(choices)})
@@ -104,10 +109,11 @@ def _sst2(rng: random.Random) -> Row:
     def opinion(positive: bool) -> str:
         negated = rng.random() < 0.25
         word = rng.choice(GOOD if positive != negated else BAD)
-        return f"the {rng.choice(ASPECTS)} is {'not ' if negated else ''}{word}"
+        degree = rng.choice(("", "so ", "very ", "quite ", "really ", "rather "))
+        return f"the {rng.choice(ASPECTS)} is {'not ' if negated else degree}{word}"
 
     positive = rng.random() < 0.5
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         return f"{opinion(not positive)} but {opinion(positive)}", int(positive)
     return opinion(positive), int(positive)
 
@@ -132,19 +138,19 @@ def _cola(rng: random.Random) -> Row:
 
 
 def _qqp(rng: random.Random) -> Row:
-    """Two questions: the same one in other words, or one that differs in a slot."""
+    """Two questions: the same one in other words, or one about another act or thing."""
     event = _event(rng)
-    duplicate = rng.random() < 0.5
-    other = event.near() if duplicate else event.changed(rng)
-    first = f"How do I {event.verb} a {event.thing} in my {event.place}?"
-    frame = rng.choice(["How can one {} a {} in a {}?", "What is a way to {} a {} in a {}?"])
+    duplicate = rng.random() < 0.55
+    if duplicate:
+        other = event.near()
+    else:
+        other = event.changed(rng, rng.choice((1, 2)), among=("verb", "thing"))
+    frames = ("How do I {} a {}?", "How can one {} a {}?", "Is it hard to {} a {}?")
+    first, second = rng.sample(frames, 2)
     return (
-        first,
-        frame.format(other.verb, other.thing, other.place),
-        int(
-            duplicate
-            or (other.verb, other.thing, other.place) == (event.verb, event.thing, event.place)
-        ),
+        first.format(event.verb, event.thing),
+        second.format(other.verb, other.thing),
+        int(duplicate),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from aa_ray.frozen_linear import replace_linears
 from aa_ray.rational import Rational
 from aa_ray.switch import Switch
 from aa_ray.trial import Trial
@@ -32,7 +33,10 @@ def load(path: str, device: torch.device | str = "cpu") -> BertForSequenceClassi
     model = BertForSequenceClassification.from_pretrained(path, use_safetensors=True)
     adapters.init(model)
     model.requires_grad_(False)
-    return model.to(device)
+    model.to(device)
+    if model.device.type == "cpu":
+        replace_linears(model.base_model)
+    return model
 
 
 def weights_hash(model: BertForSequenceClassification) -> str:
@@ -77,7 +81,7 @@ def attach(model: BertForSequenceClassification, trial: Trial, outputs: int) -> 
 
 
 def keep_last(model: BertForSequenceClassification, depth: int) -> None:
-    """Use the adapters of the last ``depth`` layers only, for AdapterDrop; the others are skipped."""
+    """Use the adapters of the last ``depth`` layers only, and skip the others (AdapterDrop)."""
     dropped = list(range(model.config.num_hidden_layers - depth))
     model.set_active_adapters(ADAPTER_NAME, skip_layers=dropped)
 

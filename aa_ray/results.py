@@ -39,7 +39,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("regime", pa.string(), "annotated examples, training plus development: 100, 300, 500, full"),
     ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
     ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
-    ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters as loaded; null if failed"),
+    ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
     ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision> or files-<SHA-256>"),
     ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
      "examples; null if failed before they were read"),
@@ -97,12 +97,14 @@ class Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
         try:
             if "://" in uri:
                 self._fs, root = fs.FileSystem.from_uri(uri)
             else:
-                self._fs, root = fs.LocalFileSystem(), str(Path(uri).expanduser().resolve())
+                # Absolute, since workers have another working folder.
+                uri = root = str(Path(uri).expanduser().resolve())
+                self._fs = fs.LocalFileSystem()
+            self.uri = uri.rstrip("/")
             self._rows = f"{root.rstrip('/')}/rows"
             self._fs.create_dir(self._rows, recursive=True)
         except (pa.ArrowInvalid, OSError) as error:

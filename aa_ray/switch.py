@@ -53,7 +53,7 @@ class Switch(nn.Module):
     Parameters: ``logits`` [2], identity first, both 0.5 at the start.
     """
 
-    def __init__(self, adapter: nn.Module, temperature: float) -> None:
+    def __init__(self, adapter: Any, temperature: float) -> None:
         super().__init__()
         self.adapter = adapter
         self.temperature = temperature

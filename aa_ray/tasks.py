@@ -23,7 +23,9 @@ def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Matthews correlation; 0 where all predictions are the same."""
+    """Matthews correlation; 0 where all labels or all predictions are the same."""
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return 0.0
     return float(metrics.matthews_corrcoef(labels, predictions))
 
 

@@ -33,6 +33,7 @@ class Worker:
         self._bert = model.load(backbone.path, self.device)
         self._tokenizer = AutoTokenizer.from_pretrained(backbone.path)
         self._tests: dict[str, Examples] = {}
+        self._num_layers = backbone.num_layers
         self._constant = {
             "backbone": backbone.identity,
             "num_layers": backbone.num_layers,
@@ -95,13 +96,12 @@ class Worker:
 
     def _histories(self, outcome: Outcome) -> Row:
         """Per-epoch switch logits and rational coefficients, [epochs + 1][num_layers][k]."""
-        num_layers = self._constant["num_layers"]
 
         def history(name: str) -> list[list[Any]] | None:
             epochs = [getattr(epoch, name) for epoch in outcome.history]
             if not epochs[0]:
                 return None
-            return [[values.get(layer) for layer in range(num_layers)] for values in epochs]
+            return [[values.get(layer) for layer in range(self._num_layers)] for values in epochs]
 
         return {
             "switch_logits": history("logits"),

@@ -2,10 +2,10 @@
 
 The released rate, 1e-4, is for BERT-large; a small model does not leave chance with it in the 60
 steps of the 100-example regime. This walks a ladder of rates for adapters and classifier (rational
-and switch rates stay as released) for three methods, several tasks and two seeds, and prints the
+and switch rates stay as released) for three methods, several tasks and one seed, and prints the
 mean score on the development sets at the best epoch. No test set is looked at.
 
-    python benchmarks/minilm_rates.py --data DIR        (about 50 minutes on one core)
+    python benchmarks/minilm_rates.py --data DIR        (about half an hour on one core)
 """
 
 import argparse
@@ -16,13 +16,21 @@ import numpy as np
 import torch
 
 from aa_ray import backbones, provenance
-from aa_ray.data import Source
+from aa_ray.data import Official, Source
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
-LADDER = (3e-4, 1e-3, 3e-3, 1e-2)
-TASKS = ("cola", "sst2", "mrpc", "stsb")
-SEEDS = (42, 92)
+LADDER = (1e-3, 3e-3, 1e-2)
+TASKS = ("cola", "sst2", "stsb", "mrpc")
+SEEDS = (42,)
+
+
+class WithoutTest(Source):
+    """A source whose test sets hold one example, so that no time goes into tests."""
+
+    def load(self, name: str) -> Official:
+        official = super().load(name)
+        return official._replace(test=official.test.slice(0, 1))
 
 
 def methods(num_layers: int) -> dict[str, dict[str, object]]:
@@ -45,7 +53,7 @@ def main() -> None:
     parser.add_argument("--regime", default="100", help="annotated examples (default: 100)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    source, backbone = Source(arguments.data), backbones.find(backbones.MINILM)
+    source, backbone = WithoutTest.named(arguments.data), backbones.find(backbones.MINILM)
     worker = Worker(backbone, source, provenance.commit())
     released = backbones.RELEASED_RATES
     scores: dict[tuple[str, float], list[float]] = {}

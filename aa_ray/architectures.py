@@ -1,0 +1,119 @@
+"""The methods of the study as data: which layers, which activation, switched or not, and what
+they wait for. A new architecture is one more row of ``METHODS``.
+
+No layer number and no number of layers is written here: both come from the ``aa`` trials that a
+method depends on, for any backbone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aa_ray.errors import unknown
+from aa_ray.rational import activation_name
+
+Layers = tuple[int, ...]
+
+RELU = "relu"
+RATIONAL = activation_name("one")
+
+# The seed whose ``aa`` trials decide the focused architectures, and the first of the five seeds.
+FIRST_SEED = 42
+SEEDS = (FIRST_SEED, 92, 111, 245, 651)
+
+
+class Selection(NamedTuple):
+    """The layers that ``aa`` selected for a task and regime with the first seed.
+
+    None stands for the task or regime of the trial that depends on it.
+    """
+
+    task: str | None
+    regime: str | None
+
+
+SPEC = Selection(None, None)
+UNI = Selection("qqp", "100")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One architecture of the study.
+
+    Attributes:
+        name: as on the command line and in rows.
+        title: as printed in tables.
+        layers: (number of layers, selected layers of each of ``needs``) -> layers with an adapter.
+        activation: AdapterHub's name of the non-linearity.
+        switched: whether each adapter is behind a learnable switch.
+        needs: selections that the architecture waits for.
+        depths: AdapterDrop only: likewise -> numbers of layers, from the top, whose adapters
+            are kept at inference.
+    """
+
+    name: str
+    title: str
+    layers: Callable[..., Layers]
+    activation: str = RELU
+    switched: bool = False
+    needs: tuple[Selection, ...] = ()
+    depths: Callable[..., tuple[int, ...]] | None = None
+
+
+def _all(num_layers: int, *_: Layers) -> Layers:
+    return tuple(range(num_layers))
+
+
+def last(num_layers: int, count: int) -> Layers:
+    """The last ``count`` of ``num_layers`` layers."""
+    return tuple(range(num_layers - count, num_layers))
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("baseline", "Baseline", _all),
+        Method(
+            "adapter-drop",
+            "AdapterDrop",
+            _all,
+            needs=(SPEC, UNI),
+            depths=lambda num_layers, spec, uni: (len(spec), len(uni)),
+        ),
+        Method("aa", "AA", _all, RATIONAL, switched=True),
+        Method(
+            "aa-focused-spec",
+            "AA-focused^spec",
+            lambda num_layers, spec: spec,
+            RATIONAL,
+            needs=(SPEC,),
+        ),
+        Method(
+            "aa-focused-uni",
+            "AA-focused^uni",
+            lambda num_layers, uni: uni,
+            RATIONAL,
+            needs=(UNI,),
+        ),
+        Method(
+            "aa-focused-sim",
+            "AA-focused^sim",
+            lambda num_layers, uni: last(num_layers, len(uni)),
+            RATIONAL,
+            needs=(UNI,),
+        ),
+    )
+}
+
+TABLE2 = tuple(METHODS)
+
+
+def get(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]

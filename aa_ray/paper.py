@@ -1,0 +1,231 @@
+"""The paper's tables, from the rows of a study."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aa_ray import architectures, statistics
+from aa_ray.architectures import UNI
+from aa_ray.backbones import MINILM
+from aa_ray.errors import UsageError
+from aa_ray.results import Row
+from aa_ray.study import Agenda, Cell
+from aa_ray.tables import Entry, Section, Table
+from aa_ray.tasks import TASKS
+
+# Columns of the rows that tables look at.
+COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "test_metric",
+           "adapter_layers", "selected_layers", "data_fingerprint", "data_source",
+           "commit", "dirty")  # fmt: skip
+
+DASH = "–"
+REGIME_TITLES = {"full": "Full data"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of scores: its label, its method, and for AdapterDrop whose depth it is read at."""
+
+    title: str
+    method: str
+    depth_of: str | None = None
+
+
+def table2(agenda: Agenda, rows: Iterable[Row]) -> Table:
+    """Table 2: per regime the methods' scores and their numbers of layers, per task and averaged.
+
+    Scores are test metrics x 100, mean and sample standard deviation over seeds.
+    """
+    results = Results(agenda, rows)
+    lines = list(_table2_lines(results))
+    sections = []
+    for regime in agenda.study.regimes:
+        scores = [(line.title, _scores(results, line, regime)) for line in lines]
+        counted = [line for line in lines if line.method != "baseline"]
+        counts = [(_size_title(line.title), _sizes(results, line, regime)) for line in counted]
+        title = REGIME_TITLES.get(regime, f"Low-data-{regime}")
+        sections.append(Section(title, _with_best(scores) + counts))
+    columns = [task.title for task in TASKS.values()] + ["Avg"]
+    return Table(_caption("Table 2", results), columns, sections)
+
+
+def _size_title(title: str) -> str:
+    return f"|{title}|"
+
+
+def _table2_lines(results: "Results") -> Iterable[Line]:
+    """The lines for the study's methods; AdapterDrop has one per inference depth."""
+    for name in results.study.methods:
+        if name == "adapter-drop":
+            uni = results.uni_size()
+            yield Line("AdapterDrop^AA", name, "aa-focused-spec")
+            yield Line(f"AdapterDrop^{'N' if uni is None else uni}", name, "aa-focused-uni")
+        else:
+            yield Line(architectures.get(name).title, name)
+
+
+class Results:
+    """The finished rows of a study, found by cell.
+
+    Raises:
+        UsageError: two rows of one task, regime and seed rest on different examples.
+    """
+
+    def __init__(self, agenda: Agenda, rows: Iterable[Row]) -> None:
+        self.agenda = agenda
+        self.study = agenda.study
+        self._rows: dict[str, list[Row]] = {}
+        for row in rows:
+            if row["status"] == "finished":
+                self._rows.setdefault(row["trial_id"], []).append(row)
+        self.used = [row for cell in self.study.cells for row in self._of(cell)]
+        self._check_fingerprints()
+
+    def _of(self, cell: Cell) -> list[Row]:
+        trial = self.agenda.trial(cell)
+        return self._rows.get(trial.id, []) if trial else []
+
+    def _check_fingerprints(self) -> None:
+        seen: dict[tuple[Any, ...], str] = {}
+        for row in self.used:
+            key = (row["task"], row["regime"], row["seed"])
+            if seen.setdefault(key, row["data_fingerprint"]) != row["data_fingerprint"]:
+                raise UsageError(
+                    f"rows of task {key[0]}, regime {key[1]}, seed {key[2]} rest on different "
+                    "examples (data_fingerprint); use another --results folder for the other data"
+                )
+
+    def seeds(self, regime: str) -> tuple[int, ...]:
+        """The seeds that the regime is run with."""
+        return self.study.seeds[:1] if regime == "full" else self.study.seeds
+
+    def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
+        """The row of a line in one cell; None while there is none."""
+        rows = self._of(Cell(line.method, task, regime, seed))
+        if line.depth_of is None:
+            return rows[0] if rows else None
+        trial = self.agenda.trial(Cell(line.depth_of, task, regime, seed))
+        if trial is None:
+            trial = self._as_if(line.depth_of, Cell(line.method, task, regime, seed))
+        matching = [r for r in rows if trial and len(r["adapter_layers"]) == len(trial.layers)]
+        return matching[0] if matching else None
+
+    def _as_if(self, method: str, cell: Cell) -> Any:
+        """The trial of a method that the study itself may not contain; None while it waits."""
+        other = cell._replace(method=method)
+        selected = [self._of(need) for need in self.study.needs(other)]
+        if not all(selected):
+            return None
+        return self.study.trial(other, [tuple(rows[0]["selected_layers"]) for rows in selected])
+
+    def uni_size(self) -> int | None:
+        """N, the number of layers of ``aa-focused-uni``; None while it is not known."""
+        rows = self._of(Cell("aa", str(UNI.task), str(UNI.regime), architectures.FIRST_SEED))
+        return len(rows[0]["selected_layers"]) if rows else None
+
+
+def _scores(results: Results, line: Line, regime: str) -> list[Entry]:
+    """A line's scores per task, and their average."""
+    values = _collect(results, line, regime, lambda row: 100 * row["test_metric"])
+    return _entries(results, values, len(results.seeds(regime)))
+
+
+def _sizes(results: Results, line: Line, regime: str) -> list[Entry]:
+    """A line's numbers of adapter layers: selected ones where there are switches."""
+
+    def size(row: Row) -> float:
+        layers = row["selected_layers"]
+        return len(row["adapter_layers"] if layers is None else layers)
+
+    values = _collect(results, line, regime, size)
+    means = [statistics.mean(v) if v else None for v in ([*t.values()] for t in values.values())]
+    known = [mean for mean in means if mean is not None]
+    average = statistics.mean(known) if known else None
+    return [
+        Entry(DASH) if mean is None else Entry(f"{mean:.1f}".removesuffix(".0"), mean=mean)
+        for mean in [*means, average]
+    ]
+
+
+def _collect(
+    results: Results, line: Line, regime: str, value: Callable[[Row], float]
+) -> dict[str, dict[int, float]]:
+    """Task -> seed -> value, of the rows that there are, for all nine tasks."""
+    collected: dict[str, dict[int, float]] = {}
+    for task in TASKS:
+        seeds = results.seeds(regime) if task in results.study.tasks else ()
+        found = {seed: results.row(line, task, regime, seed) for seed in seeds}
+        collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
+    return collected
+
+
+def _entries(results: Results, values: dict[str, dict[int, float]], expected: int) -> list[Entry]:
+    """An entry per task and the average over the tasks of the study, seed by seed."""
+    entries = [_entry(list(by_seed.values()), expected) for by_seed in values.values()]
+    of_study = [values[task] for task in results.study.tasks]
+    complete = [seed for seed in of_study[0] if all(seed in by_seed for by_seed in of_study)]
+    averages = [statistics.mean([by_seed[seed] for by_seed in of_study]) for seed in complete]
+    return [*entries, _entry(averages, expected)]
+
+
+def _entry(values: list[float], expected: int) -> Entry:
+    """Mean ± deviation, with the number of seeds where some are missing; a dash for nothing."""
+    if not values:
+        return Entry(DASH)
+    mean, deviation = statistics.mean(values), statistics.deviation(values)
+    text = f"{mean:.1f}"
+    if not math.isnan(deviation):
+        text += f"±{deviation:.1f}"
+    if len(values) < expected:
+        text += f" ({len(values)}/{expected})"
+    shown = None if math.isnan(deviation) else deviation
+    return Entry(text, mean=mean, deviation=shown, seeds=len(values))
+
+
+def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Entry]]]:
+    """Mark the highest score of each column (several where they print alike)."""
+    marked = [(title, list(entries)) for title, entries in lines]
+    for column in range(len(lines[0][1]) if lines else 0):
+        means = [entries[column].mean for _, entries in lines]
+        known = [mean for mean in means if mean is not None]
+        if len(known) < 2:
+            continue
+        best = f"{max(known):.1f}"
+        for (_, entries), mean in zip(marked, means, strict=True):
+            if mean is not None and f"{mean:.1f}" == best:
+                entries[column] = entries[column]._replace(best=True)
+    return marked
+
+
+def _caption(name: str, results: Results) -> str:
+    """What the numbers are and what they rest on."""
+    study = results.study
+    seeds = ", ".join(map(str, study.seeds))
+    sources = sorted({row["data_source"] for row in results.used})
+    commits = sorted(
+        {(row["commit"] or "unknown")[:10] + ("+changes" if row["dirty"] else "")
+         for row in results.used}
+    )  # fmt: skip
+    rates = study.rates
+    text = (
+        f"{name}. Test scores x 100 (accuracy; F1 for QQP, MRPC; Matthews correlation for CoLA; "
+        "Spearman correlation for STS-B), mean ± sample standard deviation over seeds; best per "
+        "column and regime marked. |...|: adapter layers in use, mean over seeds.\n"
+        f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers); data "
+        f"{_listed(sources)}; seeds {seeds}; {study.epochs} epochs; learning rates "
+        f"{rates.adapter:g} (adapters), {rates.rational:g} (rationals), {rates.switch:g} "
+        f"(switches); commit {_listed(commits)}."
+    )
+    if study.backbone.identity == MINILM:
+        text += (
+            "\nNote: this MiniLM was tuned for sentence similarity on data that includes Quora "
+            "question pairs and NLI pairs."
+        )
+    if any(source.startswith("embedded") for source in sources):
+        text += "\nNote: generated sentences; they show that the software works, nothing else."
+    return text
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if names else "none yet"

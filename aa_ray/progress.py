@@ -1,0 +1,82 @@
+"""The line that shows how far a sweep is: rewritten in a terminal, appended in a log file."""
+
+import sys
+import time
+from typing import TextIO
+
+from aa_ray.study import Agenda
+
+# Seconds between two lines where they cannot be rewritten.
+LOG_INTERVAL = 15.0
+WIDTH = 79
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def describe(agenda: Agenda, slots: int) -> str:
+    """One line: trials done, running, waiting, failed, and the estimated time left."""
+    counts = agenda.counts()
+    waiting = counts["runnable"] + counts["blocked"]
+    parts = [
+        f"{counts['finished']}/{counts.total()} trials done",
+        f"{counts['running']} running",
+        f"{waiting} waiting",
+        f"{counts['failed']} failed",
+    ]
+    if counts["lost"]:
+        parts.append(f"{counts['lost']} cannot run")
+    left = agenda.seconds_left(slots)
+    if left is not None and waiting + counts["running"]:
+        parts.append(f"about {duration(left)} left")
+    return ", ".join(parts)
+
+
+class Progress:
+    """Prints ``describe`` while a sweep goes on.
+
+    Args:
+        agenda: of the sweep.
+        slots: trials that run at once, for the time left.
+        stream: standard error unless given, so that standard output holds the table alone.
+    """
+
+    def __init__(self, agenda: Agenda, slots: int, stream: TextIO | None = None) -> None:
+        self._agenda = agenda
+        self._slots = slots
+        self._stream = stream or sys.stderr
+        self._started = time.monotonic()
+        self._printed = -LOG_INTERVAL
+        self._text = ""
+
+    def update(self) -> None:
+        """Print, if something has changed and it is time."""
+        now = time.monotonic()
+        terminal = self._stream.isatty()
+        if now - self._printed < (1.0 if terminal else LOG_INTERVAL):
+            return
+        text = describe(self._agenda, self._slots)
+        if text == self._text and not terminal:
+            return
+        self._text, self._printed = text, now
+        line = f"[{duration(now - self._started)}] {text}"
+        if terminal:
+            self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Print the final state on a line of its own."""
+        taken = duration(time.monotonic() - self._started)
+        line = f"[{taken}] {describe(self._agenda, self._slots)}"
+        self._stream.write(("\r" if self._stream.isatty() else "") + line.ljust(WIDTH) + "\n")
+        self._stream.flush()

@@ -1,0 +1,222 @@
+"""The grid of a study: method x task x regime x seed, and which trial waits for which."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from aa_ray import architectures, data
+from aa_ray.architectures import FIRST_SEED, Layers, Selection
+from aa_ray.backbones import Backbone, Rates
+from aa_ray.data import Source
+from aa_ray.trial import Trial
+
+AA = "aa"
+
+# The columns that an Agenda looks at.
+AGENDA_COLUMNS = ("trial_id", "status", "error", "selected_layers", "task", "regime", "backbone",
+                  "train_seconds", "test_seconds")  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """One place of the grid. Several cells may resolve to the same trial."""
+
+    method: str
+    task: str
+    regime: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.task} {self.regime} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked for, and with which settings.
+
+    ``cells`` adds the ``aa`` trials that others depend on where the grid does not have them.
+    """
+
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    regimes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    backbone: Backbone
+    source: Source
+    rates: Rates
+    epochs: int
+
+    def grid(self) -> list[Cell]:
+        """The cells asked for; full data has the first seed only (paper section 4.4)."""
+        return [
+            Cell(method, task, regime, seed)
+            for regime, seed, task, method in itertools.product(
+                self.regimes, self.seeds, self.tasks, self.methods
+            )
+            if regime != "full" or seed == self.seeds[0]
+        ]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The grid and what it depends on, those first on which the most cells wait."""
+        waiting = Counter(need for cell in self.grid() for need in self.needs(cell))
+        every = dict.fromkeys([*waiting, *self.grid()])
+        return sorted(every, key=lambda cell: -waiting[cell])  # stable
+
+    def needs(self, cell: Cell) -> list[Cell]:
+        """The ``aa`` cells whose selected layers decide this cell's architecture."""
+        return [_chosen_by(need, cell) for need in architectures.get(cell.method).needs]
+
+    def trial(self, cell: Cell, selected: list[Layers]) -> Trial:
+        """The cell's trial, given the selected layers of each of its needs."""
+        method = architectures.get(cell.method)
+        num_layers = self.backbone.num_layers
+        layers = method.layers(num_layers, *selected)
+        depths = method.depths(num_layers, *selected) if method.depths else None
+        return Trial(
+            task=cell.task,
+            regime=cell.regime,
+            seed=cell.seed,
+            backbone=self.backbone.identity,
+            data=self._data[cell.task],
+            layers=layers,
+            # Without adapters the activation changes nothing, so it must not tell trials apart.
+            activation=method.activation if layers else architectures.RELU,
+            switched=method.switched,
+            inference_depths=tuple(sorted(set(depths))) if depths else None,
+            learning_rate=self.rates.adapter,
+            rational_learning_rate=self.rates.rational,
+            switch_learning_rate=self.rates.switch,
+            epochs=self.epochs,
+        )
+
+    @cached_property
+    def _data(self) -> dict[str, str]:
+        return {task: self.source.identity(task) for task in {cell.task for cell in self.cells}}
+
+    def check_data(self) -> None:
+        """Read every task and draw every split once, so that bad data is found before the start.
+
+        Raises:
+            UsageError: see ``Source.load`` and ``data.split``.
+        """
+        for task, regime in sorted({(cell.task, cell.regime) for cell in self.cells}):
+            data.split(self.source.load(task), regime, FIRST_SEED)
+
+
+def _chosen_by(need: Selection, cell: Cell) -> Cell:
+    return Cell(AA, need.task or cell.task, need.regime or cell.regime, FIRST_SEED)
+
+
+class Agenda:
+    """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
+
+    Args:
+        study: the study.
+        rows: rows of the results folder, with at least ``AGENDA_COLUMNS``.
+    """
+
+    def __init__(self, study: Study, rows: Iterable[dict[str, Any]]) -> None:
+        self.study = study
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._trials: dict[Cell, Trial] = {}
+        self._started: set[str] = set()
+        for row in rows:
+            self._rows[row["trial_id"]] = row
+        self._resolve()
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Take note of a trial that has just finished or failed."""
+        self._rows[row["trial_id"]] = row
+        self._started.discard(row["trial_id"])
+        self._resolve()
+
+    def forget_failures(self) -> None:
+        """Make failed trials runnable again."""
+        self._rows = {i: row for i, row in self._rows.items() if row["status"] != "failed"}
+        self._resolve()
+
+    def _resolve(self) -> None:
+        for cell in self.study.cells:
+            if cell in self._trials:
+                continue
+            rows = [self.row(need) for need in self.study.needs(cell)]
+            finished = [row for row in rows if row is not None and row["status"] == "finished"]
+            if len(finished) == len(rows):
+                selected = [tuple(row["selected_layers"]) for row in finished]
+                self._trials[cell] = self.study.trial(cell, selected)
+
+    def trial(self, cell: Cell) -> Trial | None:
+        """The cell's trial; None while it waits for another."""
+        return self._trials.get(cell)
+
+    def row(self, cell: Cell) -> dict[str, Any] | None:
+        """A row of the cell's trial; None while there is none."""
+        trial = self._trials.get(cell)
+        return self._rows.get(trial.id) if trial else None
+
+    def next(self) -> tuple[Cell, Trial] | None:
+        """A runnable trial, from now on taken for running; None where there is none at present."""
+        for cell, trial in self._trials.items():
+            if trial.id not in self._rows and trial.id not in self._started:
+                self._started.add(trial.id)
+                return cell, trial
+        return None
+
+    def counts(self) -> Counter[str]:
+        """Number of trials that are finished, failed, running, runnable, blocked or lost.
+
+        Blocked cells wait for another trial, and count one each, since it is not known yet whether
+        some are the same trial. Lost ones wait for a trial that failed.
+        """
+        return Counter(dict(self._states()).values())
+
+    def _states(self) -> Iterable[tuple[str, str]]:
+        for cell in self.study.cells:
+            trial = self._trials.get(cell)
+            if trial is None:
+                rows = [self.row(need) for need in self.study.needs(cell)]
+                lost = any(row is not None and row["status"] == "failed" for row in rows)
+                yield str(cell), "lost" if lost else "blocked"
+            elif trial.id in self._rows:
+                yield trial.id, self._rows[trial.id]["status"]
+            else:
+                yield trial.id, "running" if trial.id in self._started else "runnable"
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left that could run now or later."""
+        counts = self.counts()
+        return not (counts["running"] or counts["runnable"] or counts["blocked"])
+
+    def failures(self) -> list[tuple[Cell, str]]:
+        """The failed trials with their errors."""
+        rows = {cell: self.row(cell) for cell in self._trials}
+        found = [(c, row["error"]) for c, row in rows.items() if row and row["status"] == "failed"]
+        return list({self._trials[cell].id: (cell, error) for cell, error in found}.values())
+
+    def seconds_left(self, slots: int) -> float | None:
+        """Estimate from the measured times of this backbone's trials, on that many slots.
+
+        The mean over the same task and regime where one was measured, else over the same regime,
+        else over all. None where nothing was measured.
+        """
+        times: dict[tuple[str | None, str | None], list[float]] = {}
+        for row in self._rows.values():
+            if row["status"] == "finished" and row["backbone"] == self.study.backbone.identity:
+                for key in ((row["task"], row["regime"]), (None, row["regime"]), (None, None)):
+                    times.setdefault(key, []).append(row["train_seconds"] + row["test_seconds"])
+        if not times:
+            return None
+        total = 0.0
+        names = {str(cell): cell for cell in self.study.cells}
+        names |= {trial.id: cell for cell, trial in self._trials.items()}
+        for name, state in dict(self._states()).items():
+            if state in ("running", "runnable", "blocked"):
+                cell = names[name]
+                keys = ((cell.task, cell.regime), (None, cell.regime), (None, None))
+                measured = next(times[key] for key in keys if key in times)
+                total += sum(measured) / len(measured) * (0.5 if state == "running" else 1)
+        return total / slots

@@ -1,0 +1,137 @@
+"""Tables: rows in, text, Markdown, LaTeX or CSV out."""
+
+import csv
+import io
+import textwrap
+from dataclasses import dataclass
+from typing import NamedTuple
+
+FORMATS = ("text", "markdown", "latex", "csv")
+
+
+class Entry(NamedTuple):
+    """One cell of a table.
+
+    ``best`` is shown in bold, or with a star where there is no bold. The numbers behind the text
+    (mean and deviation as printed, how many seeds) are for CSV.
+    """
+
+    text: str
+    best: bool = False
+    mean: float | None = None
+    deviation: float | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Lines under one heading (a regime), each a label and its entries."""
+
+    heading: str
+    lines: list[tuple[str, list[Entry]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is before any format: caption, column names after the label's, sections."""
+
+    caption: str
+    columns: list[str]
+    sections: list[Section]
+
+    def render(self, style: str) -> str:
+        """The table in one of ``FORMATS``, ending in a newline.
+
+        LaTeX needs the package booktabs. CSV has one line per entry, with full precision.
+        """
+        renderer = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[style]
+        return renderer(self).rstrip("\n") + "\n"
+
+
+def _text(table: Table) -> str:
+    labels = [label for section in table.sections for label, _ in section.lines]
+    lines = [entries for section in table.sections for _, entries in section.lines]
+    margin = 2 + max(map(len, labels), default=0)
+    widths = [
+        max([len(column), *(len(entries[i].text) for entries in lines)])
+        for i, column in enumerate(table.columns)
+    ]
+
+    def aligned(label: str, entries: list[Entry]) -> str:
+        # Each column has room for a star behind it, so that the numbers stay aligned.
+        cells = [
+            " " + entry.text.rjust(width) + ("*" if entry.best else " ")
+            for entry, width in zip(entries, widths, strict=True)
+        ]
+        return (label.ljust(margin) + "".join(cells)).rstrip()
+
+    caption = [textwrap.fill(line, 79) for line in table.caption.splitlines()]
+    out = [*caption, "", aligned("", [Entry(column) for column in table.columns])]
+    for section in table.sections:
+        out.append(section.heading)
+        out += [aligned(f"  {label}", entries) for label, entries in section.lines]
+    return "\n".join(out)
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    out = [table.caption, "", line(["", *table.columns])]
+    out.append("|---|" + "---:|" * len(table.columns))
+    for section in table.sections:
+        out.append(line([f"**{section.heading}**", *[""] * len(table.columns)]))
+        for label, entries in section.lines:
+            out.append(line([label, *(f"**{e.text}**" if e.best else e.text for e in entries)]))
+    return "\n".join(out)
+
+
+def _latex(table: Table) -> str:
+    out = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        r"\begin{tabular}{l" + "r" * len(table.columns) + "}",
+        r"\toprule",
+        " & ".join(["", *map(_escaped, table.columns)]) + r" \\",
+    ]
+    for section in table.sections:
+        heading = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{_escaped(section.heading)}}}"
+        out += [r"\midrule", heading + r" \\"]
+        for label, entries in section.lines:
+            cells = [rf"\textbf{{{_escaped(e.text)}}}" if e.best else _escaped(e.text)
+                     for e in entries]  # fmt: skip
+            out.append(" & ".join([_escaped(label), *cells]) + r" \\")
+    caption = _escaped(" ".join(table.caption.split()))
+    out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]
+    return "\n".join(out)
+
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r"$|$",
+          "$": r"\$", "~": r"\textasciitilde{}", "{": r"\{", "}": r"\}",
+          "\\": r"\textbackslash{}"}  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    """LaTeX for the text; ``name^mark`` gets the mark as a superscript."""
+
+    def plain(part: str) -> str:
+        return "".join(_LATEX.get(c, c) for c in part)
+
+    head, caret, mark = text.partition("^")
+    if not caret:
+        return plain(head)
+    word, bar, rest = mark.partition("|")
+    return plain(head) + rf"\textsuperscript{{{plain(word)}}}" + plain(bar + rest)
+
+
+def _csv(table: Table) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["section", "row", "column", "mean", "deviation", "seeds", "best"])
+    for section in table.sections:
+        for label, entries in section.lines:
+            for column, entry in zip(table.columns, entries, strict=True):
+                numbers = [entry.mean, entry.deviation, entry.seeds, int(entry.best)]
+                writer.writerow([section.heading, label, column, *numbers])
+    return stream.getvalue()

@@ -1,0 +1,86 @@
+"""Shared fixtures: the released code's values, and a BERT small enough to train in a test."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from aa_ray import backbones, embedded, tasks
+from aa_ray.backbones import Backbone
+from aa_ray.trial import Trial
+
+TINY_LAYERS = 3
+
+
+@pytest.fixture(scope="session")
+def released() -> dict[str, torch.Tensor]:
+    """Values computed by the released classes; see tests/data/README.md."""
+    path = Path(__file__).parent / "data" / "released-code-values.npz"
+    with np.load(path) as values:
+        return {name: torch.from_numpy(values[name]) for name in values.files}
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder: BERT with 3 layers, hidden size 32, random weights."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    words: dict[str, None] = {}
+    for name, task in tasks.TASKS.items():
+        for column in task.texts:
+            for text in embedded.generate(name)[0][column].to_pylist():
+                words.update(
+                    dict.fromkeys(text.lower().replace(".", " .").replace("?", " ?").split())
+                )
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*special, *words]) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(special) + len(words),
+        hidden_size=32,
+        num_hidden_layers=TINY_LAYERS,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,  # large enough that random features tell words apart
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Backbone:
+    return backbones.find(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def make_trial() -> Callable[..., Trial]:
+    """A trial on the tiny model: one epoch of the baseline unless told otherwise."""
+
+    def make(**changes: Any) -> Trial:
+        settings: dict[str, Any] = {
+            "task": "sst2",
+            "regime": "100",
+            "seed": 42,
+            "backbone": "tiny",
+            "data": "embedded",
+            "layers": tuple(range(TINY_LAYERS)),
+            "activation": "relu",
+            "switched": False,
+            "inference_depths": None,
+            "learning_rate": 1e-3,
+            "rational_learning_rate": 0.01,
+            "switch_learning_rate": 0.05,
+            "epochs": 1,
+        }
+        return Trial(**(settings | changes))
+
+    return make

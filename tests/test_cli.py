@@ -1,0 +1,124 @@
+"""aa_ray.cli: presets, and wrong usage as one line with exit status 2."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aa_ray import architectures, cli, paper
+from aa_ray.architectures import SEEDS
+from aa_ray.cli import main, study_from
+
+
+def table2(*arguments: str) -> int:
+    return main("Table 2.", architectures.TABLE2, paper.table2, arguments)
+
+
+def options(*arguments: str) -> Any:
+    return cli._parser("", architectures.TABLE2).parse_args(arguments)
+
+
+WRONG = [
+    (("--preset", "huge"), "unknown preset 'huge' (allowed: demo, low-data, full, paper)"),
+    (("--tasks", "sst2", "colla"), "unknown task 'colla' (allowed: mnli, qqp"),
+    (("--regimes", "200"), "unknown regime '200' (allowed: 100, 300, 500, full)"),
+    (("--methods", "lora"), "unknown method 'lora' (allowed: baseline, adapter-drop"),
+    (("--format", "html"), "unknown format 'html' (allowed: text, markdown, latex, csv)"),
+    (("--rates", "fast"), "unknown rates 'fast' (allowed: backbone, released)"),
+    (("--seeds", "-1"), "--seeds -1: expected integers from 0"),
+    (("--seeds", "4x"), "--seeds 4x: expected integers from 0"),
+    (("--seeds", "4294967296"), "--seeds 4294967296: expected integers from 0"),
+    (("--epochs", "0"), "--epochs 0: expected a whole number, 1 or more"),
+    (("--epochs", "1.5"), "--epochs 1.5: expected a whole number"),
+    (("--cpus-per-trial", "0"), "--cpus-per-trial 0: expected a whole number, 1 or more"),
+    (("--gpus-per-trial", "-0.5"), "--gpus-per-trial -0.5: expected a number, 0 or more"),
+    (("--gpus-per-trial", "nan"), "--gpus-per-trial nan: expected a number, 0 or more"),
+    (("--max-concurrent", "none"), "--max-concurrent none: expected a whole number, 1 or more"),
+    (("--backbone", "no/such"), "--backbone no/such: neither minilm, nor a checkpoint folder"),
+    (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
+    (("--results", "gopher://x"), "--results gopher://x: cannot be used"),
+    (("--bananas",), "unrecognized arguments: --bananas"),
+    (("--tasks",), "argument --tasks: expected at least one argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_usage_is_one_line_and_status_2(
+    arguments: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = table2(*arguments)
+    except SystemExit as exit_:  # argparse leaves this way
+        status = int(exit_.code or 0)
+    captured = capsys.readouterr()
+    assert status == 2
+    assert message in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_debug_shows_the_traceback() -> None:
+    from aa_ray.errors import UsageError
+
+    with pytest.raises(UsageError):
+        table2("--tasks", "colla", "--debug")
+
+
+def test_the_demo_is_what_the_readme_says() -> None:
+    study = study_from(options(), architectures.TABLE2)
+    assert study.backbone.identity == "minilm" and study.source.location == "embedded"
+    assert study.regimes == ("100",) and study.seeds == (42, 92) and len(study.tasks) == 3
+    assert study.methods == architectures.TABLE2 and study.epochs == 20
+    assert study.rates == study.backbone.own_rates
+
+
+def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aa_ray.backbones import RELEASED_RATES, Backbone
+
+    bert_large = Backbone("bert-large-uncased", "bert-large-uncased", 24)
+    monkeypatch.setattr(cli.backbones, "find", lambda name: bert_large)
+    study = study_from(options("--preset", "paper"), architectures.TABLE2)
+    assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)
+    assert study.regimes == ("100", "300", "500", "full") and study.rates == RELEASED_RATES
+    assert len(study.grid()) == 6 * 9 * (3 * 5 + 1)
+
+
+def test_options_win_over_the_preset_in_the_order_of_tables() -> None:
+    chosen = options("--tasks", "cola", "mnli", "cola", "--seeds", "7", "7", "--rates", "released",
+                     "--methods", "aa", "baseline", "--epochs", "3")  # fmt: skip
+    study = study_from(chosen, architectures.TABLE2)
+    assert study.tasks == ("mnli", "cola") and study.seeds == (7,)
+    assert study.methods == ("baseline", "aa") and study.epochs == 3
+    assert study.rates.adapter == 1e-4
+
+
+def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert table2("--plan", "--results", str(tmp_path)) == 0
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["trials"] == "36" and lines["done"] == "0" and lines["runnable"] == "12"
+    assert lines["blocked"].startswith("24 ")
+    assert lines["time"].startswith("left not known until")
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_no_run_prints_a_table_of_dashes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table2("--no-run", "--results", str(tmp_path)) == 0
+    captured = capsys.readouterr()
+    assert "Baseline" in captured.out and "–" in captured.out
+    assert f"rows: {tmp_path}/rows" in captured.err
+
+
+def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        table2("--help")
+    assert exit_.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("demo", "low-data", "minilm", "hub", "embedded", "wnli", "aa-focused-sim", "s3://",
+                 "latex", "42 92 111 245 651"):  # fmt: skip
+        assert word in text

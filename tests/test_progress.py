@@ -1,0 +1,67 @@
+"""aa_ray.progress: what the line says, in a terminal and in a log file."""
+
+import io
+
+import pytest
+
+from aa_ray import progress
+from aa_ray.progress import Progress, describe, duration
+from aa_ray.study import Agenda
+from tests.test_study import finish, make_study
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3600, "60 min"),
+        (9000, "2.5 h"),
+        (200000, "2.3 days"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_describe_counts_and_estimates() -> None:
+    agenda = Agenda(make_study(), [])
+    assert describe(agenda, 2) == "0/25 trials done, 0 running, 25 waiting, 0 failed"
+    agenda.next()
+    assert "1 running, 24 waiting" in describe(agenda, 2)
+    finished = Agenda(make_study(), [])
+    finish(finished)
+    assert describe(finished, 2) == "21/21 trials done, 0 running, 0 waiting, 0 failed"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_line_is_rewritten_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    agenda, stream = Agenda(make_study(), []), Terminal()
+    shown = Progress(agenda, 2, stream)
+    shown.update()
+    agenda.next()
+    now = progress.time.monotonic()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now + 2)
+    shown.update()
+    shown.close()
+    lines = stream.getvalue().split("\r")
+    assert "0 running" in lines[1] and "1 running" in lines[2]
+    assert all(len(line.rstrip("\n")) <= 79 for line in lines)
+    assert stream.getvalue().endswith("\n")
+
+
+def test_a_log_gets_a_line_only_when_something_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    agenda, stream = Agenda(make_study(), []), io.StringIO()
+    shown = Progress(agenda, 2, stream)
+    clock = progress.time.monotonic()
+    for step in range(6):
+        monkeypatch.setattr(progress.time, "monotonic", lambda t=step: clock + 20 * t)
+        if step == 3:
+            agenda.next()
+        shown.update()
+    assert len(stream.getvalue().splitlines()) == 2 and "\r" not in stream.getvalue()

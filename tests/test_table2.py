@@ -1,0 +1,143 @@
+"""studies/table2.py and aa_ray.sweep through the real command line, on local Ray."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aa_ray import embedded, results
+from aa_ray.architectures import TABLE2
+
+SCRIPT = Path(__file__).parent.parent / "studies" / "table2.py"
+
+
+def table2(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_folder: Path, folder: Path) -> list[str]:
+    return ["--backbone", str(tiny_folder), "--tasks", "sst2", "qqp", "--seeds", "42", "92",
+            "--epochs", "2", "--results", "kept"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def first(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return table2(*arguments, cwd=folder)
+
+
+def test_the_whole_study_runs_and_prints_its_table(
+    first: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"AA-focused\^sim +– +\d+\.\d±\d+\.\d", first.stdout)
+    assert first.stdout.startswith("Table 2.")
+    assert f"rows: {folder}/kept/rows" in first.stderr
+    assert re.search(
+        r"\[\d+ s\] (\d+)/\1 trials done, 0 running, 0 waiting, 0 failed", first.stderr
+    )
+    assert "Traceback" not in first.stderr and len(first.stderr.splitlines()) < 30
+
+
+def test_rows_hold_every_architecture(
+    first: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    rows = results.read(str(folder / "kept")).to_pylist()
+    assert {row["status"] for row in rows} == {"finished"}
+    # spec, uni and sim may resolve to the same trials; the others never do.
+    assert {"baseline", "adapter-drop", "aa"} <= {row["method"] for row in rows} <= set(TABLE2)
+    trained = {(row["trial_id"], len(row["adapter_layers"])) for row in rows}
+    assert len(trained) == len(rows)
+    prints = {(row["task"], row["seed"], row["data_fingerprint"]) for row in rows}
+    assert len(prints) == 4
+    files = {path.stem for path in (folder / "kept" / "rows").iterdir()}
+    assert files == {row["trial_id"] for row in rows}
+
+
+def test_run_again_prints_the_same_table_without_ray(
+    first: subprocess.CompletedProcess[str], arguments: list[str], folder: Path
+) -> None:
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as e: print('ray' in sys.modules, e.code, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(SCRIPT), *arguments]
+    again = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
+    assert again.stdout == first.stdout
+    assert again.stderr.splitlines()[-1] == "False 0"
+
+
+def test_plan_of_a_wider_study_counts_what_is_there(
+    first: subprocess.CompletedProcess[str], arguments: list[str], folder: Path
+) -> None:
+    wider = table2(*arguments, "--seeds", "42", "92", "111", "--plan", cwd=folder)
+    assert wider.returncode == 0
+    done = len({row["trial_id"] for row in results.read(str(folder / "kept")).to_pylist()})
+    assert f"done      {done}\n" in wider.stdout
+    assert re.search(r"time left about \d+ s with \d+ trials at once", wider.stdout)
+    assert "blocked   0" in wider.stdout  # every aa of the first seed has finished
+
+
+@pytest.mark.parametrize("style", ["markdown", "latex", "csv"])
+def test_other_formats_from_the_rows(
+    first: subprocess.CompletedProcess[str], arguments: list[str], folder: Path, style: str
+) -> None:
+    shown = table2(*arguments, "--no-run", "--format", style, cwd=folder)
+    assert shown.returncode == 0
+    mark = {"markdown": "| Baseline |", "latex": r"\toprule", "csv": "Low-data-100,Baseline,QQP,"}
+    assert mark[style] in shown.stdout
+
+
+def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> None:
+    for task in ("sst2", "stsb", "qqp"):
+        (tmp_path / "data" / task).mkdir(parents=True)
+        for name, table in zip(("train", "validation"), embedded.generate(task), strict=True):
+            if task == "stsb":  # labels that make the squared error infinite
+                huge = pa.array([3e38] * len(table), type=pa.float32())
+                table = table.set_column(2, "label", huge)
+            pq.write_table(table, tmp_path / "data" / task / f"{name}.parquet")
+    arguments = ["--backbone", str(tiny_folder), "--data", "data", "--tasks", "sst2", "stsb",
+                 "--seeds", "42", "--epochs", "1",
+                 "--methods", "baseline", "aa", "aa-focused-spec"]  # fmt: skip
+    ran = table2(*arguments, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert re.search(
+        r"failed: aa stsb 100 seed 42: TrainingError: the training loss became", ran.stderr
+    )
+    assert "not run, since a trial they wait for failed: 1" in ran.stderr
+    assert "--retry-failed" in ran.stderr
+    rows = results.read(str(tmp_path / "results")).to_pylist()
+    assert sorted((row["task"], row["status"]) for row in rows) == [
+        ("sst2", "finished"), ("sst2", "finished"), ("sst2", "finished"),
+        ("stsb", "failed"), ("stsb", "failed"),
+    ]  # fmt: skip
+    started = time.monotonic()
+    again = table2(*arguments, cwd=tmp_path)
+    assert again.returncode == 1 and "failed: aa stsb" in again.stderr
+    assert "trials done" not in again.stderr, (
+        f"it ran Ray again, {time.monotonic() - started:.0f} s"
+    )
+
+
+def test_an_address_without_a_cluster(tiny_folder: Path, tmp_path: Path) -> None:
+    ran = table2("--backbone", str(tiny_folder), "--address", "127.0.0.1:1", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "--address 127.0.0.1:1: no Ray cluster answers" in ran.stderr.splitlines()[-1]
+
+
+def test_more_gpus_than_there_are(tiny_folder: Path, tmp_path: Path) -> None:
+    ran = table2("--backbone", str(tiny_folder), "--gpus-per-trial", "64", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "lower --cpus-per-trial or --gpus-per-trial" in ran.stderr
