@@ -194,6 +194,9 @@ def _run(options: argparse.Namespace, methods: Sequence[str], make_table: TableM
         print(_plan(agenda, resources))
         return 0
     if not options.no_run and not agenda.complete:
+        if resources.address is None:
+            # Ray of this machine alone listens on loopback only; ray reads this when imported.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray import sweep
 
         sweep.run(agenda, store, resources)

@@ -103,8 +103,8 @@ def test_switch_in_training(
     parameters = {
         "switch_logits": switch.logits,
         "num": rational.numerator,
-        "down.weight": switch.adapter.adapter_down[0].weight,  # type: ignore[index, union-attr]
-        "up.weight": switch.adapter.adapter_up.weight,  # type: ignore[union-attr]
+        "down.weight": switch.adapter.adapter_down[0].weight,
+        "up.weight": switch.adapter.adapter_up.weight,
     }
     for name, parameter in parameters.items():
         expected = released[f"{reference}grad/{name}"]
