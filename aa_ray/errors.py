@@ -1,4 +1,6 @@
-"""The one exception that means: the user asked for something that cannot be done."""
+"""Exit statuses, and the one exception that means: what the user asked for cannot be done."""
+
+FAILED_WORK, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 class UsageError(Exception):

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import timedelta
 from typing import TextIO
 
 from aa_ray.study import Agenda
@@ -20,6 +21,11 @@ def duration(seconds: float) -> str:
     if seconds < 36 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} days"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds gone: 0:05, 12:00, 3:04:05."""
+    return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")
 
 
 def describe(agenda: Agenda, slots: int) -> str:
@@ -67,7 +73,7 @@ class Progress:
         if text == self._text and not terminal:
             return
         self._text, self._printed = text, now
-        line = f"[{duration(now - self._started)}] {text}"
+        line = f"[{_clock(now - self._started)}] {text}"
         if terminal:
             self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
         else:
@@ -76,7 +82,7 @@ class Progress:
 
     def close(self) -> None:
         """Print the final state on a line of its own."""
-        taken = duration(time.monotonic() - self._started)
+        taken = _clock(time.monotonic() - self._started)
         line = f"[{taken}] {describe(self._agenda, self._slots)}"
         self._stream.write(("\r" if self._stream.isatty() else "") + line.ljust(WIDTH) + "\n")
         self._stream.flush()

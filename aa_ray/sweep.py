@@ -195,7 +195,7 @@ class AgendaSearcher(Searcher):
 
 
 def _row_of_dead(trial: Trial, method: str, backbone: Backbone) -> Row:
-    """The row of a trial whose process died or could not start, again and again."""
+    """The row of a trial whose worker process died again and again."""
     return {
         "trial_id": trial.id,
         "method": method,
@@ -206,8 +206,8 @@ def _row_of_dead(trial: Trial, method: str, backbone: Backbone) -> Row:
         "num_layers": backbone.num_layers,
         "data_source": trial.data,
         "status": "failed",
-        "error": f"its worker process failed {RETRIES_AFTER_DEATH + 1} times (out of memory, or "
-        "the backbone could not be loaded there?); Ray's logs say more",
+        "error": f"its worker process died {RETRIES_AFTER_DEATH + 1} times (out of memory?); "
+        "Ray's logs say more",
         "settings": trial.to_json(),
     }
 

@@ -2,10 +2,11 @@
 
 import traceback
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertForSequenceClassification
 
 from aa_ray import batches, model, provenance, tasks, training
 from aa_ray.backbones import Backbone
@@ -28,12 +29,10 @@ class Worker:
     def __init__(
         self, backbone: Backbone, source: Source, commit: tuple[str | None, bool | None]
     ) -> None:
-        self.source = source
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._bert = model.load(backbone.path, self.device)
-        self._tokenizer = AutoTokenizer.from_pretrained(backbone.path)
+        self._backbone = backbone
+        self._source = source
         self._tests: dict[str, Examples] = {}
-        self._num_layers = backbone.num_layers
         self._constant = {
             "backbone": backbone.identity,
             "num_layers": backbone.num_layers,
@@ -43,7 +42,19 @@ class Worker:
             "dirty": commit[1],
             "versions": provenance.versions(),
         }
-        self._sha256 = model.weights_hash(self._bert)
+
+    @cached_property
+    def _bert(self) -> BertForSequenceClassification:
+        """Loaded with the first trial, so that a failure is in that trial's row."""
+        return model.load(self._backbone.path, self.device)
+
+    @cached_property
+    def _sha256(self) -> str:
+        return model.weights_hash(self._bert)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return AutoTokenizer.from_pretrained(self._backbone.path)
 
     def run(self, trial: Trial, method: str) -> list[Row]:
         """The trial's rows: one per inference depth, or one with the error if it failed."""
@@ -81,7 +92,7 @@ class Worker:
 
     def _train(self, trial: Trial) -> tuple[str, Outcome]:
         task = tasks.get(trial.task)
-        splits = split(self.source.load(trial.task), trial.regime, trial.seed)
+        splits = split(self._source.load(trial.task), trial.regime, trial.seed)
         train, development = (
             batches.tokenise(table, task, self._tokenizer, trial.max_length)
             for table in (splits.train, splits.development)
@@ -101,7 +112,10 @@ class Worker:
             epochs = [getattr(epoch, name) for epoch in outcome.history]
             if not epochs[0]:
                 return None
-            return [[values.get(layer) for layer in range(self._num_layers)] for values in epochs]
+            return [
+                [values.get(layer) for layer in range(self._backbone.num_layers)]
+                for values in epochs
+            ]
 
         return {
             "switch_logits": history("logits"),

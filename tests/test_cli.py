@@ -1,21 +1,22 @@
-"""aa_ray.cli: presets, and wrong usage as one line with exit status 2."""
+"""aa_ray.cli and aa_ray.options: presets, and wrong usage as one line with exit status 2."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aa_ray import architectures, cli, paper
+from aa_ray import architectures, options, paper
 from aa_ray.architectures import SEEDS
-from aa_ray.cli import main, study_from
+from aa_ray.cli import main
+from aa_ray.options import study_from
 
 
 def table2(*arguments: str) -> int:
     return main("Table 2.", architectures.TABLE2, paper.table2, arguments)
 
 
-def options(*arguments: str) -> Any:
-    return cli._parser("", architectures.TABLE2).parse_args(arguments)
+def parsed(*arguments: str) -> Any:
+    return options.parser("", architectures.TABLE2).parse_args(arguments)
 
 
 WRONG = [
@@ -69,7 +70,7 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_the_demo_is_what_the_readme_says() -> None:
-    study = study_from(options(), architectures.TABLE2)
+    study = study_from(parsed(), architectures.TABLE2)
     assert study.backbone.identity == "minilm" and study.source.location == "embedded"
     assert study.regimes == ("100",) and study.seeds == (42, 92) and len(study.tasks) == 3
     assert study.methods == architectures.TABLE2 and study.epochs == 20
@@ -80,15 +81,15 @@ def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) ->
     from aa_ray.backbones import RELEASED_RATES, Backbone
 
     bert_large = Backbone("bert-large-uncased", "bert-large-uncased", 24)
-    monkeypatch.setattr(cli.backbones, "find", lambda name: bert_large)
-    study = study_from(options("--preset", "paper"), architectures.TABLE2)
+    monkeypatch.setattr(options.backbones, "find", lambda name: bert_large)
+    study = study_from(parsed("--preset", "paper"), architectures.TABLE2)
     assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)
     assert study.regimes == ("100", "300", "500", "full") and study.rates == RELEASED_RATES
     assert len(study.grid()) == 6 * 9 * (3 * 5 + 1)
 
 
 def test_options_win_over_the_preset_in_the_order_of_tables() -> None:
-    chosen = options("--tasks", "cola", "mnli", "cola", "--seeds", "7", "7", "--rates", "released",
+    chosen = parsed("--tasks", "cola", "mnli", "cola", "--seeds", "7", "7", "--rates", "released",
                      "--methods", "aa", "baseline", "--epochs", "3")  # fmt: skip
     study = study_from(chosen, architectures.TABLE2)
     assert study.tasks == ("mnli", "cola") and study.seeds == (7,)

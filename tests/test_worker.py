@@ -1,5 +1,6 @@
 """aa_ray.worker: rows as documented, and a failing trial that stays one row."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 
@@ -80,6 +81,14 @@ def test_a_failing_trial_is_a_row_and_the_next_one_runs(
     pa.Table.from_pylist([row], schema=SCHEMA)
     [good] = worker.run(make_trial(), "baseline")
     assert good["status"] == "finished"
+
+
+def test_a_backbone_that_does_not_load_is_in_the_row(
+    tiny: Backbone, make_trial: Callable[..., Trial]
+) -> None:
+    gone = dataclasses.replace(tiny, path="/no/such/folder")
+    [row] = Worker(gone, Source("embedded"), (None, None)).run(make_trial(), "baseline")
+    assert row["status"] == "failed" and "/no/such/folder" in row["error"]
 
 
 def test_minilm_learns_generated_opinions(make_trial: Callable[..., Trial]) -> None:

@@ -1,0 +1,225 @@
+"""The options that every study shares, and the study and resources that they describe."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from aa_ray import architectures, backbones, data, tasks
+from aa_ray.data import Source
+from aa_ray.errors import WRONG_USAGE, UsageError, unknown
+from aa_ray.resources import Resources
+from aa_ray.study import Study
+from aa_ray.tables import FORMATS
+
+# What a preset sets; an option of the command line wins over it.
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "backbone": backbones.MINILM,
+        "data": "embedded",
+        "tasks": ("qqp", "sst2", "cola"),
+        "regimes": ("100",),
+        "seeds": architectures.SEEDS[:2],
+    },
+    "low-data": {
+        "backbone": "bert-large-uncased",
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": ("100", "300", "500"),
+        "seeds": architectures.SEEDS,
+    },
+    "full": {
+        "backbone": "bert-large-uncased",
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": ("full",),
+        "seeds": architectures.SEEDS,
+    },
+    "paper": {
+        "backbone": "bert-large-uncased",
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": tuple(data.REGIMES),
+        "seeds": architectures.SEEDS,
+    },
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the whole usage."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(WRONG_USAGE)
+
+
+def parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a study with those methods; values are checked later, by ``study_from``."""
+    found = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_study(found.add_argument_group("what to run"), methods)
+    _add_resources(found.add_argument_group("where and how"))
+    _add_output(found.add_argument_group("what to print"))
+    return found
+
+
+def _add_study(group: Any, methods: Sequence[str]) -> None:
+    add = group.add_argument
+    add(
+        "--preset",
+        default="demo",
+        help="demo (default; minutes on two cores), low-data, full or "
+        "paper; the options below change single points of it",
+    )
+    add(
+        "--backbone",
+        help="minilm, a model on the hub such as bert-large-uncased, or a folder "
+        "with a BERT checkpoint",
+    )
+    add(
+        "--data",
+        help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
+        "<task>/train.parquet and <task>/validation.parquet",
+    )
+    add("--tasks", nargs="+", metavar="TASK", help=", ".join(tasks.TASKS))
+    add(
+        "--regimes",
+        nargs="+",
+        metavar="REGIME",
+        help=f"annotated examples: {', '.join(data.REGIMES)} (full runs the first seed only)",
+    )
+    add(
+        "--seeds",
+        nargs="+",
+        metavar="SEED",
+        help=f"non-negative integers; the paper's are {' '.join(map(str, architectures.SEEDS))}",
+    )
+    add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods))
+    add(
+        "--rates",
+        default="backbone",
+        help="learning rates: backbone (default; the backbone's "
+        "own, chosen on development sets) or released (those of the paper's code)",
+    )
+    add(
+        "--epochs",
+        default="20",
+        metavar="N",
+        help="passes over the training set (default: 20, as in the paper)",
+    )
+
+
+def _add_resources(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--results",
+        default="results",
+        metavar="URI",
+        help="folder, or URI such as "
+        "s3://bucket/folder, where rows are kept and looked for (default: results)",
+    )
+    add(
+        "--cpus-per-trial",
+        default="1",
+        metavar="N",
+        help="CPU cores and threads of one trial (default: 1)",
+    )
+    add(
+        "--gpus-per-trial",
+        default="0",
+        metavar="X",
+        help="GPUs of one trial; 0.25 puts four trials on each GPU (default: 0)",
+    )
+    add("--max-concurrent", metavar="N", help="trials at once, at most (default: as many as fit)")
+    add(
+        "--address",
+        help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",
+    )
+    add("--retry-failed", action="store_true", help="run failed trials again")
+
+
+def _add_output(group: Any) -> None:
+    add = group.add_argument
+    add("--format", default="text", help=f"of the table: {', '.join(FORMATS)} (default: text)")
+    add(
+        "--plan",
+        action="store_true",
+        help="say what is done, runnable and blocked, and how long the rest may take; run nothing",
+    )
+    add("--no-run", action="store_true", help="table from the rows there are; run nothing")
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
+def resources_from(options: argparse.Namespace) -> Resources:
+    """What a trial asks for, as the options say.
+
+    Raises:
+        UsageError: a number that is none, or too small.
+    """
+    return Resources(
+        cpus_per_trial=_number(options, "cpus_per_trial", int, 1),
+        gpus_per_trial=_number(options, "gpus_per_trial", float, 0),
+        max_concurrent=_number(options, "max_concurrent", int, 1),
+        address=options.address,
+    )
+
+
+def study_from(options: argparse.Namespace, methods: Sequence[str]) -> Study:
+    """The study that the options describe.
+
+    Raises:
+        UsageError: a name that is not allowed, or a backbone that is not there.
+    """
+    preset = PRESETS[one_of("preset", options.preset, PRESETS)]
+    chosen = {name: getattr(options, name) or preset[name] for name in preset}
+    for name, allowed in (("task", tasks.TASKS), ("regime", data.REGIMES)):
+        for value in chosen[f"{name}s"]:
+            one_of(name, value, allowed)
+    picked = options.methods or methods
+    for value in picked:
+        one_of("method", value, methods)
+    backbone = backbones.find(chosen["backbone"])
+    rates = {"backbone": backbone.own_rates, "released": backbones.RELEASED_RATES}
+    return Study(
+        methods=_in_order(picked, methods),
+        tasks=_in_order(chosen["tasks"], tasks.TASKS),
+        regimes=_in_order(chosen["regimes"], data.REGIMES),
+        seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
+        backbone=backbone,
+        source=Source.named(chosen["data"]),
+        rates=rates[one_of("rates", options.rates, rates)],
+        epochs=_number(options, "epochs", int, 1),
+    )
+
+
+def _in_order(chosen: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    """The chosen names, each once, in the order of tables."""
+    wanted = set(chosen)
+    return tuple(name for name in allowed if name in wanted)
+
+
+def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
+    """The value, which must be among the allowed ones."""
+    if value not in allowed:
+        raise unknown(what, value, allowed)
+    return value
+
+
+def _seed(value: str | int) -> int:
+    if not str(value).isascii() or not str(value).isdigit() or int(value) >= 2**32:
+        raise UsageError(f"--seeds {value}: expected integers from 0 to 4294967295")
+    return int(value)
+
+
+def _number(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
+    """The option as a finite number of that kind, not below ``least``; None where not given."""
+    value = getattr(options, name)
+    if value is None:
+        return None
+    try:
+        number = kind(value)
+    except ValueError:
+        number = None
+    if number is None or not least <= number < float("inf"):
+        flag = "--" + name.replace("_", "-")
+        words = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{flag} {value}: expected {words}, {least} or more")
+    return number
