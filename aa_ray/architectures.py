@@ -65,8 +65,8 @@ def _all(num_layers: int, *_: Layers) -> Layers:
 
 
 def last(num_layers: int, count: int) -> Layers:
-    """The last ``count`` of ``num_layers`` layers."""
-    return tuple(range(num_layers - count, num_layers))
+    """The last ``count`` of ``num_layers`` layers; none for a count of 0 or below."""
+    return tuple(range(num_layers - max(0, count), num_layers))
 
 
 METHODS: dict[str, Method] = {
@@ -75,7 +75,7 @@ METHODS: dict[str, Method] = {
         Method("baseline", "Baseline", _all),
         Method(
             "adapter-drop",
-            "AdapterDrop",
+            "AdapterDrop^N",
             _all,
             needs=(SPEC, UNI),
             depths=lambda num_layers, spec, uni: (len(spec), len(uni)),
@@ -102,10 +102,34 @@ METHODS: dict[str, Method] = {
             RATIONAL,
             needs=(UNI,),
         ),
+        Method("switch-only", "Switch-only", _all, switched=True),
+        Method("rational-only", "Rational-only", _all, RATIONAL),
+        Method(
+            "baseline-last-n",
+            "Baseline^N",
+            lambda num_layers, uni: last(num_layers, len(uni)),
+            needs=(UNI,),
+        ),
+        Method(
+            "focused-last-n-1",
+            "AA-focused^N-1",
+            lambda num_layers, uni: last(num_layers, len(uni) - 1),
+            RATIONAL,
+            needs=(UNI,),
+        ),
+        Method(
+            "focused-last-n-2",
+            "AA-focused^N-2",
+            lambda num_layers, uni: last(num_layers, len(uni) - 2),
+            RATIONAL,
+            needs=(UNI,),
+        ),
     )
 }
 
-TABLE2 = tuple(METHODS)
+TABLE2 = ("baseline", "adapter-drop", "aa", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
+TABLE3 = ("aa-focused-sim", "focused-last-n-1", "focused-last-n-2")
+TABLE4 = ("aa", "switch-only", "baseline", "rational-only", "baseline-last-n", "aa-focused-sim")
 
 
 def get(name: str) -> Method:

@@ -17,7 +17,11 @@ TableMaker = Callable[[Agenda, Iterable[Row]], Table]
 
 
 def main(
-    description: str, methods: Sequence[str], make_table: TableMaker, arguments: Sequence[str]
+    description: str,
+    methods: Sequence[str],
+    make_table: TableMaker,
+    arguments: Sequence[str],
+    backbone: str = "bert-large-uncased",
 ) -> int:
     """Run a study from its command line and print its table; returns the exit status.
 
@@ -28,11 +32,12 @@ def main(
         methods: the study's methods; ``--methods`` picks among them.
         make_table: (agenda, rows) -> the study's table.
         arguments: the command line, without the program's name.
+        backbone: of every preset but demo.
     """
     found = parser(description, methods)
     options = found.parse_args(arguments)
     try:
-        return _run(options, methods, make_table)
+        return _run(options, methods, make_table, backbone)
     except UsageError as error:
         if options.debug:
             raise
@@ -43,10 +48,12 @@ def main(
         return INTERRUPTED
 
 
-def _run(options: argparse.Namespace, methods: Sequence[str], make_table: TableMaker) -> int:
+def _run(
+    options: argparse.Namespace, methods: Sequence[str], make_table: TableMaker, backbone: str
+) -> int:
     style = one_of("format", options.format, FORMATS)
     resources = resources_from(options)
-    study = study_from(options, methods)
+    study = study_from(options, methods, backbone)
     study.check_data()
     store = Store(options.results)
     agenda = Agenda(study, store.read().select(AGENDA_COLUMNS).to_pylist())

@@ -16,7 +16,7 @@ from transformers import BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from aa_ray.frozen_linear import replace_linears
-from aa_ray.rational import Rational
+from aa_ray.rational import Rational, activation_name
 from aa_ray.switch import Switch
 from aa_ray.trial import Trial
 
@@ -28,13 +28,18 @@ transformers_logging.set_verbosity_error()
 logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
-def load(path: str, device: torch.device | str = "cpu") -> BertForSequenceClassification:
-    """The checkpoint (folder or hub name) with AdapterHub's hooks, every parameter frozen."""
+def load(
+    path: str, device: torch.device | str = "cpu", frozen: bool = True
+) -> BertForSequenceClassification:
+    """The checkpoint (folder or hub name) with AdapterHub's hooks.
+
+    A frozen one, on the CPU, has its linear layers replaced by faster ones without weight gradient.
+    """
     model = BertForSequenceClassification.from_pretrained(path, use_safetensors=True)
     adapters.init(model)
-    model.requires_grad_(False)
+    model.requires_grad_(not frozen)
     model.to(device)
-    if model.device.type == "cpu":
+    if frozen and model.device.type == "cpu":
         replace_linears(model.base_model)
     return model
 
@@ -60,7 +65,7 @@ def attach(model: BertForSequenceClassification, trial: Trial, outputs: int) -> 
     num_layers = model.config.num_hidden_layers
     config = SeqBnConfig(
         reduction_factor=trial.reduction_factor,
-        non_linearity=trial.activation,
+        non_linearity=_non_linearity(trial),
         leave_out=[layer for layer in range(num_layers) if layer not in trial.layers],
     )
     model.add_adapter(ADAPTER_NAME, config=config)
@@ -68,22 +73,40 @@ def attach(model: BertForSequenceClassification, trial: Trial, outputs: int) -> 
     if trial.switched:
         for layer in trial.layers:
             modules = _output(model, layer).adapters
-            modules[ADAPTER_NAME] = Switch(modules[ADAPTER_NAME], trial.temperature)
+            modules[ADAPTER_NAME] = Switch(
+                modules[ADAPTER_NAME],
+                trial.temperature,
+                skip=trial.switch_skip == "yes",
+                plain_identity=trial.switch_identity == "plain",
+            )
 
     model.num_labels = model.config.num_labels = outputs
     model.classifier = nn.Linear(model.config.hidden_size, outputs)
     nn.init.normal_(model.classifier.weight, std=model.config.initializer_range)
     nn.init.zeros_(model.classifier.bias)
 
-    model.requires_grad_(False)
+    model.requires_grad_(trial.fine_tunes)
     for module in [*bottlenecks(model).values(), model.classifier]:
         module.to(model.device).requires_grad_(True)
+
+
+def _non_linearity(trial: Trial) -> str:
+    """AdapterHub's name of the trial's activation, with the settings of a rational in it."""
+    kind, _, init = trial.activation.partition(":")
+    if kind != "rational":
+        return trial.activation
+    return activation_name(init, trial.denominator, trial.gradient_at_zero)
 
 
 def keep_last(model: BertForSequenceClassification, depth: int) -> None:
     """Use the adapters of the last ``depth`` layers only, and skip the others (AdapterDrop)."""
     dropped = list(range(model.config.num_hidden_layers - depth))
     model.set_active_adapters(ADAPTER_NAME, skip_layers=dropped)
+
+
+def kept(model: BertForSequenceClassification) -> int:
+    """The number of layers, from the top, whose adapters are not skipped."""
+    return model.config.num_hidden_layers - len(model.adapters_config.skip_layers or ())
 
 
 def _output(model: BertForSequenceClassification, layer: int) -> Any:

@@ -5,14 +5,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from aa_ray import architectures, backbones, data, tasks
+from aa_ray import architectures, backbones, data, deviations, tasks
 from aa_ray.data import Source
+from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import WRONG_USAGE, UsageError, unknown
 from aa_ray.resources import Resources
-from aa_ray.study import Study
+from aa_ray.study import PLAIN, Study
 from aa_ray.tables import FORMATS
 
-# What a preset sets; an option of the command line wins over it.
+# What a preset sets; an option of the command line wins over it. Where a preset has no backbone,
+# it is the study's: the paper's BERT-large, or BERT-base in its Appendix A.
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
         "backbone": backbones.MINILM,
@@ -22,21 +24,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": architectures.SEEDS[:2],
     },
     "low-data": {
-        "backbone": "bert-large-uncased",
         "data": "hub",
         "tasks": tuple(tasks.TASKS),
         "regimes": ("100", "300", "500"),
         "seeds": architectures.SEEDS,
     },
     "full": {
-        "backbone": "bert-large-uncased",
         "data": "hub",
         "tasks": tuple(tasks.TASKS),
         "regimes": ("full",),
         "seeds": architectures.SEEDS,
     },
     "paper": {
-        "backbone": "bert-large-uncased",
         "data": "hub",
         "tasks": tuple(tasks.TASKS),
         "regimes": tuple(data.REGIMES),
@@ -45,7 +44,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
+
+
+class Parser(argparse.ArgumentParser):
+    """The standard parser, with errors on one line."""
+
     def error(self, message: str) -> NoReturn:
         """One line instead of the whole usage."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
@@ -54,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of a study with those methods; values are checked later, by ``study_from``."""
-    found = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = Parser(description=description, formatter_class=Formatter)
     _add_study(found.add_argument_group("what to run"), methods)
     _add_resources(found.add_argument_group("where and how"))
     _add_output(found.add_argument_group("what to print"))
@@ -98,6 +102,14 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         default="backbone",
         help="learning rates: backbone (default; the backbone's "
         "own, chosen on development sets) or released (those of the paper's code)",
+    )
+    add(
+        "--set",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="where paper and released code differ: "
+        + "; ".join(f"{d.name}={'|'.join(d.choices)}" for d in DEVIATIONS.values())
+        + " (the first is the default)",
     )
     add(
         "--epochs",
@@ -162,13 +174,14 @@ def resources_from(options: argparse.Namespace) -> Resources:
     )
 
 
-def study_from(options: argparse.Namespace, methods: Sequence[str]) -> Study:
-    """The study that the options describe.
+def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: str) -> Study:
+    """The study that the options describe; ``backbone`` is that of presets that have none.
 
     Raises:
         UsageError: a name that is not allowed, or a backbone that is not there.
     """
     preset = PRESETS[one_of("preset", options.preset, PRESETS)]
+    preset = {"backbone": backbone} | preset
     chosen = {name: getattr(options, name) or preset[name] for name in preset}
     for name, allowed in (("task", tasks.TASKS), ("regime", data.REGIMES)):
         for value in chosen[f"{name}s"]:
@@ -176,18 +189,31 @@ def study_from(options: argparse.Namespace, methods: Sequence[str]) -> Study:
     picked = options.methods or methods
     for value in picked:
         one_of("method", value, methods)
-    backbone = backbones.find(chosen["backbone"])
-    rates = {"backbone": backbone.own_rates, "released": backbones.RELEASED_RATES}
+    found = backbones.find(chosen["backbone"])
+    rates = {"backbone": found.own_rates, "released": backbones.RELEASED_RATES}
     return Study(
         methods=_in_order(picked, methods),
         tasks=_in_order(chosen["tasks"], tasks.TASKS),
         regimes=_in_order(chosen["regimes"], data.REGIMES),
         seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
-        backbone=backbone,
+        backbone=found,
         source=Source.named(chosen["data"]),
         rates=rates[one_of("rates", options.rates, rates)],
         epochs=_number(options, "epochs", int, 1),
+        variants=((PLAIN, _settings(options.set or ())),),
     )
+
+
+def _settings(chosen: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The settings of ``--set``, checked, without those that are the default anyway."""
+    settings = {}
+    for text in chosen:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: expected NAME=VALUE, such as denominator=B")
+        deviations.check(name, value)
+        settings[name] = value
+    return tuple((n, v) for n, v in sorted(settings.items()) if v != DEVIATIONS[n].default)
 
 
 def _in_order(chosen: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from typing import Any
 from aa_ray import architectures, statistics
 from aa_ray.architectures import UNI
 from aa_ray.backbones import MINILM
+from aa_ray.data import Source
 from aa_ray.errors import UsageError
 from aa_ray.results import Row
-from aa_ray.study import Agenda, Cell
+from aa_ray.study import Agenda, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 from aa_ray.tasks import TASKS
 
@@ -32,37 +33,73 @@ class Line:
     depth_of: str | None = None
 
 
-def table2(agenda: Agenda, rows: Iterable[Row]) -> Table:
-    """Table 2: per regime the methods' scores and their numbers of layers, per task and averaged.
+METRIC_TITLES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews_correlation": "Matthews correlation",
+    "spearman": "Spearman correlation",
+}
 
-    Scores are test metrics x 100, mean and sample standard deviation over seeds.
+
+def table1(source: Source) -> Table:
+    """Table 1: per task the rows here and officially, and the metric; tasks not there get a dash.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    lines = []
+    for task in TASKS.values():
+        try:
+            here = source.load(task.name)
+            found = [Entry(f"{len(part)}", mean=len(part)) for part in here]
+        except UsageError:
+            found = [Entry(DASH), Entry(DASH)]
+        official = [Entry(f"{n}", mean=n) for n in (task.train_rows, task.test_rows)]
+        lines.append((task.title, [*found, *official, Entry(METRIC_TITLES[task.metrics[0]])]))
+    caption = (
+        f"Table 1. The tasks, from {source.location}. Training rows are split into training (75 %) "
+        "and development set; the official development rows are the test set."
+    )
+    columns = ["train", "test", "official train", "official dev", "metric"]
+    return Table(caption, columns, [Section("GLUE", lines)])
+
+
+def method_table(name: str, agenda: Agenda, rows: Iterable[Row]) -> Table:
+    """Per regime the methods' scores and their numbers of layers, per task and averaged.
+
+    Scores are test metrics x 100, mean and sample standard deviation over seeds. This is the layout
+    of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` goes into the caption.
     """
     results = Results(agenda, rows)
-    lines = list(_table2_lines(results))
+    lines = list(_lines(results))
     sections = []
     for regime in agenda.study.regimes:
         scores = [(line.title, _scores(results, line, regime)) for line in lines]
         counted = [line for line in lines if line.method != "baseline"]
-        counts = [(_size_title(line.title), _sizes(results, line, regime)) for line in counted]
+        counts = [(f"|{line.title}|", _sizes(results, line, regime)) for line in counted]
         title = REGIME_TITLES.get(regime, f"Low-data-{regime}")
         sections.append(Section(title, _with_best(scores) + counts))
     columns = [task.title for task in TASKS.values()] + ["Avg"]
-    return Table(_caption("Table 2", results), columns, sections)
+    return Table(_caption(name, results), columns, sections)
 
 
-def _size_title(title: str) -> str:
-    return f"|{title}|"
-
-
-def _table2_lines(results: "Results") -> Iterable[Line]:
+def _lines(results: "Results") -> Iterable[Line]:
     """The lines for the study's methods; AdapterDrop has one per inference depth."""
     for name in results.study.methods:
+        title = _numbered(architectures.get(name).title, results.uni_size())
         if name == "adapter-drop":
-            uni = results.uni_size()
             yield Line("AdapterDrop^AA", name, "aa-focused-spec")
-            yield Line(f"AdapterDrop^{'N' if uni is None else uni}", name, "aa-focused-uni")
+            yield Line(title, name, "aa-focused-uni")
         else:
-            yield Line(architectures.get(name).title, name)
+            yield Line(title, name)
+
+
+def _numbered(title: str, uni: int | None) -> str:
+    """The title with the number for N, N-1 or N-2 behind its caret, once it is known."""
+    head, caret, mark = title.partition("^N")
+    if not caret or uni is None:
+        return title
+    return f"{head}^{max(0, uni + int(mark or 0))}"
 
 
 class Results:
@@ -215,7 +252,7 @@ def _caption(name: str, results: Results) -> str:
         f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers); data "
         f"{_listed(sources)}; seeds {seeds}; {study.epochs} epochs; learning rates "
         f"{rates.adapter:g} (adapters), {rates.rational:g} (rationals), {rates.switch:g} "
-        f"(switches); commit {_listed(commits)}."
+        f"(switches){_changed(study)}; commit {_listed(commits)}."
     )
     if study.backbone.identity == MINILM:
         text += (
@@ -225,6 +262,11 @@ def _caption(name: str, results: Results) -> str:
     if any(source.startswith("embedded") for source in sources):
         text += "\nNote: generated sentences; they show that the software works, nothing else."
     return text
+
+
+def _changed(study: Study) -> str:
+    """The settings in which the study departs from the defaults."""
+    return "".join(f"; {n} = {v}" for _, settings in study.variants for n, v in settings)
 
 
 def _listed(names: list[str]) -> str:

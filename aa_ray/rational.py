@@ -6,13 +6,15 @@
 
 The gradient of |b| at b = 0 follows the CUDA kernel of the released code, copysign(1, b): from
 f(x) = 1, where every b is 0, the denominator therefore learns. Automatic differentiation of
-``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever.
+``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever; that is kept as
+the alternative ``gradient="abs"``.
 
 Importing ``aa_ray`` registers the activation with transformers' table under the names
-``rational:<init>`` (version A) and ``rational:<init>:b``, so that stock AdapterHub accepts
-``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
+``rational:<init>``, and ``:b`` (version B) and ``:abs`` (that gradient) behind it, so that stock
+AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
 """
 
+import itertools
 from typing import Any, Literal
 
 import torch
@@ -22,6 +24,7 @@ from transformers.activations import ACT2FN
 from aa_ray.errors import unknown
 
 Version = Literal["A", "B"]
+Gradient = Literal["kernel", "abs"]
 
 # Coefficients that approximate a known function at the start: (numerator a0..a5, denominator
 # b1..b4). "one" is the paper's choice (section 4.3); "one" and "identity" are exact. The others
@@ -57,10 +60,10 @@ class _RationalFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str
+        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, gradient: str
     ) -> Tensor:
         ctx.save_for_backward(x, numerator, denominator)
-        ctx.version = version
+        ctx.version, ctx.gradient = version, gradient
         p, q, _ = _terms(x, numerator, denominator, version)
         return p / q
 
@@ -72,14 +75,18 @@ class _RationalFunction(torch.autograd.Function):
         grad_q = -grad_p * p / q  # dL/dQ
 
         if ctx.version == "A":
-            base, sign = x.abs(), torch.copysign(torch.ones_like(denominator), denominator)
+            base, sign = x.abs(), torch.sign(denominator)
+            if ctx.gradient == "kernel":
+                sign = torch.copysign(torch.ones_like(denominator), denominator)
             dq_dx = torch.sign(x) * _horner(base, _derivative(denominator.abs()))
             grad_powers = grad_q
         else:
             base, sign = x, torch.ones_like(denominator)
             dq_dx = torch.sign(inner) * _horner(x, _derivative(denominator))
-            # The kernel's copysign(1, A): an A of exactly 0 counts as positive.
-            grad_powers = torch.where(inner < 0, -grad_q, grad_q)
+            grad_powers = torch.sign(inner) * grad_q
+            if ctx.gradient == "kernel":
+                # copysign(1, A), where an A of exactly 0 counts as positive.
+                grad_powers = torch.where(inner < 0, -grad_q, grad_q)
 
         grad_x = None
         if ctx.needs_input_grad[0]:
@@ -87,7 +94,7 @@ class _RationalFunction(torch.autograd.Function):
             grad_x = grad_p * dp_dx + grad_q * dq_dx
         grad_numerator = _sums_with_powers(grad_p, x, len(numerator))
         grad_denominator = sign * _sums_with_powers(grad_powers * base, base, len(denominator))
-        return grad_x, grad_numerator, grad_denominator, None
+        return grad_x, grad_numerator, grad_denominator, None, None
 
 
 def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,24 +138,30 @@ class Rational(nn.Module):
         init: the function that it approximates at the start, a key of ``INITIAL_COEFFICIENTS``.
         version: denominator "A" (released code) or "B" (paper); the approximations other than
             "one" and "identity" were fitted for version A.
+        gradient: of the denominator's absolute value at 0, "kernel" (released code) or "abs".
 
     Parameters: ``numerator`` [6], a0 to a5; ``denominator`` [4], b1 to b4. Both float32.
     The input may have any shape; inputs in half precision are evaluated in float32 (x^5 of an
     input of 10 already exceeds float16) and the result is cast back.
 
     Raises:
-        UsageError: unknown ``init`` or ``version``.
+        UsageError: unknown ``init``, ``version`` or ``gradient``.
     """
 
-    def __init__(self, init: str = "one", version: Version = "A") -> None:
+    def __init__(
+        self, init: str = "one", version: Version = "A", gradient: Gradient = "kernel"
+    ) -> None:
         super().__init__()
         if init not in INITIAL_COEFFICIENTS:
             raise unknown("initial function of the rational", init, INITIAL_COEFFICIENTS)
         if version not in ("A", "B"):
             raise unknown("version of the rational", version, ("A", "B"))
+        if gradient not in ("kernel", "abs"):
+            raise unknown("gradient of the rational", gradient, ("kernel", "abs"))
         numerator, denominator = INITIAL_COEFFICIENTS[init]
         self.init = init
         self.version = version
+        self.gradient = gradient
         self.numerator = nn.Parameter(torch.tensor(numerator))
         self.denominator = nn.Parameter(torch.tensor(denominator))
 
@@ -159,20 +172,23 @@ class Rational(nn.Module):
             self.numerator.to(precision),
             self.denominator.to(precision),
             self.version,
+            self.gradient,
         )
         return y.to(x.dtype)
 
     def extra_repr(self) -> str:
-        return f"init={self.init!r}, version={self.version!r}"
+        return f"init={self.init!r}, version={self.version!r}, gradient={self.gradient!r}"
 
 
-def activation_name(init: str, version: Version = "A") -> str:
+def activation_name(init: str, version: str = "A", gradient: str = "kernel") -> str:
     """The name under which AdapterHub's ``non_linearity`` knows this rational."""
-    return f"rational:{init}" if version == "A" else f"rational:{init}:b"
+    return f"rational:{init}{':b' * (version == 'B')}{':abs' * (gradient == 'abs')}"
 
 
 def register() -> None:
     """Add every rational to transformers' activation table, from which AdapterHub takes its own."""
-    for init in INITIAL_COEFFICIENTS:
-        ACT2FN[activation_name(init, "A")] = (Rational, {"init": init, "version": "A"})
-        ACT2FN[activation_name(init, "B")] = (Rational, {"init": init, "version": "B"})
+    for init, version, gradient in itertools.product(
+        INITIAL_COEFFICIENTS, ("A", "B"), ("kernel", "abs")
+    ):
+        settings = {"init": init, "version": version, "gradient": gradient}
+        ACT2FN[activation_name(init, version, gradient)] = (Rational, settings)

@@ -51,7 +51,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
     ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
      "switches: all that have one)"),
-    ("selected_layers", _LAYERS, "layers whose switch picks the adapter at the best epoch; null "
+    ("selected_layers", _LAYERS, "layers whose switch picks the adapter in the test; null "
      "without switches"),
     ("final_selected_layers", _LAYERS, "the same after the last epoch; null without switches"),
     ("num_layers", pa.int32(), "transformer layers of the encoder"),

@@ -1,5 +1,6 @@
 """The grid of a study: method x task x regime x seed, and which trial waits for which."""
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable
@@ -7,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from aa_ray import architectures, data
-from aa_ray.architectures import FIRST_SEED, Layers, Selection
+from aa_ray import architectures, data, deviations
+from aa_ray.architectures import FIRST_SEED, Layers
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.trial import Trial
@@ -20,6 +21,12 @@ AGENDA_COLUMNS = ("trial_id", "status", "error", "selected_layers", "task", "reg
                   "train_seconds", "test_seconds")  # fmt: skip
 
 
+# The variant of a study that changes nothing.
+PLAIN = ""
+
+Variants = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
+
 class Cell(NamedTuple):
     """One place of the grid. Several cells may resolve to the same trial."""
 
@@ -27,9 +34,11 @@ class Cell(NamedTuple):
     task: str
     regime: str
     seed: int
+    variant: str = PLAIN
 
     def __str__(self) -> str:
-        return f"{self.method} {self.task} {self.regime} seed {self.seed}"
+        variant = f" {self.variant}" if self.variant != PLAIN else ""
+        return f"{self.method} {self.task} {self.regime} seed {self.seed}{variant}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,13 @@ class Study:
     """What is asked for, and with which settings.
 
     ``cells`` adds the ``aa`` trials that others depend on where the grid does not have them.
+
+    Attributes:
+        variants: (name, (setting of ``Trial``, value) ...) of each variant of the whole grid. A
+            setting that cannot change a trial's result is left alone there, so that variants share
+            trials.
+        own_selections: whether a variant's focused architectures follow its own ``aa`` trials;
+            else they follow those of ``PLAIN``.
     """
 
     methods: tuple[str, ...]
@@ -47,13 +63,16 @@ class Study:
     source: Source
     rates: Rates
     epochs: int
+    variants: Variants = ((PLAIN, ()),)
+    own_selections: bool = True
 
     def grid(self) -> list[Cell]:
         """The cells asked for; full data has the first seed only (paper section 4.4)."""
+        names = [name for name, _ in self.variants]
         return [
-            Cell(method, task, regime, seed)
-            for regime, seed, task, method in itertools.product(
-                self.regimes, self.seeds, self.tasks, self.methods
+            Cell(method, task, regime, seed, variant)
+            for regime, seed, task, variant, method in itertools.product(
+                self.regimes, self.seeds, self.tasks, names, self.methods
             )
             if regime != "full" or seed == self.seeds[0]
         ]
@@ -67,7 +86,11 @@ class Study:
 
     def needs(self, cell: Cell) -> list[Cell]:
         """The ``aa`` cells whose selected layers decide this cell's architecture."""
-        return [_chosen_by(need, cell) for need in architectures.get(cell.method).needs]
+        variant = cell.variant if self.own_selections else PLAIN
+        return [
+            Cell(AA, need.task or cell.task, need.regime or cell.regime, FIRST_SEED, variant)
+            for need in architectures.get(cell.method).needs
+        ]
 
     def trial(self, cell: Cell, selected: list[Layers]) -> Trial:
         """The cell's trial, given the selected layers of each of its needs."""
@@ -75,7 +98,7 @@ class Study:
         num_layers = self.backbone.num_layers
         layers = method.layers(num_layers, *selected)
         depths = method.depths(num_layers, *selected) if method.depths else None
-        return Trial(
+        trial = Trial(
             task=cell.task,
             regime=cell.regime,
             seed=cell.seed,
@@ -91,6 +114,9 @@ class Study:
             switch_learning_rate=self.rates.switch,
             epochs=self.epochs,
         )
+        settings = dict(self.variants).get(cell.variant, ())
+        changes = {name: v for name, v in settings if deviations.applies(name, trial)}
+        return dataclasses.replace(trial, **changes)
 
     @cached_property
     def _data(self) -> dict[str, str]:
@@ -104,10 +130,6 @@ class Study:
         """
         for task, regime in sorted({(cell.task, cell.regime) for cell in self.cells}):
             data.split(self.source.load(task), regime, FIRST_SEED)
-
-
-def _chosen_by(need: Selection, cell: Cell) -> Cell:
-    return Cell(AA, need.task or cell.task, need.regime or cell.regime, FIRST_SEED)
 
 
 class Agenda:

@@ -8,7 +8,8 @@ code mixes two branches and applies LN(. + i) to the result:
     identity:  LN(h + i) + h
 
 So the released code keeps the skip connection inside the adapter, and its identity branch is not
-the plain layer LN(h + i) (the paper says otherwise on both).
+the plain layer LN(h + i). The paper (section 3.3) says otherwise on both: an adapter without skip
+connection, up(R(down(LN(h + i)))), and an identity that passes h on unchanged.
 """
 
 from typing import Any
@@ -49,14 +50,20 @@ class Switch(nn.Module):
     Args:
         adapter: AdapterHub's bottleneck (``adapters.methods.modeling.Adapter``).
         temperature: tau of the Gumbel-softmax.
+        skip: whether the adapter branch keeps its skip connection (released code) or not (paper).
+        plain_identity: whether the identity branch is h (paper), not LN(h + i) + h (released code).
 
     Parameters: ``logits`` [2], identity first, both 0.5 at the start.
     """
 
-    def __init__(self, adapter: Any, temperature: float) -> None:
+    def __init__(
+        self, adapter: Any, temperature: float, skip: bool = True, plain_identity: bool = False
+    ) -> None:
         super().__init__()
         self.adapter = adapter
         self.temperature = temperature
+        self.skip = skip
+        self.plain_identity = plain_identity
         self.logits = nn.Parameter(torch.tensor([0.5, 0.5]))
 
     @property
@@ -76,10 +83,12 @@ class Switch(nn.Module):
         Returns AdapterHub's (output, down, up); the latter two are None where the adapter was
         not computed.
         """
-        identity = x + residual_input
+        identity = residual_input if self.plain_identity else x + residual_input
         if not self.training and not self.selected:
             return identity, None, None
         output, down, up = self.adapter(x, residual_input, output_gating)[:3]
+        if not self.skip:
+            output = output - residual_input
         if self.training:
             gumbel = sample_gumbel(len(x), self.logits)
             weights = switch_weights(self.logits, gumbel, self.temperature)  # [batch, 2]

@@ -47,8 +47,9 @@ class Evaluation:
 
     Attributes:
         adapter_layers: layers whose adapters were in use; for a switched trial all of its layers.
-        selected_layers, final_selected_layers: layers whose switch picks the adapter at the best
-            and at the last epoch; None without switches.
+        selected_layers, final_selected_layers: layers whose switch picks the adapter in the test
+            (at the best epoch, unless ``restored_switches`` says otherwise) and at the last epoch;
+            None without switches.
         best_epoch: the first with the highest development score, from 1.
         test: scores by metric name.
         adapter_parameters: parameters of the adapters in use, rationals and switches included.
@@ -111,9 +112,8 @@ def run(
         loss = _train_epoch(bert, trial, task, train, optimizer, decay, epoch)
         entry = _describe(bert, epoch)
         entry.train_loss = loss
-        for depth in depths:
-            scores = evaluate(bert, trial, task, development, depth)
-            entry.development[depth] = scores
+        entry.development = _develop(bert, trial, task, development, depths)
+        for depth, scores in entry.development.items():
             if scores[task.metrics[0]] > best[depth].score:
                 best[depth] = _Best(epoch, scores[task.metrics[0]], model.snapshot(bert))
         history.append(entry)
@@ -134,6 +134,20 @@ def _depths(trial: Trial, bert: BertForSequenceClassification) -> tuple[int, ...
     return trial.inference_depths
 
 
+def _develop(
+    bert: BertForSequenceClassification,
+    trial: Trial,
+    task: Task,
+    development: Examples,
+    depths: tuple[int, ...],
+) -> dict[int, dict[str, float]]:
+    """Scores on the development set for each inference depth."""
+    if trial.inference_depths is not None and trial.drop_range == "released":
+        # The released code evaluates with what the last training step happened to skip.
+        return dict.fromkeys(depths, evaluate(bert, trial, task, development, model.kept(bert)))
+    return {depth: evaluate(bert, trial, task, development, depth) for depth in depths}
+
+
 def _train_epoch(
     bert: BertForSequenceClassification,
     trial: Trial,
@@ -150,8 +164,7 @@ def _train_epoch(
     losses = []
     for chosen in batches.shuffled(len(train), trial.batch_size, trial.seed, epoch):
         if trial.inference_depths is not None:
-            # n uniform over 0..L-1 of the first layers are skipped (Rücklé et al. 2021).
-            model.keep_last(bert, num_layers - int(torch.randint(num_layers, ())))
+            model.keep_last(bert, max(0, num_layers - _skipped(trial, num_layers)))
         inputs, labels = train.batch(chosen, bert.device)
         loss = _loss(bert(**inputs).logits, labels, task)
         loss.backward()
@@ -166,6 +179,15 @@ def _train_epoch(
                 "try lower learning rates"
             )
     return float(np.mean(losses))
+
+
+def _skipped(trial: Trial, num_layers: int) -> int:
+    """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
+
+    0..L-1 (Rücklé et al. 2021); in the released code 0..10 for every number of layers.
+    """
+    choices = num_layers if trial.drop_range == "layers" else 11
+    return int(torch.randint(choices, ()))
 
 
 def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
@@ -202,7 +224,10 @@ def _test(
     final_selected: list[int] | None,
 ) -> Evaluation:
     started = time.monotonic()
-    model.restore(bert, best.weights)
+    weights = best.weights
+    if trial.restored_switches == "last":  # the released code's checkpoints lack the logits
+        weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
+    model.restore(bert, weights)
     scores = evaluate(bert, trial, task, test, depth)
     first = bert.config.num_hidden_layers - depth
     in_use = {layer: m for layer, m in model.bottlenecks(bert).items() if layer >= first}

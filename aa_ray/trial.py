@@ -5,6 +5,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+# Fields of the first version, which count in the hash whatever their value.
+_FIRST_FIELDS = frozenset(
+    "task regime seed backbone data layers activation switched inference_depths learning_rate "
+    "rational_learning_rate switch_learning_rate epochs batch_size max_length max_gradient_norm "
+    "reduction_factor temperature".split()
+)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -29,6 +36,8 @@ class Trial:
         epochs, batch_size, max_length: passes, examples per step, tokens per example at most.
         max_gradient_norm: the gradient of all trained parameters is clipped to this 2-norm.
         temperature: of the switch's Gumbel-softmax.
+        switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
+            empty_selection: where paper and released code differ; see ``aa_ray.deviations``.
     """
 
     task: str
@@ -49,6 +58,13 @@ class Trial:
     max_gradient_norm: float = 1.0
     reduction_factor: int = 16
     temperature: float = 0.1
+    switch_skip: str = "yes"
+    switch_identity: str = "released"
+    denominator: str = "A"
+    gradient_at_zero: str = "kernel"
+    drop_range: str = "layers"
+    restored_switches: str = "best"
+    empty_selection: str = "classifier"
 
     def to_json(self) -> str:
         """Canonical JSON of all fields; ``from_json`` reads it back."""
@@ -63,6 +79,19 @@ class Trial:
         return cls(**fields)
 
     @property
+    def fine_tunes(self) -> bool:
+        """Whether the backbone itself is trained: the released code's empty selection."""
+        return not self.layers and self.empty_selection == "full"
+
+    @property
     def id(self) -> str:
-        """Content hash: 20 hexadecimal digits, the same in every process and on every machine."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:20]
+        """Content hash: 20 hexadecimal digits, the same in every process and on every machine.
+
+        A field that was added later counts only where it differs from its default, so that trials
+        keep their ids when a setting is added. So a default must never be changed.
+        """
+        fields = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.name not in _FIRST_FIELDS and fields[field.name] == field.default:
+                del fields[field.name]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:20]

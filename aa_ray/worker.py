@@ -102,7 +102,10 @@ class Worker:
             self._tests[key] = batches.tokenise(
                 splits.test, task, self._tokenizer, trial.max_length
             )
-        outcome = training.run(trial, task, self._bert, train, development, self._tests[key])
+        bert = self._bert
+        if trial.fine_tunes:  # on a copy of its own, since it changes the backbone
+            bert = model.load(self._backbone.path, self.device, frozen=False)
+        outcome = training.run(trial, task, bert, train, development, self._tests[key])
         return fingerprint(splits), outcome
 
     def _histories(self, outcome: Outcome) -> Row:

@@ -1,5 +1,6 @@
 """aa_ray.cli and aa_ray.options: presets, and wrong usage as one line with exit status 2."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from aa_ray.architectures import SEEDS
 from aa_ray.cli import main
 from aa_ray.options import study_from
 
+TABLE = functools.partial(paper.method_table, "Table 2")
+
 
 def table2(*arguments: str) -> int:
-    return main("Table 2.", architectures.TABLE2, paper.table2, arguments)
+    return main("Table 2.", architectures.TABLE2, TABLE, arguments)
 
 
 def parsed(*arguments: str) -> Any:
@@ -38,6 +41,9 @@ WRONG = [
     (("--backbone", "no/such"), "--backbone no/such: neither minilm, nor a checkpoint folder"),
     (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
     (("--results", "gopher://x"), "--results gopher://x: cannot be used"),
+    (("--set", "denominator"), "--set denominator: expected NAME=VALUE"),
+    (("--set", "denominator=C"), "unknown value of denominator 'C' (allowed: A, B)"),
+    (("--set", "tempo=1"), "unknown setting 'tempo' (allowed: switch_skip"),
     (("--bananas",), "unrecognized arguments: --bananas"),
     (("--tasks",), "argument --tasks: expected at least one argument"),
 ]
@@ -70,7 +76,7 @@ def test_debug_shows_the_traceback() -> None:
 
 
 def test_the_demo_is_what_the_readme_says() -> None:
-    study = study_from(parsed(), architectures.TABLE2)
+    study = study_from(parsed(), architectures.TABLE2, "bert-large-uncased")
     assert study.backbone.identity == "minilm" and study.source.location == "embedded"
     assert study.regimes == ("100",) and study.seeds == (42, 92) and len(study.tasks) == 3
     assert study.methods == architectures.TABLE2 and study.epochs == 20
@@ -80,9 +86,9 @@ def test_the_demo_is_what_the_readme_says() -> None:
 def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     from aa_ray.backbones import RELEASED_RATES, Backbone
 
-    bert_large = Backbone("bert-large-uncased", "bert-large-uncased", 24)
-    monkeypatch.setattr(options.backbones, "find", lambda name: bert_large)
-    study = study_from(parsed("--preset", "paper"), architectures.TABLE2)
+    monkeypatch.setattr(options.backbones, "find", lambda name: Backbone(name, name, 24))
+    study = study_from(parsed("--preset", "paper"), architectures.TABLE2, "bert-large-uncased")
+    assert study.backbone.identity == "bert-large-uncased"
     assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)
     assert study.regimes == ("100", "300", "500", "full") and study.rates == RELEASED_RATES
     assert len(study.grid()) == 6 * 9 * (3 * 5 + 1)
@@ -91,7 +97,7 @@ def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) ->
 def test_options_win_over_the_preset_in_the_order_of_tables() -> None:
     chosen = parsed("--tasks", "cola", "mnli", "cola", "--seeds", "7", "7", "--rates", "released",
                      "--methods", "aa", "baseline", "--epochs", "3")  # fmt: skip
-    study = study_from(chosen, architectures.TABLE2)
+    study = study_from(chosen, architectures.TABLE2, "bert-large-uncased")
     assert study.tasks == ("mnli", "cola") and study.seeds == (7,)
     assert study.methods == ("baseline", "aa") and study.epochs == 3
     assert study.rates.adapter == 1e-4

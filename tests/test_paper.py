@@ -1,5 +1,6 @@
 """aa_ray.paper: Table 2 from made-up rows where the right table is known."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from aa_ray.study import Agenda, Cell
 from aa_ray.tables import Entry, Table
 from tests.test_study import make_study
 
+table2 = functools.partial(paper.method_table, "Table 2")
 SELECTED = {"qqp": [4], "sst2": [1, 3], "cola": [0, 1, 2]}
 COLUMNS = ["MNLI", "QQP", "QNLI", "SST-2", "CoLA", "STS-B", "MRPC", "RTE", "WNLI", "Avg"]
 
@@ -58,7 +60,7 @@ def agenda() -> Agenda:
 
 
 def test_layout_is_the_papers(agenda: Agenda) -> None:
-    table = paper.table2(agenda, made_up(agenda))
+    table = table2(agenda, made_up(agenda))
     assert table.columns == COLUMNS
     [section] = table.sections
     assert section.heading == "Low-data-100"
@@ -70,7 +72,7 @@ def test_layout_is_the_papers(agenda: Agenda) -> None:
 
 
 def test_scores_are_mean_and_deviation_over_seeds(agenda: Agenda) -> None:
-    table = paper.table2(agenda, made_up(agenda))
+    table = table2(agenda, made_up(agenda))
     cell = entries(table, "Low-data-100", "Baseline")["CoLA"]
     values = [100 * score(Cell("baseline", "cola", "100", seed), 0) for seed in (42, 92)]
     assert cell.mean == pytest.approx(np.mean(values))
@@ -80,7 +82,7 @@ def test_scores_are_mean_and_deviation_over_seeds(agenda: Agenda) -> None:
 
 
 def test_average_is_taken_seed_by_seed(agenda: Agenda) -> None:
-    average = entries(paper.table2(agenda, made_up(agenda)), "Low-data-100", "Baseline")["Avg"]
+    average = entries(table2(agenda, made_up(agenda)), "Low-data-100", "Baseline")["Avg"]
     per_seed = [np.mean([100 * score(Cell("baseline", t, "100", s), 0) for t in ("sst2", "cola")])
                 for s in (42, 92)]  # fmt: skip
     assert average.mean == pytest.approx(np.mean(per_seed))
@@ -88,7 +90,7 @@ def test_average_is_taken_seed_by_seed(agenda: Agenda) -> None:
 
 
 def test_adapter_drop_is_read_at_each_depth(agenda: Agenda) -> None:
-    table = paper.table2(agenda, made_up(agenda))
+    table = table2(agenda, made_up(agenda))
     for label, depth in (("AdapterDrop^AA", 3), ("AdapterDrop^1", 1)):
         values = [100 * score(Cell("adapter-drop", "cola", "100", s), depth) for s in (42, 92)]
         assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))
@@ -96,7 +98,7 @@ def test_adapter_drop_is_read_at_each_depth(agenda: Agenda) -> None:
 
 
 def test_layer_counts(agenda: Agenda) -> None:
-    table = paper.table2(agenda, made_up(agenda))
+    table = table2(agenda, made_up(agenda))
     assert entries(table, "Low-data-100", "|AA|")["CoLA"].text == "3"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["SST-2"].text == "2"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["Avg"].text == "2.5"
@@ -104,7 +106,7 @@ def test_layer_counts(agenda: Agenda) -> None:
 
 
 def test_best_is_marked_among_scores_only(agenda: Agenda) -> None:
-    [section] = paper.table2(agenda, made_up(agenda)).sections
+    [section] = table2(agenda, made_up(agenda)).sections
     best = {label for label, line in section.lines for entry in line if entry.best}
     assert best == {"AA"}
 
@@ -113,14 +115,14 @@ def test_missing_seeds_are_counted(agenda: Agenda) -> None:
     def skip(cell: Cell) -> bool:
         return cell.seed == 92 and cell.method == "baseline" and cell.task == "cola"
 
-    table = paper.table2(agenda, made_up(agenda, skip))
+    table = table2(agenda, made_up(agenda, skip))
     line = entries(table, "Low-data-100", "Baseline")
     assert line["CoLA"].text == "64.2 (1/2)" and line["SST-2"].text == "56.7±3.5"
     assert line["Avg"].text == "59.2 (1/2)"  # of the one seed that has both tasks
 
 
 def test_a_study_without_rows_is_all_dashes(agenda: Agenda) -> None:
-    table = paper.table2(agenda, [])
+    table = table2(agenda, [])
     [section] = table.sections
     assert {entry.text for _, line in section.lines for entry in line} == {"–"}
     assert "AdapterDrop^N" in [label for label, _ in section.lines]
@@ -129,7 +131,7 @@ def test_a_study_without_rows_is_all_dashes(agenda: Agenda) -> None:
 
 def test_a_shared_trial_fills_every_line_that_means_it() -> None:
     agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
-    table = paper.table2(agenda, made_up(agenda))
+    table = table2(agenda, made_up(agenda))
     lines = [
         entries(table, "Low-data-100", f"AA-focused^{kind}") for kind in ("spec", "uni", "sim")
     ]
@@ -140,10 +142,10 @@ def test_different_examples_are_never_averaged(agenda: Agenda) -> None:
     rows = made_up(agenda)
     rows[-1]["data_fingerprint"] = "other"
     with pytest.raises(UsageError, match="rest on different examples"):
-        paper.table2(agenda, rows)
+        table2(agenda, rows)
 
 
 def test_caption_says_what_the_numbers_rest_on(agenda: Agenda) -> None:
-    caption = paper.table2(agenda, made_up(agenda)).caption
+    caption = table2(agenda, made_up(agenda)).caption
     for part in ("toy (5 layers)", "embedded-1", "seeds 42, 92", "0.0001 (adapters)", "0123456789"):
         assert part in caption

@@ -15,6 +15,8 @@ CHANGES: dict[str, Any] = {
     "activation": "gelu", "switched": True, "inference_depths": (1, 2), "learning_rate": 2e-3,
     "rational_learning_rate": 0.02, "switch_learning_rate": 0.1, "epochs": 2, "batch_size": 16,
     "max_length": 64, "max_gradient_norm": 2.0, "reduction_factor": 8, "temperature": 0.2,
+    "switch_skip": "no", "switch_identity": "plain", "denominator": "B", "gradient_at_zero": "abs",
+    "drop_range": "released", "restored_switches": "last", "empty_selection": "full",
 }  # fmt: skip
 
 
@@ -22,6 +24,12 @@ def test_every_setting_changes_the_hash(make_trial: Callable[..., Trial]) -> Non
     assert set(CHANGES) == {field.name for field in dataclasses.fields(Trial)}
     ids = {make_trial(**{name: value}).id for name, value in CHANGES.items()}
     assert len(ids | {make_trial().id}) == len(CHANGES) + 1
+
+
+def test_ids_of_rows_that_exist_never_change(make_trial: Callable[..., Trial]) -> None:
+    """A new setting, or a changed default, must leave the trials of existing results findable."""
+    assert make_trial().id == "96c7a610a8216c38226a"
+    assert make_trial(inference_depths=(1, 3), epochs=20).id == "fe56aad860970197513d"
 
 
 def test_the_hash_is_the_same_in_another_process(make_trial: Callable[..., Trial]) -> None:

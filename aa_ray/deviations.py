@@ -1,0 +1,109 @@
+"""Where the paper and its released code differ, as settings of a trial.
+
+The default is what produced the paper's numbers, the released code, but for the AdapterDrop range
+and the restored switches, where the code is plainly not what its authors describe, and for empty
+selections, where it silently becomes full fine-tuning.
+"""
+
+from dataclasses import dataclass
+
+from aa_ray.architectures import RATIONAL
+from aa_ray.errors import unknown
+from aa_ray.trial import Trial
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One point on which paper and released code differ.
+
+    Attributes:
+        key: its number in the project's list of differences.
+        name: the field of ``Trial``.
+        about: what it is about, for people.
+        choices: value -> what it means; the first is the default.
+        paper, released: the values that stand for each; None where the paper does not say.
+    """
+
+    key: str
+    name: str
+    about: str
+    choices: dict[str, str]
+    paper: str | None
+    released: str
+
+    @property
+    def default(self) -> str:
+        return next(iter(self.choices))
+
+
+DEVIATIONS: dict[str, Deviation] = {
+    deviation.name: deviation
+    for deviation in (
+        Deviation(
+            "D1", "switch_skip", "skip connection inside a switched adapter",
+            {"yes": "kept", "no": "removed"}, paper="no", released="yes",
+        ),
+        Deviation(
+            "D2", "switch_identity", "identity branch of the switch",
+            {"released": "LN(LN(h+i) + h + i)", "plain": "the plain layer LN(h+i)"},
+            paper="plain", released="released",
+        ),
+        Deviation(
+            "D3", "denominator", "denominator of the rational",
+            {"A": "1 + |b1 x| + ... + |b4 x^4|", "B": "1 + |b1 x + ... + b4 x^4|"},
+            paper="B", released="A",
+        ),
+        Deviation(
+            "D4", "gradient_at_zero", "gradient of the denominator's |.| at 0",
+            {"kernel": "1, so that it learns from f(x) = 1", "abs": "0, so that it never moves"},
+            paper=None, released="kernel",
+        ),
+        Deviation(
+            "D5", "drop_range", "layers that AdapterDrop skips in a training step",
+            {"layers": "0..L-1; development set at the depths of the test",
+             "released": "0..10 for every L; development set at the last random depth"},
+            paper="layers", released="released",
+        ),
+        Deviation(
+            "D6", "restored_switches", "switches in the test",
+            {"best": "of the best epoch, as all other weights", "last": "of the last epoch"},
+            paper="best", released="last",
+        ),
+        Deviation(
+            "D9", "empty_selection", "focused architecture when no layer was selected",
+            {"classifier": "trains the classifier only", "full": "full fine-tuning"},
+            paper=None, released="full",
+        ),
+    )
+}  # fmt: skip
+
+
+def applies(name: str, trial: Trial) -> bool:
+    """Whether that field of ``Trial``, among those that a study may vary, can change its result.
+
+    ``empty_selection`` applies to every trial without layers; only focused ones have none.
+    """
+    rational = trial.activation == RATIONAL
+    return {
+        "switch_skip": trial.switched,
+        "switch_identity": trial.switched,
+        "restored_switches": trial.switched,
+        "switch_learning_rate": trial.switched,
+        "denominator": rational,
+        "gradient_at_zero": rational,
+        "rational_learning_rate": rational,
+        "drop_range": trial.inference_depths is not None,
+        "empty_selection": not trial.layers,
+    }.get(name, True)
+
+
+def check(name: str, value: str) -> None:
+    """Refuse a name or value that is not in ``DEVIATIONS``.
+
+    Raises:
+        UsageError: it names what is allowed.
+    """
+    if name not in DEVIATIONS:
+        raise unknown("setting", name, DEVIATIONS)
+    if value not in DEVIATIONS[name].choices:
+        raise unknown(f"value of {name}", value, DEVIATIONS[name].choices)

@@ -1,0 +1,18 @@
+"""Appendix A of the paper: Table 2 for BERT-base.
+
+What it costs: the default preset, demo, is that of table2.py and shares its trials. With
+--preset paper it is about 860 trainings of bert-base-uncased and wants GPUs.
+
+    python studies/appendix_a.py --preset low-data --gpus-per-trial 0.25
+    python studies/appendix_a.py --preset paper --address auto --results /shared/results
+"""
+
+import functools
+import sys
+
+from aa_ray import architectures, cli, paper
+
+if __name__ == "__main__":
+    table = functools.partial(paper.method_table, "Appendix A")
+    arguments = sys.argv[1:]
+    sys.exit(cli.main(__doc__ or "", architectures.TABLE2, table, arguments, "bert-base-uncased"))

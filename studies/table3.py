@@ -1,0 +1,18 @@
+"""Table 3 of the paper: AA-focused^sim on the last N, N-1 and N-2 layers.
+
+What it costs: the default preset, demo, takes a few minutes on two CPU cores, less after table2.py,
+whose trials it shares. --preset low-data is 270 trainings more than Table 2 has.
+
+    python studies/table3.py
+    python studies/table3.py --data DIR --tasks cola rte --regimes 100 500
+    python studies/table3.py --preset low-data --gpus-per-trial 0.25 --address auto
+"""
+
+import functools
+import sys
+
+from aa_ray import architectures, cli, paper
+
+if __name__ == "__main__":
+    table = functools.partial(paper.method_table, "Table 3")
+    sys.exit(cli.main(__doc__ or "", architectures.TABLE3, table, sys.argv[1:]))
