@@ -71,6 +71,16 @@ class Source:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return f"files-{digest.hexdigest()[:16]}"
 
+    def has(self, name: str) -> bool:
+        """Whether a folder holds the task; hub and generator hold them all.
+
+        Raises:
+            UsageError: no such folder.
+        """
+        if self.location in ("hub", "embedded"):
+            return True
+        return all(path.is_file() for path in self._paths(tasks.get(name)))
+
     def load(self, name: str) -> Official:
         """Read a task's official training and test data, checked.
 
@@ -80,20 +90,23 @@ class Source:
         """
         return _load(self, name)
 
-    def _files(self, task: Task) -> tuple[Path, Path]:
+    def _paths(self, task: Task) -> tuple[Path, Path]:
         root = Path(self.location)
         if not root.is_dir():
             raise UsageError(
                 f"--data {self.location}: no such folder (expected hub, embedded or a folder "
                 "with <task>/train.parquet)"
             )
-        files = tuple(root / task.name / f"{s}.parquet" for s in ("train", task.test_split))
-        for path in files:
+        folder = root / task.name
+        return folder / "train.parquet", folder / f"{task.test_split}.parquet"
+
+    def _files(self, task: Task) -> tuple[Path, Path]:
+        for path in self._paths(task):
             if not path.is_file():
                 raise UsageError(
                     f"task {task.name}: {path} does not exist; add it or drop the task"
                 )
-        return files[0], files[1]
+        return self._paths(task)
 
 
 @lru_cache(maxsize=16)

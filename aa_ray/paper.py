@@ -45,15 +45,13 @@ def table1(source: Source) -> Table:
     """Table 1: per task the rows here and officially, and the metric; tasks not there get a dash.
 
     Raises:
-        UsageError: the folder does not exist.
+        UsageError: the folder does not exist, or a file in it is bad.
     """
     lines = []
     for task in TASKS.values():
-        try:
-            here = source.load(task.name)
-            found = [Entry(f"{len(part)}", mean=len(part)) for part in here]
-        except UsageError:
-            found = [Entry(DASH), Entry(DASH)]
+        found = [Entry(DASH), Entry(DASH)]
+        if source.has(task.name):
+            found = [Entry(f"{len(part)}", mean=len(part)) for part in source.load(task.name)]
         official = [Entry(f"{n}", mean=n) for n in (task.train_rows, task.test_rows)]
         lines.append((task.title, [*found, *official, Entry(METRIC_TITLES[task.metrics[0]])]))
     caption = (

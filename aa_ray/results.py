@@ -14,7 +14,10 @@ from pyarrow import fs
 
 from aa_ray.errors import UsageError
 
-SCHEMA_VERSION = 1
+# 2: input_histograms. Columns are only ever added; in older rows they are null.
+SCHEMA_VERSION = 2
+
+_VERSION_KEY = b"aa_ray.schema_version"
 
 Row = dict[str, Any]
 
@@ -25,6 +28,9 @@ _SCORES = pa.struct(
         (name, pa.float64())
         for name in ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
     ]
+)
+_HISTOGRAMS = pa.list_(
+    pa.struct([("low", pa.float32()), ("high", pa.float32()), ("counts", pa.list_(pa.int64()))])
 )
 _CURVES = pa.list_(
     pa.struct([("epoch", pa.int32()), ("train_loss", pa.float64()), ("dev_metric", pa.float64())])
@@ -65,6 +71,9 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "after each epoch; null without switches; an inner null where a layer has none"),
     ("numerators", _PER_LAYER, "[epochs + 1][num_layers][6] a0..a5 of the rationals, likewise"),
     ("denominators", _PER_LAYER, "[epochs + 1][num_layers][4] b1..b4 of the rationals, likewise"),
+    ("input_histograms", _HISTOGRAMS, "[num_layers] what each rational saw at the best epoch, on "
+     "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
+     "where a layer has none"),
     ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
      "one AdapterDrop training share it"),
     ("test_seconds", pa.float64(), "wall time of the test evaluation"),
@@ -82,7 +91,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
 
 SCHEMA = pa.schema(
     [pa.field(name, kind, metadata={"description": text}) for name, kind, text in COLUMNS],
-    metadata={"aa_ray.schema_version": str(SCHEMA_VERSION)},
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
 
@@ -136,11 +145,21 @@ class Store:
 
     def _read_file(self, path: str) -> pa.Table:
         try:
-            return pq.read_table(path, filesystem=self._fs).select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, OSError) as error:
+            table = pq.read_table(path, filesystem=self._fs)
+            version = int((table.schema.metadata or {})[_VERSION_KEY])
+            for field in SCHEMA:  # rows of an older version lack the newer columns
+                if field.name not in table.column_names and version < SCHEMA_VERSION:
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
+            if version <= SCHEMA_VERSION:
+                return table.select(SCHEMA.names).cast(SCHEMA)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
             raise UsageError(
                 f"{path} does not hold rows of aa_ray ({error}); move it away and run again"
             ) from error
+        raise UsageError(
+            f"{path} was written by a newer aa_ray (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); update aa_ray or use another --results"
+        )
 
 
 def read(uri: str) -> pa.Table:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, model
+from aa_ray import batches, histograms, model
 from aa_ray.batches import Examples
+from aa_ray.histograms import Histogram
 from aa_ray.tasks import Task
 from aa_ray.trial import Trial
 
@@ -52,6 +53,7 @@ class Evaluation:
             None without switches.
         best_epoch: the first with the highest development score, from 1.
         test: scores by metric name.
+        input_histograms: layer -> what its rational saw, on development examples.
         adapter_parameters: parameters of the adapters in use, rationals and switches included.
     """
 
@@ -61,6 +63,7 @@ class Evaluation:
     best_epoch: int
     development: dict[str, float]
     test: dict[str, float]
+    input_histograms: dict[int, Histogram]
     test_seconds: float
     adapter_parameters: int
 
@@ -122,7 +125,10 @@ def run(
     final = _selected(bert)
     evaluations = []
     for depth in depths:
-        evaluations.append(_test(bert, trial, task, test, depth, best[depth], history, final))
+        _restore(bert, trial, best[depth])
+        result = _test(bert, trial, task, test, depth, best[depth].epoch, history, final)
+        result.input_histograms = histograms.of_inputs(bert, development, trial.batch_size)
+        evaluations.append(result)
     trainable = sum(p.numel() for p in model.trained_parameters(bert).values())
     return Outcome(history, evaluations, train_seconds, trainable)
 
@@ -213,21 +219,26 @@ def evaluate(
     return task.scores(examples.labels, logits)
 
 
+def _restore(bert: BertForSequenceClassification, trial: Trial, best: _Best) -> None:
+    """Put the best epoch's weights back."""
+    weights = best.weights
+    if trial.restored_switches == "last":  # the released code's checkpoints lack the logits
+        weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
+    model.restore(bert, weights)
+
+
 def _test(
     bert: BertForSequenceClassification,
     trial: Trial,
     task: Task,
     test: Examples,
     depth: int,
-    best: _Best,
+    best_epoch: int,
     history: list[Epoch],
     final_selected: list[int] | None,
 ) -> Evaluation:
+    """Evaluate the weights that the model has now on the test set."""
     started = time.monotonic()
-    weights = best.weights
-    if trial.restored_switches == "last":  # the released code's checkpoints lack the logits
-        weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
-    model.restore(bert, weights)
     scores = evaluate(bert, trial, task, test, depth)
     first = bert.config.num_hidden_layers - depth
     in_use = {layer: m for layer, m in model.bottlenecks(bert).items() if layer >= first}
@@ -235,9 +246,10 @@ def _test(
         adapter_layers=sorted(in_use),
         selected_layers=_selected(bert),
         final_selected_layers=final_selected,
-        best_epoch=best.epoch,
-        development=history[best.epoch].development[depth],
+        best_epoch=best_epoch,
+        development=history[best_epoch].development[depth],
         test=scores,
+        input_histograms={},
         test_seconds=time.monotonic() - started,
         adapter_parameters=sum(p.numel() for m in in_use.values() for p in m.parameters()),
     )

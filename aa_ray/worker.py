@@ -88,7 +88,10 @@ class Worker:
         }
         depths = outcome.history[-1].development
         pairs = zip(depths, outcome.evaluations, strict=True)
-        return [common | _evaluated(outcome, depth, result) for depth, result in pairs]
+        return [
+            common | _evaluated(outcome, depth, result) | self._histograms(result)
+            for depth, result in pairs
+        ]
 
     def _train(self, trial: Trial) -> tuple[str, Outcome]:
         task = tasks.get(trial.task)
@@ -107,6 +110,12 @@ class Worker:
             bert = model.load(self._backbone.path, self.device, frozen=False)
         outcome = training.run(trial, task, bert, train, development, self._tests[key])
         return fingerprint(splits), outcome
+
+    def _histograms(self, result: Evaluation) -> Row:
+        """What the rationals saw, [num_layers]."""
+        found = {layer: h._asdict() for layer, h in result.input_histograms.items()}
+        layers = range(self._backbone.num_layers)
+        return {"input_histograms": [found.get(layer) for layer in layers] if found else None}
 
     def _histories(self, outcome: Outcome) -> Row:
         """Per-epoch switch logits and rational coefficients, [epochs + 1][num_layers][k]."""

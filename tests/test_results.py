@@ -66,6 +66,20 @@ def test_a_write_that_breaks_off_leaves_no_row(
     assert store.read()["error"].to_pylist() == ["old"]
 
 
+def test_rows_of_an_older_schema_are_read_and_of_a_newer_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", seed=42)])
+    path = tmp_path / "rows" / "a.parquet"
+    table = pq.read_table(path)
+    older = table.drop_columns(["input_histograms"])
+    pq.write_table(older.replace_schema_metadata({"aa_ray.schema_version": "1"}), path)
+    [read] = store.read().to_pylist()
+    assert read["seed"] == 42 and read["input_histograms"] is None
+    pq.write_table(table.replace_schema_metadata({"aa_ray.schema_version": "99"}), path)
+    with pytest.raises(UsageError, match=r"a.parquet was written by a newer aa_ray \(schema 99"):
+        store.read()
+
+
 def test_a_uri_of_another_file_system(tmp_path: Path) -> None:
     store = Store(f"file://{tmp_path}/there")
     store.write([row("a")])
