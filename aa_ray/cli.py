@@ -4,9 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, WRONG_USAGE, UsageError
-from aa_ray.options import one_of, parser, resources_from, study_from
+from aa_ray.figures import Drawing, save
+from aa_ray.options import figure_parser, one_of, parser, resources_from, study_from
+from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
 from aa_ray.results import Row, Store
@@ -14,6 +17,7 @@ from aa_ray.study import AGENDA_COLUMNS, Agenda
 from aa_ray.tables import FORMATS, Table
 
 TableMaker = Callable[[Agenda, Iterable[Row]], Table]
+DrawingMaker = Callable[[Results], Iterable[Drawing]]
 
 
 def main(
@@ -36,12 +40,49 @@ def main(
     """
     found = parser(description, methods)
     options = found.parse_args(arguments)
+    return _guarded(found.prog, options, lambda: _run(options, methods, make_table, backbone))
+
+
+def draw(
+    description: str,
+    methods: Sequence[str],
+    make_drawings: DrawingMaker,
+    arguments: Sequence[str],
+    backbone: str = "bert-large-uncased",
+) -> int:
+    """Draw a study's figures from the rows that there are; returns the exit status.
+
+    Args:
+        make_drawings: the study's results -> its figures.
+        description, methods, arguments, backbone: as in ``main``.
+    """
+    found = figure_parser(description, methods)
+    options = found.parse_args(arguments)
+
+    def work() -> int:
+        study = study_from(options, methods, backbone)
+        rows = Store(options.results).read().to_pylist()
+        results = Results(Agenda(study, rows), rows)
+        if not results.used:
+            raise UsageError(f"--results {options.results}: no rows of this study; run it first")
+        for drawing in make_drawings(results):
+            for path in save(drawing, Path(options.output)):
+                print(path)
+            for name in drawing.missing:
+                print(f"missing in {drawing.name}: {name}", file=sys.stderr)
+        return 0
+
+    return _guarded(found.prog, options, work)
+
+
+def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int]) -> int:
+    """Do the work; wrong usage and interruption become one line and an exit status."""
     try:
-        return _run(options, methods, make_table, backbone)
+        return work()
     except UsageError as error:
         if options.debug:
             raise
-        print(f"{found.prog}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return WRONG_USAGE
     except KeyboardInterrupt:
         print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)

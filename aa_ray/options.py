@@ -65,6 +65,31 @@ def parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
     return found
 
 
+def figure_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a study that draws figures from the rows there are, and runs nothing."""
+    found = Parser(description=description, formatter_class=Formatter)
+    _add_study(found.add_argument_group("whose rows to draw"), methods)
+    _add_results(found)
+    found.add_argument(
+        "--output",
+        default="figures",
+        metavar="DIR",
+        help="folder for the figures (default: figures)",
+    )
+    found.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return found
+
+
+def _add_results(group: Any) -> None:
+    group.add_argument(
+        "--results",
+        default="results",
+        metavar="URI",
+        help="folder, or URI such as "
+        "s3://bucket/folder, where rows are kept and looked for (default: results)",
+    )
+
+
 def _add_study(group: Any, methods: Sequence[str]) -> None:
     add = group.add_argument
     add(
@@ -121,13 +146,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
 
 def _add_resources(group: Any) -> None:
     add = group.add_argument
-    add(
-        "--results",
-        default="results",
-        metavar="URI",
-        help="folder, or URI such as "
-        "s3://bucket/folder, where rows are kept and looked for (default: results)",
-    )
+    _add_results(group)
     add(
         "--cpus-per-trial",
         default="1",

@@ -21,7 +21,6 @@ COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "test_metri
            "commit", "dirty")  # fmt: skip
 
 DASH = "–"
-REGIME_TITLES = {"full": "Full data"}
 
 
 @dataclass(frozen=True)
@@ -69,27 +68,15 @@ def method_table(name: str, agenda: Agenda, rows: Iterable[Row]) -> Table:
     of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` goes into the caption.
     """
     results = Results(agenda, rows)
-    lines = list(_lines(results))
+    lines = results.lines()
     sections = []
     for regime in agenda.study.regimes:
         scores = [(line.title, _scores(results, line, regime)) for line in lines]
         counted = [line for line in lines if line.method != "baseline"]
         counts = [(f"|{line.title}|", _sizes(results, line, regime)) for line in counted]
-        title = REGIME_TITLES.get(regime, f"Low-data-{regime}")
-        sections.append(Section(title, _with_best(scores) + counts))
+        sections.append(Section(results.regime_title(regime), _with_best(scores) + counts))
     columns = [task.title for task in TASKS.values()] + ["Avg"]
     return Table(_caption(name, results), columns, sections)
-
-
-def _lines(results: "Results") -> Iterable[Line]:
-    """The lines for the study's methods; AdapterDrop has one per inference depth."""
-    for name in results.study.methods:
-        title = _numbered(architectures.get(name).title, results.uni_size())
-        if name == "adapter-drop":
-            yield Line("AdapterDrop^AA", name, "aa-focused-spec")
-            yield Line(title, name, "aa-focused-uni")
-        else:
-            yield Line(title, name)
 
 
 def _numbered(title: str, uni: int | None) -> str:
@@ -131,6 +118,34 @@ class Results:
                     "examples (data_fingerprint); use another --results folder for the other data"
                 )
 
+    def lines(self) -> list[Line]:
+        """The lines for the study's methods; AdapterDrop has one per inference depth."""
+        found = []
+        for name in self.study.methods:
+            title = _numbered(architectures.get(name).title, self.uni_size())
+            if name == "adapter-drop":
+                found.append(Line("AdapterDrop^AA", name, "aa-focused-spec"))
+                found.append(Line(title, name, "aa-focused-uni"))
+            else:
+                found.append(Line(title, name))
+        return found
+
+    def regime_title(self, regime: str) -> str:
+        """As the paper's tables call it."""
+        return "Full data" if regime == "full" else f"Low-data-{regime}"
+
+    def averages(self, line: Line, regime: str) -> list[float]:
+        """Average over the study's tasks x 100, of each seed that has them all."""
+        values = _collect(self, line, regime, lambda row: 100 * row["test_metric"])
+        of_study = [values[task] for task in self.study.tasks]
+        complete = [seed for seed in of_study[0] if all(seed in by_seed for by_seed in of_study)]
+        return [statistics.mean([by_seed[seed] for by_seed in of_study]) for seed in complete]
+
+    def parameters(self, line: Line, regime: str) -> list[int]:
+        """Parameters of the adapters in use, of each row that there is."""
+        values = _collect(self, line, regime, lambda row: row["adapter_parameters"])
+        return [int(v) for by_seed in values.values() for v in by_seed.values()]
+
     def seeds(self, regime: str) -> tuple[int, ...]:
         """The seeds that the regime is run with."""
         return self.study.seeds[:1] if regime == "full" else self.study.seeds
@@ -163,7 +178,9 @@ class Results:
 def _scores(results: Results, line: Line, regime: str) -> list[Entry]:
     """A line's scores per task, and their average."""
     values = _collect(results, line, regime, lambda row: 100 * row["test_metric"])
-    return _entries(results, values, len(results.seeds(regime)))
+    expected = len(results.seeds(regime))
+    entries = [_entry(list(by_seed.values()), expected) for by_seed in values.values()]
+    return [*entries, _entry(results.averages(line, regime), expected)]
 
 
 def _sizes(results: Results, line: Line, regime: str) -> list[Entry]:
@@ -193,15 +210,6 @@ def _collect(
         found = {seed: results.row(line, task, regime, seed) for seed in seeds}
         collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
     return collected
-
-
-def _entries(results: Results, values: dict[str, dict[int, float]], expected: int) -> list[Entry]:
-    """An entry per task and the average over the tasks of the study, seed by seed."""
-    entries = [_entry(list(by_seed.values()), expected) for by_seed in values.values()]
-    of_study = [values[task] for task in results.study.tasks]
-    complete = [seed for seed in of_study[0] if all(seed in by_seed for by_seed in of_study)]
-    averages = [statistics.mean([by_seed[seed] for by_seed in of_study]) for seed in complete]
-    return [*entries, _entry(averages, expected)]
 
 
 def _entry(values: list[float], expected: int) -> Entry:

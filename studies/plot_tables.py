@@ -1,0 +1,20 @@
+"""Table 2 as pictures: average score per method and regime with 95 % intervals over the seeds, and
+score against adapter parameters. Drawn from rows, runs nothing.
+
+    python studies/table2.py && python studies/plot_tables.py
+"""
+
+import sys
+from collections.abc import Iterable
+
+from aa_ray import architectures, cli, figures
+from aa_ray.figures import Drawing
+from aa_ray.paper import Results
+
+
+def drawings(results: Results) -> Iterable[Drawing]:
+    return [figures.scores(results), figures.score_against_parameters(results)]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))

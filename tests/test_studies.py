@@ -1,0 +1,65 @@
+"""Every other study through its real command line, on the rows of one small results folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aa_ray import results
+
+STUDIES = Path(__file__).parent.parent / "studies"
+
+
+def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(STUDIES / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny_folder: Path) -> list[str]:
+    return ["--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42", "--epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Path:
+    """Where Table 4 has been run."""
+    folder = tmp_path_factory.mktemp("studies")
+    ran = run("table4", *arguments, cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "Switch-only" in ran.stdout and "Rational-only" in ran.stdout
+    return folder
+
+
+def trials(folder: Path) -> set[str]:
+    return set(results.read(str(folder / "results"))["trial_id"].to_pylist())
+
+
+def test_studies_share_trials(folder: Path, arguments: list[str]) -> None:
+    before = trials(folder)
+    plan = run("table3", *arguments, "--plan", cwd=folder)
+    assert "done      2\n" in plan.stdout  # aa and the last N layers, from Table 4
+    ran = run("table3", *arguments, cwd=folder)
+    assert ran.returncode == 0 and ran.stdout.startswith("Table 3.")
+    assert before < trials(folder) and len(trials(folder) - before) <= 2
+    plan = run("appendix_a", *arguments, "--plan", cwd=folder)
+    assert "done      " in plan.stdout and "done      0" not in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("study", "figure"),
+    [("plot_rationals", "rationals-100"), ("plot_layers", "layers"), ("plot_tables", "scores")],
+)
+def test_figures_are_drawn_from_the_rows(
+    folder: Path, arguments: list[str], study: str, figure: str
+) -> None:
+    drawn = run(study, *arguments, "--output", "drawn", cwd=folder)
+    assert drawn.returncode == 0, drawn.stderr
+    assert f"drawn/{figure}.pdf" in drawn.stdout
+    assert (folder / "drawn" / f"{figure}.png").stat().st_size > 5000
+
+
+def test_figures_without_rows(tmp_path: Path, arguments: list[str]) -> None:
+    drawn = run("plot_layers", *arguments, cwd=tmp_path)
+    assert drawn.returncode == 2
+    assert "no rows of this study; run it first" in drawn.stderr and drawn.stderr.count("\n") == 1
