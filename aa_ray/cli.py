@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, WRONG_USAGE, UsageError
 from aa_ray.figures import Drawing, save
 from aa_ray.options import figure_parser, one_of, parser, resources_from, study_from
@@ -95,7 +97,8 @@ def _run(
     style = one_of("format", options.format, FORMATS)
     resources = resources_from(options)
     study = study_from(options, methods, backbone)
-    study.check_data()
+    if not options.no_run:
+        study.check_data()
     store = Store(options.results)
     agenda = Agenda(study, store.read().select(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
@@ -131,15 +134,15 @@ def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
 
 def _plan(agenda: Agenda, resources: Resources) -> str:
     """What is done, runnable and blocked, method by method, and the time the rest may take."""
-    slots = resources.max_concurrent
-    if slots is None:
-        slots = resources.slots({"CPU": os.cpu_count() or 1, "GPU": float("inf")})
+    # As on this machine; who plans for a cluster says how many run at once.
+    here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
+    slots = resources.max_concurrent or resources.slots(here)
     left = agenda.seconds_left(slots)
     counts = agenda.counts()
     estimate = (
         "not known until the first trial of this backbone has finished"
         if left is None
-        else f"about {duration(left)} with {slots} trials at once"
+        else f"about {duration(left)} with {slots} trials at once (see --max-concurrent)"
     )
     return "\n".join(
         [

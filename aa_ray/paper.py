@@ -15,11 +15,6 @@ from aa_ray.study import Agenda, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 from aa_ray.tasks import TASKS
 
-# Columns of the rows that tables look at.
-COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "test_metric",
-           "adapter_layers", "selected_layers", "data_fingerprint", "data_source",
-           "commit", "dirty")  # fmt: skip
-
 DASH = "–"
 
 

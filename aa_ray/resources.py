@@ -1,5 +1,6 @@
 """What one trial asks of the machine or cluster, and how many fit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aa_ray.errors import UsageError
@@ -21,7 +22,7 @@ class Resources:
     max_concurrent: int | None = None
     address: str | None = None
 
-    def slots(self, available: dict[str, float]) -> int:
+    def slots(self, available: Mapping[str, float]) -> int:
         """Trials that run at once on that many CPUs and GPUs.
 
         Raises:

@@ -100,7 +100,12 @@ def _start_ray(address: str | None) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"--address {address}: no Ray cluster answers" if address else "Ray did not start"
+        where = (
+            f"--address {address}: no Ray cluster answers; if it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here as there"
+            if address
+            else "Ray did not start"
+        )
         raise UsageError(f"{where} ({str(error).splitlines()[0]})") from error
 
 

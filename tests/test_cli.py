@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aa_ray import architectures, options, paper
+from aa_ray import architectures, cli, options, paper
 from aa_ray.architectures import SEEDS
 from aa_ray.cli import main
 from aa_ray.options import study_from
@@ -110,6 +110,28 @@ def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines["blocked"].startswith("24 ")
     assert lines["time"].startswith("left not known until")
     assert list((tmp_path / "rows").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "slots"),
+    [
+        (("--gpus-per-trial", "0.25"), 4),
+        (("--max-concurrent", "64"), 64),
+        (("--cpus-per-trial", "1"), None),
+    ],
+)
+def test_plan_estimates_for_as_many_at_once_as_asked(
+    arguments: tuple[str, ...],
+    slots: int | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(cli.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(cli.Agenda, "seconds_left", lambda _, slots: 100.0 * slots)
+    assert table2("--plan", "--results", str(tmp_path), *arguments) == 0
+    assert f"with {slots or 64} trials at once" in capsys.readouterr().out
 
 
 def test_no_run_prints_a_table_of_dashes(

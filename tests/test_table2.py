@@ -1,8 +1,12 @@
 """studies/table2.py and aa_ray.sweep through the real command line, on local Ray."""
 
+import contextlib
+import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -135,6 +139,43 @@ def test_an_address_without_a_cluster(tiny_folder: Path, tmp_path: Path) -> None
     ran = table2("--backbone", str(tiny_folder), "--address", "127.0.0.1:1", cwd=tmp_path)
     assert ran.returncode == 2
     assert "--address 127.0.0.1:1: no Ray cluster answers" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_running_cluster_with_shared_gpus(tiny_folder: Path, tmp_path: Path) -> None:
+    """Two trials share one (pretended) GPU of a cluster that was there before and stays."""
+    loopback = os.environ | {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+    }
+    ray = str(Path(sys.executable).parent / "ray")
+    head = [ray, "start", "--head", "--port=6399", "--num-cpus=4", "--num-gpus=1", "--block",
+            "--include-dashboard=false"]  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as short,  # socket paths have 107 bytes
+        subprocess.Popen(
+            [*head, f"--temp-dir={short}"], env=loopback, stdout=subprocess.DEVNULL
+        ) as cluster,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", 6399), timeout=1).close()
+                    break
+                time.sleep(0.5)
+            ran = subprocess.run(
+                [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--tasks", "sst2",
+                 "--seeds", "42", "92", "--methods", "baseline", "--epochs", "1",
+                 "--gpus-per-trial", "0.5", "--address", "127.0.0.1:6399"],
+                capture_output=True, text=True, cwd=tmp_path, timeout=200, env=loopback,
+            )  # fmt: skip
+            assert ran.returncode == 0, ran.stderr
+            assert "2/2 trials done" in ran.stderr and cluster.poll() is None
+        finally:
+            cluster.terminate()
+            cluster.wait(60)
 
 
 def test_more_gpus_than_there_are(tiny_folder: Path, tmp_path: Path) -> None:
