@@ -10,7 +10,15 @@ import torch
 
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, WRONG_USAGE, UsageError
 from aa_ray.figures import Drawing, save
-from aa_ray.options import figure_parser, one_of, parser, resources_from, study_from
+from aa_ray.options import (
+    PAPER_BACKBONE,
+    add_format,
+    one_of,
+    parser,
+    resources_from,
+    rows_parser,
+    study_from,
+)
 from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
@@ -27,7 +35,7 @@ def main(
     methods: Sequence[str],
     make_table: TableMaker,
     arguments: Sequence[str],
-    backbone: str = "bert-large-uncased",
+    backbone: str = PAPER_BACKBONE,
 ) -> int:
     """Run a study from its command line and print its table; returns the exit status.
 
@@ -50,24 +58,24 @@ def draw(
     methods: Sequence[str],
     make_drawings: DrawingMaker,
     arguments: Sequence[str],
-    backbone: str = "bert-large-uncased",
 ) -> int:
     """Draw a study's figures from the rows that there are; returns the exit status.
 
     Args:
         make_drawings: the study's results -> its figures.
-        description, methods, arguments, backbone: as in ``main``.
+        description, methods, arguments: as in ``main``.
     """
-    found = figure_parser(description, methods)
+    found = rows_parser(description, methods)
+    found.add_argument(
+        "--output",
+        default="figures",
+        metavar="DIR",
+        help="folder for the figures (default: figures)",
+    )
     options = found.parse_args(arguments)
 
     def work() -> int:
-        study = study_from(options, methods, backbone)
-        rows = Store(options.results).read().to_pylist()
-        results = Results(Agenda(study, rows), rows)
-        if not results.used:
-            raise UsageError(f"--results {options.results}: no rows of this study; run it first")
-        for drawing in make_drawings(results):
+        for drawing in make_drawings(_results(options, methods)):
             for path in save(drawing, Path(options.output)):
                 print(path)
             for name in drawing.missing:
@@ -75,6 +83,40 @@ def draw(
         return 0
 
     return _guarded(found.prog, options, work)
+
+
+def show(
+    description: str,
+    methods: Sequence[str],
+    make_table: Callable[[Results], Table],
+    arguments: Sequence[str],
+) -> int:
+    """Print a table made from the rows that there are; returns the exit status.
+
+    Args:
+        make_table: the study's results -> the table.
+        description, methods, arguments: as in ``main``.
+    """
+    found = rows_parser(description, methods)
+    add_format(found)
+    options = found.parse_args(arguments)
+
+    def work() -> int:
+        style = one_of("format", options.format, FORMATS)
+        print(make_table(_results(options, methods)).render(style), end="")
+        return 0
+
+    return _guarded(found.prog, options, work)
+
+
+def _results(options: argparse.Namespace, methods: Sequence[str]) -> Results:
+    """The rows of the study that the options describe."""
+    study = study_from(options, methods, PAPER_BACKBONE)
+    rows = Store(options.results).read().to_pylist()
+    results = Results(Agenda(study, rows), rows)
+    if not results.used:
+        raise UsageError(f"--results {options.results}: no rows of this study; run it first")
+    return results
 
 
 def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int]) -> int:

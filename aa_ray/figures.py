@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aa_ray import statistics
+from aa_ray.learned import activation
 from aa_ray.paper import Line, Results
-from aa_ray.rational import INITIAL_COEFFICIENTS, Rational
 from aa_ray.results import Row
 from aa_ray.study import AA, Cell
 from aa_ray.tasks import TASKS
@@ -102,16 +101,14 @@ def _small_multiples(
 
 def _rational(ax: Axes, row: Row, layer: int) -> None:
     """One small picture: learned function, initial function, inputs."""
-    coefficients = row["numerators"][row["best_epoch"]][layer]
     selected = row["selected_layers"] is None or layer in row["selected_layers"]
-    if coefficients is None:
-        ax.set_axis_off()
-        return
     histogram = (row["input_histograms"] or [None] * (layer + 1))[layer]
     low, high = (histogram["low"], histogram["high"]) if histogram else (-3.0, 3.0)
     x = np.linspace(low, high, 200)
-    y = _evaluate(coefficients, row["denominators"][row["best_epoch"]][layer], x)
-    first = _evaluate(row["numerators"][0][layer], row["denominators"][0][layer], x)
+    learned, first = (activation(row, layer, epoch, x) for epoch in (row["best_epoch"], 0))
+    if learned is None or first is None:
+        ax.set_axis_off()
+        return
     if histogram:
         behind = ax.twinx()
         behind.stairs(histogram["counts"], np.linspace(low, high, 65), fill=True, color="0.88")
@@ -119,18 +116,10 @@ def _rational(ax: Axes, row: Row, layer: int) -> None:
         ax.set_zorder(behind.get_zorder() + 1)
         ax.patch.set_visible(False)
     ax.plot(x, first, linestyle="--", color="0.45", linewidth=0.8)
-    ax.plot(x, y, color="C0" if selected else "0.6")
+    ax.plot(x, learned, color="C0" if selected else "0.6")
     if not selected:
         ax.text(0.5, 0.04, "not selected", transform=ax.transAxes, ha="center", fontsize=6)
     ax.locator_params(nbins=3)
-
-
-def _evaluate(numerator: list[float], denominator: list[float], x: np.ndarray) -> np.ndarray:
-    rational = Rational(next(iter(INITIAL_COEFFICIENTS))).double()
-    with torch.no_grad():
-        rational.numerator.copy_(torch.tensor(numerator))
-        rational.denominator.copy_(torch.tensor(denominator))
-        return rational(torch.from_numpy(x)).numpy()
 
 
 def layers(results: Results) -> Drawing:

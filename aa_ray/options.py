@@ -13,6 +13,9 @@ from aa_ray.resources import Resources
 from aa_ray.study import PLAIN, Study
 from aa_ray.tables import FORMATS
 
+# Of the paper's Tables 2 to 4.
+PAPER_BACKBONE = "bert-large-uncased"
+
 # What a preset sets; an option of the command line wins over it. Where a preset has no backbone,
 # it is the study's: the paper's BERT-large, or BERT-base in its Appendix A.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -65,19 +68,20 @@ def parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
     return found
 
 
-def figure_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of a study that draws figures from the rows there are, and runs nothing."""
+def rows_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a study that looks at the rows there are, and runs nothing."""
     found = Parser(description=description, formatter_class=Formatter)
-    _add_study(found.add_argument_group("whose rows to draw"), methods)
+    _add_study(found.add_argument_group("which rows"), methods)
     _add_results(found)
-    found.add_argument(
-        "--output",
-        default="figures",
-        metavar="DIR",
-        help="folder for the figures (default: figures)",
-    )
     found.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return found
+
+
+def add_format(group: Any) -> None:
+    """The option for the format of a table."""
+    group.add_argument(
+        "--format", default="text", help=f"of the table: {', '.join(FORMATS)} (default: text)"
+    )
 
 
 def _add_results(group: Any) -> None:
@@ -169,7 +173,7 @@ def _add_resources(group: Any) -> None:
 
 def _add_output(group: Any) -> None:
     add = group.add_argument
-    add("--format", default="text", help=f"of the table: {', '.join(FORMATS)} (default: text)")
+    add_format(group)
     add(
         "--plan",
         action="store_true",

@@ -10,7 +10,6 @@ from aa_ray import figures
 from aa_ray.backbones import Backbone
 from aa_ray.figures import Drawing, save
 from aa_ray.paper import Results
-from aa_ray.rational import Rational
 from aa_ray.study import Agenda, Cell
 from tests.test_paper import made_up
 from tests.test_study import make_study
@@ -26,6 +25,7 @@ def results(layers: int = 5, skip: Any = lambda cell: False, **changes: Any) -> 
         row |= {
             "best_epoch": 1, "numerators": history, "denominators": [[[0.0] * 4] * layers] * 2,
             "input_histograms": [histogram] * layers, "adapter_parameters": 1000 * layers,
+            "settings": "{}",
         }  # fmt: skip
     return Results(agenda, rows)
 
@@ -54,13 +54,6 @@ def test_rationals_of_a_deep_backbone_have_a_figure_per_task() -> None:
     drawings = figures.rationals(deep, "100")
     assert [d.name for d in drawings] == ["rationals-100-sst2", "rationals-100-cola"]
     assert [len(titles(d)) for d in drawings] == [12, 12]
-
-
-def test_evaluate_is_the_rational() -> None:
-    rational = Rational("relu")
-    x = np.linspace(-3, 3, 7)
-    y = figures._evaluate(rational.numerator.tolist(), rational.denominator.tolist(), x)
-    np.testing.assert_allclose(y, np.maximum(x, 0), atol=0.15)
 
 
 def test_missing_rows_are_named_and_the_rest_is_drawn() -> None:

@@ -63,3 +63,11 @@ def test_figures_without_rows(tmp_path: Path, arguments: list[str]) -> None:
     drawn = run("plot_layers", *arguments, cwd=tmp_path)
     assert drawn.returncode == 2
     assert "no rows of this study; run it first" in drawn.stderr and drawn.stderr.count("\n") == 1
+
+
+def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> None:
+    judged = run("claims", *arguments, "--format", "markdown", cwd=folder)
+    assert judged.returncode == 0, judged.stderr
+    for number in range(1, 14):
+        assert f"| C{number} " in judged.stdout
+    assert "| C8 AA beats Switch-only |" in judged.stdout

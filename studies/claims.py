@@ -1,0 +1,18 @@
+"""The paper's claims C1-C13, judged from the rows there are. Runs nothing.
+
+For each claim: the effect with its 95 % interval (paired over task, regime and seed), the rule that
+decides, the verdict, and how many seeds would settle an open one. Run table2.py, table3.py
+and table4.py first, with the same options.
+
+    python studies/claims.py
+    python studies/claims.py --data DIR --tasks cola rte --regimes 100 500 --format markdown
+"""
+
+import sys
+
+from aa_ray import architectures, claims, cli
+
+METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
+
+if __name__ == "__main__":
+    sys.exit(cli.show(__doc__ or "", METHODS, claims.table, sys.argv[1:]))
