@@ -240,7 +240,9 @@ def _caption(name: str, results: Results) -> str:
     """What the numbers are and what they rest on."""
     study = results.study
     seeds = ", ".join(map(str, study.seeds))
-    sources = sorted({row["data_source"] for row in results.used})
+    # Files have a name per task, of their content; the rows hold them.
+    sources = sorted({row["data_source"].partition("files-")[0] or "from local files"
+                      for row in results.used})  # fmt: skip
     commits = sorted(
         {(row["commit"] or "unknown")[:10] + ("+changes" if row["dirty"] else "")
          for row in results.used}
