@@ -23,7 +23,7 @@ from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
 from aa_ray.results import Row, Store
-from aa_ray.study import AGENDA_COLUMNS, Agenda
+from aa_ray.study import AGENDA_COLUMNS, Agenda, Study
 from aa_ray.tables import FORMATS, Table
 
 TableMaker = Callable[[Agenda, Iterable[Row]], Table]
@@ -36,6 +36,7 @@ def main(
     make_table: TableMaker,
     arguments: Sequence[str],
     backbone: str = PAPER_BACKBONE,
+    adapt: Callable[[Study], Study] = lambda study: study,
 ) -> int:
     """Run a study from its command line and print its table; returns the exit status.
 
@@ -47,10 +48,15 @@ def main(
         make_table: (agenda, rows) -> the study's table.
         arguments: the command line, without the program's name.
         backbone: of every preset but demo.
+        adapt: what makes the study of the one that the options describe, such as variants.
     """
     found = parser(description, methods)
     options = found.parse_args(arguments)
-    return _guarded(found.prog, options, lambda: _run(options, methods, make_table, backbone))
+
+    def work() -> int:
+        return _run(options, adapt(study_from(options, methods, backbone)), make_table)
+
+    return _guarded(found.prog, options, work)
 
 
 def draw(
@@ -133,12 +139,9 @@ def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int])
         return INTERRUPTED
 
 
-def _run(
-    options: argparse.Namespace, methods: Sequence[str], make_table: TableMaker, backbone: str
-) -> int:
+def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> int:
     style = one_of("format", options.format, FORMATS)
     resources = resources_from(options)
-    study = study_from(options, methods, backbone)
     if not options.no_run:
         study.check_data()
     store = Store(options.results)

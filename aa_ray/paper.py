@@ -11,7 +11,7 @@ from aa_ray.backbones import MINILM
 from aa_ray.data import Source
 from aa_ray.errors import UsageError
 from aa_ray.results import Row
-from aa_ray.study import Agenda, Cell, Study
+from aa_ray.study import PLAIN, Agenda, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 from aa_ray.tasks import TASKS
 
@@ -20,11 +20,13 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Line:
-    """A line of scores: its label, its method, and for AdapterDrop whose depth it is read at."""
+    """A line of scores: its label and method, for AdapterDrop whose depth it is read at, and the
+    study's variant."""
 
     title: str
     method: str
     depth_of: str | None = None
+    variant: str = PLAIN
 
 
 METRIC_TITLES = {
@@ -147,12 +149,11 @@ class Results:
 
     def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
         """The row of a line in one cell; None while there is none."""
-        rows = self._of(Cell(line.method, task, regime, seed))
+        cell = Cell(line.method, task, regime, seed, line.variant)
+        rows = self._of(cell)
         if line.depth_of is None:
             return rows[0] if rows else None
-        trial = self.agenda.trial(Cell(line.depth_of, task, regime, seed))
-        if trial is None:
-            trial = self._as_if(line.depth_of, Cell(line.method, task, regime, seed))
+        trial = self._as_if(line.depth_of, cell)
         matching = [r for r in rows if trial and len(r["adapter_layers"]) == len(trial.layers)]
         return matching[0] if matching else None
 

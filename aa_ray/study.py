@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,33 +142,37 @@ class Agenda:
 
     def __init__(self, study: Study, rows: Iterable[dict[str, Any]]) -> None:
         self.study = study
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, dict[str, Any]] = {row["trial_id"]: row for row in rows}
         self._trials: dict[Cell, Trial] = {}
+        self._blocked: list[Cell] = list(study.cells)
         self._started: set[str] = set()
-        for row in rows:
-            self._rows[row["trial_id"]] = row
+        self._queue: deque[Cell] = deque()
         self._resolve()
 
     def record(self, row: dict[str, Any]) -> None:
         """Take note of a trial that has just finished or failed."""
         self._rows[row["trial_id"]] = row
         self._started.discard(row["trial_id"])
-        self._resolve()
+        if row["status"] == "finished" and row["selected_layers"] is not None:
+            self._resolve()
 
     def forget_failures(self) -> None:
         """Make failed trials runnable again."""
         self._rows = {i: row for i, row in self._rows.items() if row["status"] != "failed"}
-        self._resolve()
+        self._queue = deque(self._trials)
 
     def _resolve(self) -> None:
-        for cell in self.study.cells:
-            if cell in self._trials:
-                continue
+        """Find the trials of cells whose needs have finished, and queue them."""
+        blocked, self._blocked = self._blocked, []
+        for cell in blocked:
             rows = [self.row(need) for need in self.study.needs(cell)]
             finished = [row for row in rows if row is not None and row["status"] == "finished"]
             if len(finished) == len(rows):
                 selected = [tuple(row["selected_layers"]) for row in finished]
                 self._trials[cell] = self.study.trial(cell, selected)
+                self._queue.append(cell)
+            else:
+                self._blocked.append(cell)
 
     def trial(self, cell: Cell) -> Trial | None:
         """The cell's trial; None while it waits for another."""
@@ -181,7 +185,9 @@ class Agenda:
 
     def next(self) -> tuple[Cell, Trial] | None:
         """A runnable trial, from now on taken for running; None where there is none at present."""
-        for cell, trial in self._trials.items():
+        while self._queue:
+            cell = self._queue.popleft()
+            trial = self._trials[cell]
             if trial.id not in self._rows and trial.id not in self._started:
                 self._started.add(trial.id)
                 return cell, trial

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 # Fields of the first version, which count in the hash whatever their value.
 _FIRST_FIELDS = frozenset(
@@ -83,7 +84,7 @@ class Trial:
         """Whether the backbone itself is trained: the released code's empty selection."""
         return not self.layers and self.empty_selection == "full"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Content hash: 20 hexadecimal digits, the same in every process and on every machine.
 

@@ -155,7 +155,8 @@ def test_time_left_from_measured_trials() -> None:
     assert agenda.seconds_left(2) is None
     cell, trial = agenda.next()  # type: ignore[misc]
     agenda.record({"trial_id": trial.id, "status": "finished", "task": cell.task, "regime": "100",
-                   "backbone": "toy", "train_seconds": 9.0, "test_seconds": 1.0})  # fmt: skip
+                   "backbone": "toy", "train_seconds": 9.0, "test_seconds": 1.0,
+                   "selected_layers": None})  # fmt: skip
     assert agenda.seconds_left(2) == pytest.approx(3 * 10 / 2)
     finish(agenda)
     assert agenda.seconds_left(2) == 0
