@@ -71,3 +71,24 @@ def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> 
     for number in range(1, 14):
         assert f"| C{number} " in judged.stdout
     assert "| C8 AA beats Switch-only |" in judged.stdout
+
+
+def test_fidelity_turns_every_difference(tiny_folder: Path, tmp_path: Path) -> None:
+    ran = run("fidelity", "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42",
+              "--epochs", "1", cwd=tmp_path)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    for key in ("D1", "D2", "D3", "D4", "D5", "D6", "D9"):
+        assert f"\n{key} " in ran.stdout
+    settings = results.read(str(tmp_path / "results"))["settings"].to_pylist()
+    assert any('"denominator": "B"' in text for text in settings)
+
+
+@pytest.mark.slow
+def test_step_size_runs_its_ladder(tiny_folder: Path, tmp_path: Path) -> None:
+    ran = run("step_size", "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42",
+              "--epochs", "1", cwd=tmp_path)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "Does AA-focused win by architecture or by step size?" in ran.stdout
+    rates = {(row["method"], row["settings"]) for row in results.read(
+        str(tmp_path / "results")).to_pylist()}  # fmt: skip
+    assert len(rates) >= 50

@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from aa_ray import paper
+from aa_ray.data import Source
+from aa_ray.errors import UsageError
+
 SCRIPT = Path(__file__).parent.parent / "studies" / "table1.py"
 
 
@@ -20,9 +26,7 @@ def test_sizes_and_metrics(tmp_path: Path) -> None:
 
 
 def test_tasks_that_are_not_there_and_a_folder_that_is_not(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    ran = table1("--data", "data", "--format", "markdown", cwd=tmp_path)
-    assert "| RTE | – | – | 2490 | 277 | accuracy |" in ran.stdout
-    ran = table1("--data", "nowhere", cwd=tmp_path)
-    assert ran.returncode == 2 and "no such folder" in ran.stderr
-    assert ran.stderr.count("\n") == 1
+    table = paper.table1(Source.named(str(tmp_path)))
+    assert "| RTE | – | – | 2490 | 277 | accuracy |" in table.render("markdown")
+    with pytest.raises(UsageError, match="no such folder"):
+        paper.table1(Source.named(str(tmp_path / "nowhere")))

@@ -1,6 +1,7 @@
 """studies/table2.py and aa_ray.sweep through the real command line, on local Ray."""
 
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_ray import embedded, results
+from aa_ray import cli, embedded, paper, results
 from aa_ray.architectures import TABLE2
 
 SCRIPT = Path(__file__).parent.parent / "studies" / "table2.py"
@@ -83,25 +84,44 @@ def test_run_again_prints_the_same_table_without_ray(
     assert again.stderr.splitlines()[-1] == "False 0"
 
 
+def table2_here(*arguments: str) -> int:
+    """The same command in this process, for what runs no trial."""
+    table = functools.partial(paper.method_table, "Table 2")
+    return cli.main("Table 2.", TABLE2, table, arguments)
+
+
 def test_plan_of_a_wider_study_counts_what_is_there(
-    first: subprocess.CompletedProcess[str], arguments: list[str], folder: Path
+    first: subprocess.CompletedProcess[str],
+    arguments: list[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    wider = table2(*arguments, "--seeds", "42", "92", "111", "--plan", cwd=folder)
-    assert wider.returncode == 0
+    monkeypatch.chdir(folder)
+    assert table2_here(*arguments, "--seeds", "42", "92", "111", "--plan") == 0
+    plan = capsys.readouterr().out
     done = len({row["trial_id"] for row in results.read(str(folder / "kept")).to_pylist()})
-    assert f"done      {done}\n" in wider.stdout
-    assert re.search(r"time left about \d+ s with \d+ trials at once", wider.stdout)
-    assert "blocked   0" in wider.stdout  # every aa of the first seed has finished
+    assert f"done      {done}\n" in plan
+    assert re.search(r"time left about \d+ s with \d+ trials at once", plan)
+    assert "blocked   0" in plan  # every aa of the first seed has finished
 
 
-@pytest.mark.parametrize("style", ["markdown", "latex", "csv"])
+@pytest.mark.parametrize(
+    ("style", "mark"),
+    [("markdown", "| Baseline |"), ("latex", r"\toprule"), ("csv", "Low-data-100,Baseline,QQP,")],
+)
 def test_other_formats_from_the_rows(
-    first: subprocess.CompletedProcess[str], arguments: list[str], folder: Path, style: str
+    first: subprocess.CompletedProcess[str],
+    arguments: list[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    style: str,
+    mark: str,
 ) -> None:
-    shown = table2(*arguments, "--no-run", "--format", style, cwd=folder)
-    assert shown.returncode == 0
-    mark = {"markdown": "| Baseline |", "latex": r"\toprule", "csv": "Low-data-100,Baseline,QQP,"}
-    assert mark[style] in shown.stdout
+    monkeypatch.chdir(folder)
+    assert table2_here(*arguments, "--no-run", "--format", style) == 0
+    assert mark in capsys.readouterr().out
 
 
 def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> None:
@@ -135,6 +155,7 @@ def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_an_address_without_a_cluster(tiny_folder: Path, tmp_path: Path) -> None:
     ran = table2("--backbone", str(tiny_folder), "--address", "127.0.0.1:1", cwd=tmp_path)
     assert ran.returncode == 2
@@ -178,6 +199,7 @@ def test_a_running_cluster_with_shared_gpus(tiny_folder: Path, tmp_path: Path) -
             cluster.wait(60)
 
 
+@pytest.mark.slow
 def test_more_gpus_than_there_are(tiny_folder: Path, tmp_path: Path) -> None:
     ran = table2("--backbone", str(tiny_folder), "--gpus-per-trial", "64", cwd=tmp_path)
     assert ran.returncode == 2
