@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -160,6 +161,29 @@ def test_an_address_without_a_cluster(tiny_folder: Path, tmp_path: Path) -> None
     ran = table2("--backbone", str(tiny_folder), "--address", "127.0.0.1:1", cwd=tmp_path)
     assert ran.returncode == 2
     assert "--address 127.0.0.1:1: no Ray cluster answers" in ran.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path) -> None:
+    arguments = ["--backbone", str(tiny_folder), "--tasks", "sst2", "qqp", "--epochs", "20"]
+    rows = tmp_path / "results" / "rows"
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as running:  # fmt: skip
+        while running.poll() is None and len(list(rows.glob("*.parquet"))) < 3:
+            time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; finished trials are kept" in said and "Traceback" not in said
+    kept = {path.name: path.stat().st_mtime_ns for path in rows.glob("*.parquet")}
+    assert len(kept) >= 3
+    again = table2(*arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    after = {path.name: path.stat().st_mtime_ns for path in rows.iterdir()}
+    assert len(after) > len(kept)
+    assert {name: after[name] for name in kept} == kept  # none was run again
 
 
 @pytest.mark.slow
