@@ -107,12 +107,10 @@ def run(
     depths = _depths(trial, bert)
     best = {depth: _Best() for depth in depths}
     history = [_describe(bert, epoch=0)]
-    steps = trial.epochs * math.ceil(len(train) / trial.batch_size)
-    optimizer = torch.optim.Adam(model.parameter_groups(bert, trial))
-    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    optimizer, decay = optimisation(bert, trial, len(train))
 
     for epoch in range(1, trial.epochs + 1):
-        loss = _train_epoch(bert, trial, task, train, optimizer, decay, epoch)
+        loss = train_epoch(bert, trial, task, train, optimizer, decay, epoch)
         entry = _describe(bert, epoch)
         entry.train_loss = loss
         entry.development = _develop(bert, trial, task, development, depths)
@@ -131,6 +129,15 @@ def run(
         evaluations.append(result)
     trainable = sum(p.numel() for p in model.trained_parameters(bert).values())
     return Outcome(history, evaluations, train_seconds, trainable)
+
+
+def optimisation(
+    bert: BertForSequenceClassification, trial: Trial, examples: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """Adam with the trial's three rates, and their linear decay to 0 over all of its steps."""
+    steps = trial.epochs * math.ceil(examples / trial.batch_size)
+    optimizer = torch.optim.Adam(model.parameter_groups(bert, trial))
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
 
 
 def _depths(trial: Trial, bert: BertForSequenceClassification) -> tuple[int, ...]:
@@ -154,7 +161,7 @@ def _develop(
     return {depth: evaluate(bert, trial, task, development, depth) for depth in depths}
 
 
-def _train_epoch(
+def train_epoch(
     bert: BertForSequenceClassification,
     trial: Trial,
     task: Task,

@@ -1,5 +1,7 @@
 """Every other study through its real command line, on the rows of one small results folder."""
 
+import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,27 @@ def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> 
     for number in range(1, 14):
         assert f"| C{number} " in judged.stdout
     assert "| C8 AA beats Switch-only |" in judged.stdout
+
+
+def test_efficiency_is_measured_on_the_architectures_found(
+    folder: Path, arguments: list[str]
+) -> None:
+    measured = run("efficiency", *arguments, "--format", "csv", cwd=folder)
+    assert measured.returncode == 0, measured.stderr
+    rows = {(r["row"], r["column"]): float(r["mean"]) for r in csv.DictReader(
+        io.StringIO(measured.stdout))}  # fmt: skip
+    selected = rows["AA-focused^uni", "layers"]
+    assert rows["Baseline", "layers"] == 3 >= selected
+    per_layer = rows["Baseline", "parameters"] / 3
+    # Ten coefficients a layer come on top of the ReLU adapter's parameters.
+    assert rows["AA-focused^uni", "parameters"] == selected * (per_layer + 10)
+    assert rows["Baseline", "on disk, kB"] > 4 * rows["Baseline", "parameters"] / 1000
+    assert all(rows["Baseline", f"{what}, ms"] > 0 for what in ("train", "inference"))
+
+
+def test_efficiency_needs_the_selections(tmp_path: Path, arguments: list[str]) -> None:
+    measured = run("efficiency", *arguments, cwd=tmp_path)
+    assert measured.returncode == 2 and "run it first" in measured.stderr
 
 
 def test_fidelity_turns_every_difference(tiny_folder: Path, tmp_path: Path) -> None:
