@@ -1,11 +1,13 @@
 """The options that every study shares, and the study and resources that they describe."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from aa_ray import architectures, backbones, data, deviations, tasks
+from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import WRONG_USAGE, UsageError, unknown
@@ -129,8 +131,9 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
     add(
         "--rates",
         default="backbone",
-        help="learning rates: backbone (default; the backbone's "
-        "own, chosen on development sets) or released (those of the paper's code)",
+        help="learning rates: backbone (default; the backbone's own, chosen on development sets), "
+        "released (those of the paper's code), or a number for adapters and classifier with the "
+        "released ones for the rest",
     )
     add(
         "--set",
@@ -213,7 +216,6 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     for value in picked:
         one_of("method", value, methods)
     found = backbones.find(chosen["backbone"])
-    rates = {"backbone": found.own_rates, "released": backbones.RELEASED_RATES}
     return Study(
         methods=_in_order(picked, methods),
         tasks=_in_order(chosen["tasks"], tasks.TASKS),
@@ -221,10 +223,24 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
         backbone=found,
         source=Source.named(chosen["data"]),
-        rates=rates[one_of("rates", options.rates, rates)],
+        rates=_rates(options.rates, found),
         epochs=_number(options, "epochs", int, 1),
         variants=((PLAIN, _settings(options.set or ())),),
     )
+
+
+def _rates(value: str, backbone: Backbone) -> Rates:
+    """The learning rates that ``--rates`` names."""
+    named = {"backbone": backbone.own_rates, "released": backbones.RELEASED_RATES}
+    if value in named:
+        return named[value]
+    try:
+        rate = float(value)
+    except ValueError:
+        raise unknown("rates", value, [*named, "a number"]) from None
+    if not 0 < rate < float("inf"):
+        raise UsageError(f"--rates {value}: expected a number above 0")
+    return dataclasses.replace(backbones.RELEASED_RATES, adapter=rate)
 
 
 def _settings(chosen: Iterable[str]) -> tuple[tuple[str, str], ...]:

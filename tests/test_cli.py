@@ -28,7 +28,9 @@ WRONG = [
     (("--regimes", "200"), "unknown regime '200' (allowed: 100, 300, 500, full)"),
     (("--methods", "lora"), "unknown method 'lora' (allowed: baseline, adapter-drop"),
     (("--format", "html"), "unknown format 'html' (allowed: text, markdown, latex, csv)"),
-    (("--rates", "fast"), "unknown rates 'fast' (allowed: backbone, released)"),
+    (("--rates", "fast"), "unknown rates 'fast' (allowed: backbone, released, a number)"),
+    (("--rates", "-0.1"), "--rates -0.1: expected a number above 0"),
+    (("--rates", "nan"), "--rates nan: expected a number above 0"),
     (("--seeds", "-1"), "--seeds -1: expected integers from 0"),
     (("--seeds", "4x"), "--seeds 4x: expected integers from 0"),
     (("--seeds", "4294967296"), "--seeds 4294967296: expected integers from 0"),
@@ -101,6 +103,8 @@ def test_options_win_over_the_preset_in_the_order_of_tables() -> None:
     assert study.tasks == ("mnli", "cola") and study.seeds == (7,)
     assert study.methods == ("baseline", "aa") and study.epochs == 3
     assert study.rates.adapter == 1e-4
+    own = study_from(parsed("--rates", "2e-3"), architectures.TABLE2, "bert-large-uncased")
+    assert (own.rates.adapter, own.rates.rational, own.rates.switch) == (2e-3, 0.01, 0.05)
 
 
 def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
