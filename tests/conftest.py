@@ -12,11 +12,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the ma
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from aa_ray import backbones, embedded, tasks
 from aa_ray.backbones import Backbone
 from aa_ray.trial import Trial
+
+# Properties are about results; a busy machine must not fail them.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 TINY_LAYERS = 3
 
