@@ -94,7 +94,7 @@ def _start_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # never a cluster that happens to run here
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
