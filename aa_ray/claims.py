@@ -132,7 +132,8 @@ COMPARISONS = (
 def judge(results: Results) -> list[Judgement]:
     """Every claim that rows can speak to, in the order of their numbers."""
     judged = [_compare(results, comparison) for comparison in COMPARISONS]
-    judged += [activations_differ(results), layers_differ(results), parameters_halved(results)]
+    judged += [activations_differ(results), parameters_halved(results)]
+    judged += [layers_differ(results, between) for between in ("seeds", "tasks")]
     return sorted(judged, key=lambda judgement: int(judgement.claim[1:]))
 
 
@@ -212,22 +213,33 @@ def _mean_distance(curves: np.ndarray) -> float:
     return float(np.sqrt(squares).mean())
 
 
-def layers_differ(results: Results) -> Judgement:
-    """C12: mean Jaccard distance between the layer sets that two seeds of a task select."""
-    strata = {}
-    for key, rows in _aa_rows(results).items():
-        sets = [frozenset(row["selected_layers"]) for row in rows]
-        distances = [1 - len(a & b) / len(a | b) if a | b else 0.0
-                     for a, b in itertools.combinations(sets, 2)]  # fmt: skip
-        if distances:
-            strata[key] = [float(np.mean(distances))]
+def layers_differ(results: Results, between: str) -> Judgement:
+    """C12: mean Jaccard distance between the layer sets of two seeds of a task, or of two tasks.
+
+    ``between`` is "seeds" or "tasks"; pairs share all but that, and the regime.
+    """
+    groups: dict[tuple[str, str], list[frozenset[int]]] = {}
+    for (task, regime), rows in _aa_rows(results).items():
+        for row in rows:
+            key = (regime, task if between == "seeds" else str(row["seed"]))
+            groups.setdefault(key, []).append(frozenset(row["selected_layers"]))
+    strata = {
+        key: [float(np.mean([_jaccard(a, b) for a, b in itertools.combinations(sets, 2)]))]
+        for key, sets in groups.items()
+        if len(sets) > 1
+    }
     effect = stratified_effect(strata)
     verdict = OPEN
     if not math.isnan(effect.low):
         verdict = HOLDS if effect.low > 0.1 else FAILS if effect.high < 0.1 else OPEN
-    text = "AA selects different layers for different seeds"
+    text = f"AA selects different layers for different {between}"
     rule = "interval above 0.1 (0: always the same, 1: never a common layer)"
     return Judgement("C12", text, effect, "Jaccard distance", rule, verdict)
+
+
+def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """1 - |intersection| / |union|; 0 for two empty sets."""
+    return 1 - len(a & b) / len(a | b) if a | b else 0.0
 
 
 def parameters_halved(results: Results) -> Judgement:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from aa_ray import architectures, statistics
+from aa_ray import architectures, deviations, statistics
 from aa_ray.architectures import UNI
 from aa_ray.backbones import MINILM
 from aa_ray.data import Source
@@ -14,6 +14,10 @@ from aa_ray.results import Row
 from aa_ray.study import PLAIN, Agenda, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 from aa_ray.tasks import TASKS
+from aa_ray.trial import Trial
+
+# Fields of a trial in which the cells of one table differ.
+_OF_CELL = frozenset("task regime seed data layers activation switched inference_depths".split())
 
 DASH = "–"
 
@@ -88,7 +92,8 @@ class Results:
     """The finished rows of a study, found by cell.
 
     Raises:
-        UsageError: two rows of one task, regime and seed rest on different examples.
+        UsageError: two rows of one task, regime and seed rest on different examples, or rows differ
+            in settings or in the backbone's weights.
     """
 
     def __init__(self, agenda: Agenda, rows: Iterable[Row]) -> None:
@@ -100,6 +105,7 @@ class Results:
                 self._rows.setdefault(row["trial_id"], []).append(row)
         self.used = [row for cell in self.study.cells for row in self._of(cell)]
         self._check_fingerprints()
+        self._check_settings()
 
     def _of(self, cell: Cell) -> list[Row]:
         trial = self.agenda.trial(cell)
@@ -114,6 +120,25 @@ class Results:
                     f"rows of task {key[0]}, regime {key[1]}, seed {key[2]} rest on different "
                     "examples (data_fingerprint); use another --results folder for the other data"
                 )
+
+    def _check_settings(self) -> None:
+        """Refuse rows that differ in more than what tells the cells of a table apart."""
+        if len(self.study.variants) > 1:
+            return
+        seen: dict[str, Any] = {}
+        for row in self.used:
+            trial = Trial.from_json(row["settings"])
+            settings = {
+                name: value
+                for name, value in asdict(trial).items()
+                if name not in _OF_CELL and deviations.applies(name, trial)
+            }
+            for name, value in (settings | {"backbone_sha256": row["backbone_sha256"]}).items():
+                if seen.setdefault(name, value) != value:
+                    raise UsageError(
+                        f"rows differ in {name} ({seen[name]} and {value}) and cannot be averaged; "
+                        f"{row['trial_id']} is one of them: use another --results folder"
+                    )
 
     def lines(self) -> list[Line]:
         """The lines for the study's methods; AdapterDrop has one per inference depth."""

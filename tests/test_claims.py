@@ -35,7 +35,7 @@ def results(
         level = 0.1 if row["task"] == "cola" else 0.0
         row["test_metric"] = 0.6 + level + gain(row["method"]) + rng.normal(0, noise)
         row |= {
-            "num_layers": LAYERS, "best_epoch": 1, "settings": "{}", "input_histograms": None,
+            "num_layers": LAYERS, "best_epoch": 1, "input_histograms": None,
             "numerators": [[[1.0, 0, 0, 0, 0, 0]] * LAYERS] * 2,
             "denominators": [[[0.0] * 4] * LAYERS] * 2,
             "adapter_parameters": 1000 * len(row["adapter_layers"]),
@@ -141,6 +141,12 @@ def test_selected_layers_vary_or_not(varied: bool, verdict: str) -> None:
     assert judgement(results(as_in_the_paper, change=change), "C12").verdict == verdict
 
 
+def test_selected_layers_between_tasks() -> None:
+    found = claims.layers_differ(results(as_in_the_paper), "tasks")
+    # SST-2 {1, 3} and CoLA {0, 1, 2} share one layer of four, for every seed.
+    assert found.effect.mean == pytest.approx(0.75) and found.verdict == HOLDS
+
+
 def test_parameters() -> None:
     found = judgement(results(as_in_the_paper), "C13")
     assert found.effect.mean == pytest.approx(1 / LAYERS) and found.verdict == HOLDS
@@ -165,5 +171,5 @@ def test_table_says_what_decides() -> None:
         "not corrected for the number of claims" in table.caption and "±2 points" in table.caption
     )
     [section] = table.sections
-    assert len(section.lines) == len(claims.COMPARISONS) + 3
+    assert len(section.lines) == len(claims.COMPARISONS) + 4
     assert section.lines[0][0].startswith("C1 ") and section.lines[-1][0].startswith("C13 ")

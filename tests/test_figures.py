@@ -25,7 +25,6 @@ def results(layers: int = 5, skip: Any = lambda cell: False, **changes: Any) -> 
         row |= {
             "best_epoch": 1, "numerators": history, "denominators": [[[0.0] * 4] * layers] * 2,
             "input_histograms": [histogram] * layers, "adapter_parameters": 1000 * layers,
-            "settings": "{}",
         }  # fmt: skip
     return Results(agenda, rows)
 

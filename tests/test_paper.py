@@ -1,6 +1,7 @@
 """aa_ray.paper: Table 2 from made-up rows where the right table is known."""
 
 import functools
+import json
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def made_up(agenda: Agenda, skip: Any = lambda cell: False) -> list[dict[str, An
                 "selected_layers": SELECTED[cell.task] if trial.switched else None,
                 "data_fingerprint": f"{cell.task} {cell.regime} {cell.seed}",
                 "data_source": "embedded-1", "commit": "0123456789abcdef", "dirty": False,
+                "settings": trial.to_json(), "backbone_sha256": "weights",
             }
             for kept_ in kept
         ]  # fmt: skip
@@ -142,6 +144,25 @@ def test_different_examples_are_never_averaged(agenda: Agenda) -> None:
     rows = made_up(agenda)
     rows[-1]["data_fingerprint"] = "other"
     with pytest.raises(UsageError, match="rest on different examples"):
+        table2(agenda, rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("backbone_sha256", "others", r"rows differ in backbone_sha256 \(weights and others\)"),
+        ("settings", {"epochs": 3}, r"rows differ in epochs \(20 and 3\)"),
+        ("settings", {"learning_rate": 1.0}, r"rows differ in learning_rate \(0.0001 and 1.0\)"),
+    ],
+)
+def test_different_settings_or_weights_are_never_averaged(
+    agenda: Agenda, column: str, value: Any, message: str
+) -> None:
+    rows = made_up(agenda)
+    if column == "settings":
+        value = json.dumps(json.loads(rows[-1]["settings"]) | value)
+    rows[-1][column] = value
+    with pytest.raises(UsageError, match=message):
         table2(agenda, rows)
 
 
