@@ -64,12 +64,13 @@ def draw(
     methods: Sequence[str],
     make_drawings: DrawingMaker,
     arguments: Sequence[str],
+    adapt: Callable[[Study], Study] = lambda study: study,
 ) -> int:
     """Draw a study's figures from the rows that there are; returns the exit status.
 
     Args:
         make_drawings: the study's results -> its figures.
-        description, methods, arguments: as in ``main``.
+        description, methods, arguments, adapt: as in ``main``.
     """
     found = rows_parser(description, methods)
     found.add_argument(
@@ -81,7 +82,7 @@ def draw(
     options = found.parse_args(arguments)
 
     def work() -> int:
-        for drawing in make_drawings(_results(options, methods)):
+        for drawing in make_drawings(_results(options, methods, adapt)):
             for path in save(drawing, Path(options.output)):
                 print(path)
             for name in drawing.missing:
@@ -115,9 +116,13 @@ def show(
     return _guarded(found.prog, options, work)
 
 
-def _results(options: argparse.Namespace, methods: Sequence[str]) -> Results:
+def _results(
+    options: argparse.Namespace,
+    methods: Sequence[str],
+    adapt: Callable[[Study], Study] = lambda study: study,
+) -> Results:
     """The rows of the study that the options describe."""
-    study = study_from(options, methods, PAPER_BACKBONE)
+    study = adapt(study_from(options, methods, PAPER_BACKBONE))
     rows = Store(options.results).read().to_pylist()
     results = Results(Agenda(study, rows), rows)
     if not results.used:

@@ -9,7 +9,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aa_ray import statistics
+from aa_ray import statistics, step_size
 from aa_ray.learned import activation
 from aa_ray.paper import Line, Results
 from aa_ray.results import Row
@@ -30,6 +30,7 @@ MOST_COLUMNS, DEEP_COLUMNS = 8, 6
 
 
 _MARKERS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds"}
+MARKERS = tuple(_MARKERS)
 
 
 class Drawing(NamedTuple):
@@ -188,7 +189,7 @@ def score_against_parameters(results: Results) -> Drawing:
     """Average score against the parameters of the adapters in use, per method and regime."""
     study = results.study
     missing = []
-    markers = tuple(_MARKERS)
+    markers = MARKERS
     with style.context(STYLE):
         figure = Figure(figsize=(PAGE * 0.7, 2.6))
         ax = figure.subplots()
@@ -205,10 +206,50 @@ def score_against_parameters(results: Results) -> Drawing:
                 )
         ax.set_xlabel("adapter parameters in use, thousands")
         ax.set_ylabel("average score x 100")
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _legend_beside(ax)
         shown = zip(markers, study.regimes, strict=False)
         ax.set_title(", ".join(f"{_MARKERS[m]}: {results.regime_title(r)}" for m, r in shown))
     return Drawing("score-against-parameters", figure, missing)
+
+
+def learning_rates(results: Results) -> Drawing:
+    """Average score against the adapters' learning rate, per method and regime.
+
+    Rational and switch rates are the released ones; a dotted line marks the released adapter rate.
+    """
+    study = results.study
+    missing = []
+    _, rational, switch = step_size.RELEASED
+    with style.context(STYLE):
+        figure = Figure(figsize=(min(PAGE, 1.6 + 1.9 * len(study.regimes)), 2.4))
+        axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
+        for regime, ax in zip(study.regimes, axes, strict=True):
+            for i, line in enumerate(results.lines()):
+                points = []
+                for rate in step_size.ADAPTER_LADDER:
+                    mean = step_size.average(results, line, regime, (rate, rational, switch))
+                    if mean is None:
+                        missing.append(f"{line.title} {regime} at {rate:g}")
+                    else:
+                        points.append((rate, mean))
+                if points:
+                    rates, means = zip(*points, strict=True)
+                    marker = MARKERS[i % len(MARKERS)]
+                    label = _superscript(line.title)
+                    ax.plot(rates, means, marker=marker, color=f"C{i % 7}", label=label)
+            ax.axvline(step_size.RELEASED[0], color="0.6", linestyle=":", linewidth=0.8)
+            ax.set_xscale("log")
+            ax.set_title(results.regime_title(regime))
+            ax.set_xlabel("learning rate of the adapters")
+        axes[0].set_ylabel("average score x 100")
+        _legend_beside(axes[-1])
+    return Drawing("learning-rates", figure, missing)
+
+
+def _legend_beside(ax: Axes) -> None:
+    """A legend to the right of the axes, where there is anything to explain."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _superscript(title: str) -> str:

@@ -81,6 +81,13 @@ def _values(
     }
 
 
+def average(results: Results, line: Line, regime: str, rates: Rates) -> float | None:
+    """Average test score x 100 over the tasks at those rates; None while a task has no row."""
+    values = _values(results, line, regime, rates, "test_metric")
+    means = [100 * statistics.mean(list(seeds.values())) for seeds in values.values() if seeds]
+    return statistics.mean(means) if len(means) == len(results.study.tasks) else None
+
+
 def compare(
     results: Results, regime: str, first: tuple[Line, Rates], second: tuple[Line, Rates]
 ) -> Effect:
@@ -160,13 +167,8 @@ def _own(line: Line, rates: Rates) -> tuple[float, ...]:
 
 
 def _score(results: Results, line: Line, regime: str, rates: Rates) -> Entry:
-    values = _values(results, line, regime, rates, "test_metric")
-    means = [
-        100 * statistics.mean(list(of_task.values())) for of_task in values.values() if of_task
-    ]
-    if len(means) < len(results.study.tasks):
-        return Entry(DASH)
-    return Entry(f"{statistics.mean(means):.1f}", mean=statistics.mean(means))
+    mean = average(results, line, regime, rates)
+    return Entry(DASH) if mean is None else Entry(f"{mean:.1f}", mean=mean)
 
 
 def _difference(effect: Effect, line: Line) -> Entry:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aa_ray import step_size
+from aa_ray import figures, step_size
 from aa_ray.paper import Line, Results
 from aa_ray.statistics import NO_EFFECT, Effect
 from aa_ray.step_size import RELEASED, ladder, variant_name
@@ -118,3 +118,15 @@ def test_verdict_rule(
     effects = [NO_EFFECT._replace(low=low, high=high) for low, high in (released, chosen)]
     assert isinstance(effects[0], Effect)
     assert step_size.verdict(*effects).startswith(expected)
+
+
+def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
+    drawing = figures.learning_rates(Results(*results(step_size_explains)))
+    assert drawing.missing == []
+    [ax] = drawing.figure.axes
+    curves = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 5]
+    assert len(curves) == len(step_size.METHODS)
+    baseline = np.asarray(curves[0].get_ydata())
+    assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
+    empty = figures.learning_rates(Results(Agenda(study(), []), []))
+    assert len(empty.missing) == 5 * len(step_size.METHODS)

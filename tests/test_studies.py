@@ -115,3 +115,6 @@ def test_step_size_runs_its_ladder(tiny_folder: Path, tmp_path: Path) -> None:
     rates = {(row["method"], row["settings"]) for row in results.read(
         str(tmp_path / "results")).to_pylist()}  # fmt: skip
     assert len(rates) >= 50
+    drawn = run("plot_step_size", "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds",
+                "42", "--epochs", "1", cwd=tmp_path)  # fmt: skip
+    assert drawn.returncode == 0 and "figures/learning-rates.pdf" in drawn.stdout
