@@ -45,7 +45,7 @@ class Rule:
 
     def verdict(self, effect: Effect) -> str:
         """``HOLDS``, ``FAILS``, or ``OPEN`` where the interval is unknown or too wide."""
-        if math.isnan(effect.low):
+        if not effect.bounded:
             return OPEN
         if self.holds(effect.low, effect.high):
             return HOLDS
@@ -194,7 +194,7 @@ def activations_differ(results: Results) -> Judgement:
     effect = stratified_effect(strata)
     rule = "interval above 0; does not hold if it is below"
     verdict = OPEN
-    if not math.isnan(effect.low):
+    if effect.bounded:
         verdict = HOLDS if effect.low > 0 else FAILS if effect.high < 0 else OPEN
     text = "learned activations differ more between layers than between seeds"
     return Judgement("C11", text, effect, "RMS of R(x)", rule, verdict)
@@ -230,7 +230,7 @@ def layers_differ(results: Results, between: str) -> Judgement:
     }
     effect = stratified_effect(strata)
     verdict = OPEN
-    if not math.isnan(effect.low):
+    if effect.bounded:
         verdict = HOLDS if effect.low > 0.1 else FAILS if effect.high < 0.1 else OPEN
     text = f"AA selects different layers for different {between}"
     rule = "interval above 0.1 (0: always the same, 1: never a common layer)"
@@ -263,7 +263,7 @@ def table(results: Results) -> Table:
     for judged in judge(results):
         effect = judged.effect
         shown = DASH if math.isnan(effect.mean) else f"{effect.mean:+.2f}"
-        interval = DASH if math.isnan(effect.low) else f"{effect.low:+.2f} to {effect.high:+.2f}"
+        interval = DASH if not effect.bounded else f"{effect.low:+.2f} to {effect.high:+.2f}"
         seeds = DASH if judged.seeds_needed is None else f"{judged.seeds_needed}"
         entries = [
             Entry(shown, mean=None if math.isnan(effect.mean) else effect.mean),

@@ -150,7 +150,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if not options.no_run:
         study.check_data()
     store = Store(options.results)
-    agenda = Agenda(study, store.read().select(AGENDA_COLUMNS).to_pylist())
+    rows = store.read()
+    agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
         agenda.forget_failures()
     if options.plan:
@@ -163,7 +164,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         from aa_ray import sweep
 
         sweep.run(agenda, store, resources)
-    table = make_table(agenda, store.read().to_pylist())
+        rows = store.read()
+    table = make_table(agenda, rows.to_pylist())
     print(table.render(style), end="")
     return _closing(agenda, store, options)
 

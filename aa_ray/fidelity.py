@@ -30,7 +30,7 @@ def with_variants(study: Study) -> Study:
         for deviation in DEVIATIONS.values()
         for value in alternatives(deviation)
     ]
-    return dataclasses.replace(study, variants=((PLAIN, ()), *changed))
+    return study.with_variants(((PLAIN, ()), *changed))
 
 
 def table(agenda: Agenda, rows: Iterable[Row]) -> Table:
@@ -40,7 +40,7 @@ def table(agenda: Agenda, rows: Iterable[Row]) -> Table:
     for deviation in DEVIATIONS.values():
         for value in alternatives(deviation):
             lines = [
-                (f"{line.title}", _entries(results, line, variant_name(deviation, value)))
+                (line.title, _entries(results, line, variant_name(deviation, value)))
                 for line in results.lines()
                 if _acts(results, line, variant_name(deviation, value))
             ]
@@ -64,7 +64,7 @@ def _heading(deviation: Deviation, value: str) -> str:
     )
 
 
-def _cells(results: Results, line: Line) -> Iterable[tuple[str, str, int]]:
+def _cells(results: Results) -> Iterable[tuple[str, str, int]]:
     for regime in results.study.regimes:
         for task in results.study.tasks:
             for seed in results.seeds(regime):
@@ -75,7 +75,7 @@ def _acts(results: Results, line: Line, variant: str) -> bool:
     """Whether the variant changes a trial of the method, as far as the trials are known."""
     trials = [
         [results.agenda.trial(Cell(line.method, *cell, name)) for name in (PLAIN, variant)]
-        for cell in _cells(results, line)
+        for cell in _cells(results)
     ]
     return any(a is None or b is None or a.id != b.id for a, b in trials)
 
@@ -83,7 +83,7 @@ def _acts(results: Results, line: Line, variant: str) -> bool:
 def _entries(results: Results, line: Line, variant: str) -> list[Entry]:
     changes: dict[tuple[str, str], list[float]] = {}
     here = []
-    for task, regime, seed in _cells(results, line):
+    for task, regime, seed in _cells(results):
         a = results.row(dataclasses.replace(line, variant=variant), task, regime, seed)
         b = results.row(line, task, regime, seed)
         if b:
@@ -94,10 +94,9 @@ def _entries(results: Results, line: Line, variant: str) -> list[Entry]:
     effect = stratified_effect(changes)
     if not effect.pairs:
         return [Entry(DASH), Entry(DASH), Entry("0"), Entry(DASH)]
-    known = effect.low == effect.low  # not NaN
     return [
         Entry(f"{effect.mean:+.2f}", mean=effect.mean),
-        Entry(f"{effect.low:+.2f} to {effect.high:+.2f}" if known else DASH),
+        Entry(f"{effect.low:+.2f} to {effect.high:+.2f}" if effect.bounded else DASH),
         Entry(str(effect.pairs), mean=effect.pairs),
         Entry(f"{sum(here) / len(here):.2f}", mean=sum(here) / len(here)),
     ]

@@ -24,11 +24,10 @@ STYLE = str(resources.files("aa_ray") / "style.mplstyle")
 # drawn beside what was measured, never used to choose an architecture.
 PAPER_LAYERS = {"bert-large-uncased": (2, 6, 10, 12, 14, 15, 16, 18, 19, 20, 21, 22, 23)}
 
-
 # Small multiples: layers side by side with one task a line, and for deeper backbones.
 MOST_COLUMNS, DEEP_COLUMNS = 8, 6
 
-
+# Matplotlib's markers, and what people call them.
 _MARKERS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds"}
 MARKERS = tuple(_MARKERS)
 

@@ -170,7 +170,7 @@ class Results:
 
     def seeds(self, regime: str) -> tuple[int, ...]:
         """The seeds that the regime is run with."""
-        return self.study.seeds[:1] if regime == "full" else self.study.seeds
+        return self.study.seeds_of(regime)
 
     def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
         """The row of a line in one cell; None while there is none."""

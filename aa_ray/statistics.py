@@ -44,6 +44,11 @@ class Effect(NamedTuple):
     per_seed_error: float
     seeds: float
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
 
 NO_EFFECT = Effect(float("nan"), float("nan"), float("nan"), 0, float("nan"), 0.0)
 

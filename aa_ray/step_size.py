@@ -48,7 +48,7 @@ def with_ladder(study: Study) -> Study:
     """The study at every step of the ladder; N comes from the study's own rates throughout."""
     names = ("learning_rate", "rational_learning_rate", "switch_learning_rate")
     variants = [(variant_name(rates), tuple(zip(names, rates, strict=True))) for rates in ladder()]
-    return dataclasses.replace(study, variants=tuple(variants), own_selections=False)
+    return study.with_variants(tuple(variants), own_selections=False)
 
 
 def chosen_rates(results: Results, line: Line, regime: str) -> Rates | None:
@@ -175,6 +175,6 @@ def _difference(effect: Effect, line: Line) -> Entry:
     if line.method == BASELINE or not effect.pairs:
         return Entry(DASH)
     text = f"{effect.mean:+.1f}"
-    if effect.low == effect.low:  # not NaN
+    if effect.bounded:
         text += f" ({effect.low:+.1f} to {effect.high:+.1f})"
     return Entry(text, mean=effect.mean)

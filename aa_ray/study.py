@@ -12,6 +12,7 @@ from aa_ray import architectures, data, deviations
 from aa_ray.architectures import FIRST_SEED, Layers
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
+from aa_ray.errors import UsageError
 from aa_ray.trial import Trial
 
 AA = "aa"
@@ -66,15 +67,29 @@ class Study:
     variants: Variants = ((PLAIN, ()),)
     own_selections: bool = True
 
+    def with_variants(self, variants: Variants, own_selections: bool = True) -> "Study":
+        """The study in those variants, for a study whose subject the settings are.
+
+        Raises:
+            UsageError: settings were chosen by hand as well; they would be lost.
+        """
+        if self.variants != ((PLAIN, ()),):
+            raise UsageError("--set: this study varies the settings itself; leave --set out")
+        return dataclasses.replace(self, variants=variants, own_selections=own_selections)
+
+    def seeds_of(self, regime: str) -> tuple[int, ...]:
+        """The regime's seeds; full data has the first one only (paper section 4.4)."""
+        return self.seeds[:1] if regime == "full" else self.seeds
+
     def grid(self) -> list[Cell]:
-        """The cells asked for; full data has the first seed only (paper section 4.4)."""
+        """The cells asked for."""
         names = [name for name, _ in self.variants]
         return [
             Cell(method, task, regime, seed, variant)
             for regime, seed, task, variant, method in itertools.product(
                 self.regimes, self.seeds, self.tasks, names, self.methods
             )
-            if regime != "full" or seed == self.seeds[0]
+            if seed in self.seeds_of(regime)
         ]
 
     @cached_property

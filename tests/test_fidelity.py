@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from aa_ray import fidelity
+from aa_ray import fidelity, step_size
 from aa_ray.deviations import DEVIATIONS
+from aa_ray.errors import UsageError
 from aa_ray.study import PLAIN, Agenda
 from aa_ray.tables import Entry, Table
 from tests.test_paper import made_up
@@ -62,3 +63,10 @@ def test_without_rows_there_are_dashes() -> None:
     found: Any = fidelity.table(Agenda(study, []), [])
     assert "–" in found.render("text")
     assert study.variants[0] == (PLAIN, ())
+
+
+def test_settings_chosen_by_hand_are_refused_not_dropped() -> None:
+    study = make_study(variants=((PLAIN, (("denominator", "B"),)),))
+    for adapt in (fidelity.with_variants, step_size.with_ladder):
+        with pytest.raises(UsageError, match="--set: this study varies the settings itself"):
+            adapt(study)
