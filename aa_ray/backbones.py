@@ -47,12 +47,13 @@ class Backbone:
     Attributes:
         identity: its name in rows and trials, the same on every machine.
         path: what ``from_pretrained`` takes: a folder, or the hub name.
-        num_layers: transformer layers.
+        num_layers, hidden_size: transformer layers, and their width.
     """
 
     identity: str
     path: str
     num_layers: int
+    hidden_size: int
 
     @property
     def own_rates(self) -> Rates:
@@ -68,15 +69,15 @@ def find(name: str) -> Backbone:
     """
     if name == MINILM:
         folder = _find_minilm()
-        return Backbone(MINILM, str(folder), _num_layers(str(folder), name))
+        return Backbone(MINILM, str(folder), *_size(str(folder), name))
     folder = Path(name)
     if not folder.is_dir():
-        return Backbone(name, name, _num_layers(name, name))
+        return Backbone(name, name, *_size(name, name))
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UsageError(f"--backbone {name}: the folder has no model.safetensors")
     identity = f"{folder.resolve().name}@{_sha256(weights)[:12]}"
-    return Backbone(identity, str(folder.resolve()), _num_layers(name, name))
+    return Backbone(identity, str(folder.resolve()), *_size(name, name))
 
 
 def _find_minilm() -> Path:
@@ -105,7 +106,8 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _num_layers(path: str, name: str) -> int:
+def _size(path: str, name: str) -> tuple[int, int]:
+    """Layers and width."""
     from transformers import AutoConfig
 
     try:
@@ -117,4 +119,4 @@ def _num_layers(path: str, name: str) -> int:
         ) from error
     if config.model_type != "bert":
         raise UsageError(f"--backbone {name}: model type is {config.model_type}, expected bert")
-    return int(config.num_hidden_layers)
+    return int(config.num_hidden_layers), int(config.hidden_size)

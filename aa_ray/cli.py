@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
-from aa_ray.errors import FAILED_WORK, INTERRUPTED, WRONG_USAGE, UsageError
+from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
 from aa_ray.figures import Drawing, save
 from aa_ray.options import (
     PAPER_BACKBONE,
@@ -23,6 +26,7 @@ from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
 from aa_ray.results import Row, Store
+from aa_ray.storage import StorageError
 from aa_ray.study import AGENDA_COLUMNS, Agenda, Study
 from aa_ray.tables import FORMATS, Table
 
@@ -130,18 +134,28 @@ def _results(
     return results
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come; handled as Ctrl-C is."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
 def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int]) -> int:
-    """Do the work; wrong usage and interruption become one line and an exit status."""
+    """Do the work; wrong usage, a full disk and interruption become one line and an exit status."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return work()
-    except UsageError as error:
+    except (UsageError, StorageError) as error:
         if options.debug:
             raise
         print(f"{program}: {error}", file=sys.stderr)
-        return WRONG_USAGE
-    except KeyboardInterrupt:
+        return WRONG_USAGE if isinstance(error, UsageError) else FAILED_WORK
+    except KeyboardInterrupt as error:
         print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> int:
@@ -158,6 +172,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         print(_plan(agenda, resources))
         return 0
     if not options.no_run and not agenda.complete:
+        store.folder.check_writable()
         if resources.address is None:
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -1,6 +1,6 @@
 """Exit statuses, and the one exception that means: what the user asked for cannot be done."""
 
-FAILED_WORK, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+FAILED_WORK, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 class UsageError(Exception):

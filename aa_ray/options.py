@@ -171,6 +171,12 @@ def _add_resources(group: Any) -> None:
         "--address",
         help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",
     )
+    add(
+        "--stall-seconds",
+        default="1800",
+        metavar="S",
+        help="end and continue a trial in which nothing has happened for so long (default: 1800)",
+    )
     add("--retry-failed", action="store_true", help="run failed trials again")
 
 
@@ -196,6 +202,7 @@ def resources_from(options: argparse.Namespace) -> Resources:
         cpus_per_trial=_number(options, "cpus_per_trial", int, 1),
         gpus_per_trial=_number(options, "gpus_per_trial", float, 0),
         max_concurrent=_number(options, "max_concurrent", int, 1),
+        stall_seconds=_number(options, "stall_seconds", float, 1),
         address=options.address,
     )
 

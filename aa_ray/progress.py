@@ -38,6 +38,8 @@ def describe(agenda: Agenda, slots: int) -> str:
         f"{waiting} waiting",
         f"{counts['failed']} failed",
     ]
+    if counts["elsewhere"]:
+        parts.append(f"{counts['elsewhere']} at another driver")
     if counts["lost"]:
         parts.append(f"{counts['lost']} cannot run")
     left = agenda.seconds_left(slots)
@@ -78,6 +80,13 @@ class Progress:
             self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
         else:
             self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def say(self, line: str) -> None:
+        """Print a line of its own between those of ``update``."""
+        if self._stream.isatty():
+            self._stream.write("\r" + " " * WIDTH + "\r")
+        self._stream.write(line + "\n")
         self._stream.flush()
 
     def close(self) -> None:

@@ -14,12 +14,15 @@ class Resources:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
         gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials.
         max_concurrent: trials at once; None means as many as fit.
+        stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
+            has happened in it for so long.
         address: of a running Ray cluster; None starts Ray on this machine.
     """
 
     cpus_per_trial: int = 1
     gpus_per_trial: float = 0.0
     max_concurrent: int | None = None
+    stall_seconds: float = 1800.0
     address: str | None = None
 
     def slots(self, available: Mapping[str, float]) -> int:

@@ -1,21 +1,25 @@
 """The rows of a study: their schema, and the Parquet files that hold them.
 
-A results folder (a local path or a URI that pyarrow knows, such as s3:// or gs://) holds one file
-per finished trial, ``rows/<trial_id>.parquet``. A file appears whole or not at all.
+A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``. A file appears
+whole or not at all. One that cannot be read is named and moved to ``set-aside/``; its trial is run
+again.
 """
 
-import os
-from pathlib import Path
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from aa_ray.errors import UsageError
+from aa_ray.storage import Folder, reason
 
-# 2: input_histograms. Columns are only ever added; in older rows they are null.
-SCHEMA_VERSION = 2
+# 2: input_histograms; 3: hosts, resumed_after. Columns are only ever added; in older rows they
+# are null.
+SCHEMA_VERSION = 3
+
+logger = logging.getLogger(__name__)
 
 _VERSION_KEY = b"aa_ray.schema_version"
 
@@ -81,7 +85,11 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "of the worker process so far"),
     ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
     ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
-    ("host", pa.string(), "name of the machine"),
+    ("host", pa.string(), "name of the machine that finished it"),
+    ("hosts", pa.list_(pa.string()), "every machine that worked on it, in order, one entry per "
+     "attempt"),
+    ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training went "
+     "on, one entry per resumption; empty if it was never interrupted"),
     ("device", pa.string(), "GPU model, or cpu with its number of threads"),
     ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
     ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
@@ -99,67 +107,95 @@ class Store:
     """The rows under one results folder.
 
     Args:
-        uri: local path, or a URI of a file system that pyarrow knows.
+        folder: the results folder, or its path or URI.
 
     Raises:
-        UsageError: unknown scheme, or the folder cannot be created.
+        UsageError: see ``Folder``.
     """
 
-    def __init__(self, uri: str) -> None:
-        try:
-            if "://" in uri:
-                self._fs, root = fs.FileSystem.from_uri(uri)
-            else:
-                # Absolute, since workers have another working folder.
-                uri = root = str(Path(uri).expanduser().resolve())
-                self._fs = fs.LocalFileSystem()
-            self.uri = uri.rstrip("/")
-            self._rows = f"{root.rstrip('/')}/rows"
-            self._fs.create_dir(self._rows, recursive=True)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UsageError(
-                f"--results {uri}: cannot be used ({error}); expected a writable folder or a URI "
-                "such as s3://bucket/folder"
-            ) from error
+    def __init__(self, folder: Folder | str) -> None:
+        self.folder = Folder(folder) if isinstance(folder, str) else folder
+
+    @property
+    def uri(self) -> str:
+        return self.folder.uri
 
     def write(self, rows: list[Row]) -> None:
-        """Write all rows of one trial, in place of earlier ones, atomically."""
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        path = f"{self._rows}/{rows[0]['trial_id']}.parquet"
-        if not isinstance(self._fs, fs.LocalFileSystem):
-            pq.write_table(table, path, filesystem=self._fs)  # one PUT: whole or absent
-            return
-        temporary = f"{path}.{os.getpid()}.part"
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        """Write all rows of one trial, in place of earlier ones, atomically.
+
+        Raises:
+            StorageError: disk full, read-only, no permission.
+        """
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, write_page_checksum=True)
+        self.folder.write(_path(rows[0]["trial_id"]), sink.getvalue())
+
+    def row(self, trial_id: str) -> Row | None:
+        """One of the trial's rows; None where it has none that can be read."""
+        if not self.folder.exists(_path(trial_id)):
+            return None
+        table = self._read_file(f"{trial_id}.parquet")
+        return table.slice(0, 1).to_pylist()[0] if table is not None else None
+
+    def trial_ids(self) -> list[str]:
+        """The trials that have a file."""
+        return [name.removesuffix(".parquet") for name in self._names()]
 
     def read(self) -> pa.Table:
         """All rows as one table with ``SCHEMA``; no rows where nothing has finished yet.
 
         Raises:
-            UsageError: a file that is not a whole Parquet file of this schema.
+            UsageError: a file was written by a newer aa_ray.
         """
-        listing = self._fs.get_file_info(fs.FileSelector(self._rows))
-        paths = sorted(f.path for f in listing if f.path.endswith(".parquet"))
-        return pa.concat_tables([SCHEMA.empty_table(), *map(self._read_file, paths)])
+        tables = [self._read_file(name) for name in self._names()]
+        return pa.concat_tables([SCHEMA.empty_table(), *(t for t in tables if t is not None)])
 
-    def _read_file(self, path: str) -> pa.Table:
+    def _names(self) -> Iterable[str]:
+        return (name for name in self.folder.names("rows") if name.endswith(".parquet"))
+
+    def _read_file(self, name: str) -> pa.Table | None:
+        """The file's rows, or None, having set it aside, where it is not what it should be."""
         try:
-            table = pq.read_table(path, filesystem=self._fs)
+            table = pq.read_table(
+                pa.BufferReader(self.folder.read(f"rows/{name}")), page_checksum_verification=True
+            )
             version = int((table.schema.metadata or {})[_VERSION_KEY])
-            for field in SCHEMA:  # rows of an older version lack the newer columns
-                if field.name not in table.column_names and version < SCHEMA_VERSION:
-                    table = table.append_column(field, pa.nulls(len(table), field.type))
             if version <= SCHEMA_VERSION:
-                return table.select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
-            raise UsageError(
-                f"{path} does not hold rows of aa_ray ({error}); move it away and run again"
-            ) from error
+                table = _completed(table, version)
+                ids = table["trial_id"].to_pylist()
+                if not ids or any(f"{i}.parquet" != name for i in ids):
+                    raise ValueError("its rows are of another trial")
+                return table
+        except FileNotFoundError:  # another driver has just moved it
+            return None
+        except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+            self._set_aside(name, error)
+            return None
         raise UsageError(
-            f"{path} was written by a newer aa_ray (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); update aa_ray or use another --results"
+            f"{self.uri}/rows/{name} was written by a newer aa_ray (schema {version}, this one "
+            f"knows {SCHEMA_VERSION}); update aa_ray or use another --results"
         )
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        what = f"{self.uri}/rows/{name} does not hold rows of aa_ray ({reason(error)})"
+        try:
+            self.folder.move(f"rows/{name}", f"set-aside/{name}")
+        except OSError as denied:
+            logger.warning("%s; it is left out (cannot be moved: %s)", what, reason(denied))
+        else:
+            logger.warning("%s; moved to set-aside/, its trial has to run again", what)
+
+
+def _path(trial_id: str) -> str:
+    return f"rows/{trial_id}.parquet"
+
+
+def _completed(table: pa.Table, version: int) -> pa.Table:
+    """The table with ``SCHEMA``: rows of an older version lack the newer columns."""
+    for field in SCHEMA:
+        if field.name not in table.column_names and version < SCHEMA_VERSION:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 def read(uri: str) -> pa.Table:

@@ -22,6 +22,9 @@ AGENDA_COLUMNS = ("trial_id", "status", "error", "selected_layers", "task", "reg
                   "train_seconds", "test_seconds")  # fmt: skip
 
 
+# The states of trials that will still have rows.
+UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
+
 # The variant of a study that changes nothing.
 PLAIN = ""
 
@@ -137,6 +140,14 @@ class Study:
     def _data(self) -> dict[str, str]:
         return {task: self.source.identity(task) for task in {cell.task for cell in self.cells}}
 
+    def bytes_needed(self, slots: int) -> int:
+        """Generous estimate of the space for all rows and for the checkpoints of running trials."""
+        layers, hidden = self.backbone.num_layers, self.backbone.hidden_size
+        row = 50_000 + layers * (64 * 8 + (self.epochs + 1) * 12 * 4)
+        parameters = layers * 2 * hidden * (hidden // 16 + 1) + 4 * hidden
+        # Weights, two moments and a best epoch, each 4 bytes, while the next is being written.
+        return len(self.cells) * row + slots * parameters * 4 * 4 * 2
+
     def check_data(self) -> None:
         """Read every task and draw every split once, so that bad data is found before the start.
 
@@ -161,6 +172,8 @@ class Agenda:
         self._trials: dict[Cell, Trial] = {}
         self._blocked: list[Cell] = list(study.cells)
         self._started: set[str] = set()
+        self._elsewhere: dict[str, Cell] = {}
+        self._forgotten: set[tuple[str, str]] = set()
         self._queue: deque[Cell] = deque()
         self._resolve()
 
@@ -168,13 +181,20 @@ class Agenda:
         """Take note of a trial that has just finished or failed."""
         self._rows[row["trial_id"]] = row
         self._started.discard(row["trial_id"])
+        self._elsewhere.pop(row["trial_id"], None)
         if row["status"] == "finished" and row["selected_layers"] is not None:
             self._resolve()
 
     def forget_failures(self) -> None:
         """Make failed trials runnable again."""
-        self._rows = {i: row for i, row in self._rows.items() if row["status"] != "failed"}
+        failed = {i: row for i, row in self._rows.items() if row["status"] == "failed"}
+        self._forgotten = {(i, row["error"]) for i, row in failed.items()}
+        self._rows = {i: row for i, row in self._rows.items() if i not in failed}
         self._queue = deque(self._trials)
+
+    def retries(self, row: dict[str, Any]) -> bool:
+        """Whether the row is one of the failures to be tried again, and not a new one."""
+        return (row["trial_id"], row["error"]) in self._forgotten
 
     def _resolve(self) -> None:
         """Find the trials of cells whose needs have finished, and queue them."""
@@ -208,11 +228,23 @@ class Agenda:
                 return cell, trial
         return None
 
-    def counts(self) -> Counter[str]:
-        """Number of trials that are finished, failed, running, runnable, blocked or lost.
+    def leave(self, cell: Cell) -> None:
+        """The cell's trial, which ``next`` has given, is run by another driver."""
+        trial_id = self._trials[cell].id
+        self._started.discard(trial_id)
+        self._elsewhere[trial_id] = cell
 
-        Blocked cells wait for another trial, and count one each, since it is not known yet whether
-        some are the same trial. Lost ones wait for a trial that failed.
+    def look_again(self) -> None:
+        """Let ``next`` give the trials of other drivers again: they may have finished or died."""
+        self._queue.extendleft(self._elsewhere.values())
+        self._elsewhere.clear()
+
+    def counts(self) -> Counter[str]:
+        """Number of trials that are finished, failed, running, elsewhere, runnable, blocked, lost.
+
+        Those elsewhere are run by another driver. Blocked cells wait for another trial, and count
+        one each, since it is not known yet whether some are the same trial. Lost ones wait for a
+        trial that failed.
         """
         return Counter(dict(self._states()).values())
 
@@ -226,13 +258,14 @@ class Agenda:
             elif trial.id in self._rows:
                 yield trial.id, self._rows[trial.id]["status"]
             else:
-                yield trial.id, "running" if trial.id in self._started else "runnable"
+                running = "running" if trial.id in self._started else "runnable"
+                yield trial.id, "elsewhere" if trial.id in self._elsewhere else running
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left that could run now or later."""
         counts = self.counts()
-        return not (counts["running"] or counts["runnable"] or counts["blocked"])
+        return not any(counts[state] for state in UNFINISHED)
 
     def failures(self) -> list[tuple[Cell, str]]:
         """The failed trials with their errors."""
@@ -257,9 +290,13 @@ class Agenda:
         names = {str(cell): cell for cell in self.study.cells}
         names |= {trial.id: cell for cell, trial in self._trials.items()}
         for name, state in dict(self._states()).items():
-            if state in ("running", "runnable", "blocked"):
+            if state in UNFINISHED:
                 cell = names[name]
                 keys = ((cell.task, cell.regime), (None, cell.regime), (None, None))
                 measured = next(times[key] for key in keys if key in times)
-                total += sum(measured) / len(measured) * (0.5 if state == "running" else 1)
+                total += (
+                    sum(measured)
+                    / len(measured)
+                    * (0.5 if state in ("running", "elsewhere") else 1)
+                )
         return total / slots

@@ -6,13 +6,14 @@ Knows nothing of Ray, of files, or of where the examples come from.
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, histograms, model
+from aa_ray import batches, histograms, model, watchdog
 from aa_ray.batches import Examples
 from aa_ray.histograms import Histogram
 from aa_ray.tasks import Task
@@ -79,12 +80,43 @@ class Outcome:
 
 
 @dataclass
-class _Best:
+class Best:
     """The best epoch so far of one inference depth."""
 
     epoch: int = 0
     score: float = -math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """All that a training needs to go on after its last epoch, as if nothing had happened.
+
+    Attributes:
+        history: one entry per epoch so far.
+        best: inference depth -> its best epoch so far.
+        weights: name -> value of every trained parameter.
+        optimizer: index of the parameter in Adam's groups -> its moments and step count.
+        random: states of torch's generators, by device type.
+        seconds: spent on training so far.
+    """
+
+    history: list[Epoch]
+    best: dict[int, Best]
+    weights: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]]
+    random: dict[str, Tensor]
+    seconds: float
+
+
+class Keeper(Protocol):
+    """Who keeps states, so that an interrupted training can go on."""
+
+    def due(self) -> bool:
+        """Whether a state should be saved now."""
+
+    def save(self, state: State) -> None:
+        """Keep the state in place of the last one."""
 
 
 def run(
@@ -94,30 +126,44 @@ def run(
     train: Examples,
     development: Examples,
     test: Examples,
+    *,
+    resumed: State | None = None,
+    keeper: Keeper | None = None,
 ) -> Outcome:
     """Attach the trial's adapters to the frozen model, train them, and test the best epoch.
 
     AdapterDrop has one best epoch per inference depth, since each depth is a model of its own.
 
+    Args:
+        resumed: where an interrupted training of this trial had come to; it goes on from there.
+        keeper: is given the state after each epoch that it wants.
+
     Raises:
         TrainingError: the loss became NaN or infinite.
     """
-    started = time.monotonic()
+    started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     model.attach(bert, trial, task.outputs)
     depths = _depths(trial, bert)
-    best = {depth: _Best() for depth in depths}
-    history = [_describe(bert, epoch=0)]
     optimizer, decay = optimisation(bert, trial, len(train))
+    if resumed is None:
+        best = {depth: Best() for depth in depths}
+        history = [_describe(bert, epoch=0)]
+    else:
+        best, history = resumed.best, resumed.history
+        _resume(resumed, bert, optimizer, decay, math.ceil(len(train) / trial.batch_size))
 
-    for epoch in range(1, trial.epochs + 1):
+    for epoch in range(len(history), trial.epochs + 1):
         loss = train_epoch(bert, trial, task, train, optimizer, decay, epoch)
         entry = _describe(bert, epoch)
         entry.train_loss = loss
         entry.development = _develop(bert, trial, task, development, depths)
         for depth, scores in entry.development.items():
             if scores[task.metrics[0]] > best[depth].score:
-                best[depth] = _Best(epoch, scores[task.metrics[0]], model.snapshot(bert))
+                best[depth] = Best(epoch, scores[task.metrics[0]], model.snapshot(bert))
         history.append(entry)
+        if keeper is not None and keeper.due():
+            seconds = time.monotonic() - started
+            keeper.save(_state(bert, optimizer, history, best, seconds))
 
     train_seconds = time.monotonic() - started
     final = _selected(bert)
@@ -129,6 +175,41 @@ def run(
         evaluations.append(result)
     trainable = sum(p.numel() for p in model.trained_parameters(bert).values())
     return Outcome(history, evaluations, train_seconds, trainable)
+
+
+def _state(
+    bert: BertForSequenceClassification,
+    optimizer: torch.optim.Optimizer,
+    history: list[Epoch],
+    best: dict[int, Best],
+    seconds: float,
+) -> State:
+    """What the training has come to."""
+    random = {"cpu": torch.get_rng_state()}
+    if bert.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(bert.device)
+    moments = optimizer.state_dict()["state"]
+    return State(history, best, model.snapshot(bert), moments, random, seconds)
+
+
+def _resume(
+    state: State,
+    bert: BertForSequenceClassification,
+    optimizer: torch.optim.Optimizer,
+    decay: torch.optim.lr_scheduler.LambdaLR,
+    steps_per_epoch: int,
+) -> None:
+    """Put weights, Adam's moments, the learning rates' decay and the random state back."""
+    model.restore(bert, state.weights)
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+    done = (len(state.history) - 1) * steps_per_epoch
+    decay.load_state_dict({**decay.state_dict(), "last_epoch": done, "_step_count": done + 1})
+    for group, rate in zip(optimizer.param_groups, decay.base_lrs, strict=True):
+        group["lr"] = rate * decay.lr_lambdas[0](done)
+    torch.set_rng_state(state.random["cpu"])
+    if bert.device.type == "cuda" and "cuda" in state.random:
+        torch.cuda.set_rng_state(state.random["cuda"], bert.device)
 
 
 def optimisation(
@@ -178,6 +259,7 @@ def train_epoch(
     for chosen in batches.shuffled(len(train), trial.batch_size, trial.seed, epoch):
         if trial.inference_depths is not None:
             model.keep_last(bert, max(0, num_layers - _skipped(trial, num_layers)))
+        watchdog.beat()
         inputs, labels = train.batch(chosen, bert.device)
         loss = _loss(bert(**inputs).logits, labels, task)
         loss.backward()
@@ -219,6 +301,7 @@ def evaluate(
     logits = np.empty((len(examples), task.outputs), dtype=np.float32)
     with torch.inference_mode():
         for chosen in batches.by_length(examples, trial.batch_size):
+            watchdog.beat()
             inputs, _ = examples.batch(chosen, bert.device)
             logits[chosen] = bert(**inputs).logits.float().cpu().numpy()
     if not np.isfinite(logits).all():
@@ -226,7 +309,7 @@ def evaluate(
     return task.scores(examples.labels, logits)
 
 
-def _restore(bert: BertForSequenceClassification, trial: Trial, best: _Best) -> None:
+def _restore(bert: BertForSequenceClassification, trial: Trial, best: Best) -> None:
     """Put the best epoch's weights back."""
     weights = best.weights
     if trial.restored_switches == "last":  # the released code's checkpoints lack the logits

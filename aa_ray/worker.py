@@ -11,9 +11,11 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 from aa_ray import batches, model, provenance, tasks, training
 from aa_ray.backbones import Backbone
 from aa_ray.batches import Examples
+from aa_ray.checkpoints import Checkpoint, CheckpointError
 from aa_ray.data import Source, fingerprint, split
 from aa_ray.results import Row
-from aa_ray.training import Evaluation, Outcome
+from aa_ray.storage import Folder, StorageError
+from aa_ray.training import Evaluation, Outcome, State
 from aa_ray.trial import Trial
 
 
@@ -24,11 +26,21 @@ class Worker:
         backbone: the frozen encoder of every trial given to ``run``.
         source: where their examples come from.
         commit: commit and dirty flag to record, as known to the process that planned the trials.
+        folder: the results folder, where interrupted trials are continued from; None keeps nothing.
+
+    Attributes:
+        remarks: what the user should hear of the last trial, apart from its rows.
     """
 
     def __init__(
-        self, backbone: Backbone, source: Source, commit: tuple[str | None, bool | None]
+        self,
+        backbone: Backbone,
+        source: Source,
+        commit: tuple[str | None, bool | None],
+        folder: Folder | None = None,
     ) -> None:
+        self.remarks: list[str] = []
+        self._folder = folder
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._backbone = backbone
         self._source = source
@@ -37,6 +49,8 @@ class Worker:
             "backbone": backbone.identity,
             "num_layers": backbone.num_layers,
             "host": provenance.host(),
+            "hosts": [provenance.host()],
+            "resumed_after": [],
             "device": provenance.device_name(self.device),
             "commit": commit[0],
             "dirty": commit[1],
@@ -57,7 +71,12 @@ class Worker:
         return AutoTokenizer.from_pretrained(self._backbone.path)
 
     def run(self, trial: Trial, method: str) -> list[Row]:
-        """The trial's rows: one per inference depth, or one with the error if it failed."""
+        """The trial's rows: one per inference depth, or one with the error if it failed.
+
+        Raises:
+            StorageError: its checkpoint cannot be written.
+        """
+        self.remarks = []
         common: Row = {
             **self._constant,
             "trial_id": trial.id,
@@ -71,7 +90,10 @@ class Worker:
         }
         provenance.reset_peak_memory(self.device)
         try:
-            fingerprint_, outcome = self._train(trial)
+            resumed, checkpoint = self._resume(trial, common)
+            fingerprint_, outcome = self._train(trial, resumed, checkpoint)
+        except StorageError:
+            raise
         except Exception as error:  # whatever goes wrong in one trial must not stop the others
             return [common | {"status": "failed", "error": _one_line(error), "finished_at": _now()}]
         common |= {
@@ -93,7 +115,28 @@ class Worker:
             for depth, result in pairs
         ]
 
-    def _train(self, trial: Trial) -> tuple[str, Outcome]:
+    def _resume(self, trial: Trial, common: Row) -> tuple[State | None, Checkpoint | None]:
+        """Where an interrupted run of the trial had come to; notes in the row who worked on it."""
+        if self._folder is None:
+            return None, None
+        checkpoint = Checkpoint(self._folder, trial)
+        try:
+            state = checkpoint.load()
+        except CheckpointError as error:
+            self.remarks.append(
+                f"{trial.task} {trial.regime} seed {trial.seed}: its checkpoint does not load "
+                f"({error}); it starts anew"
+            )
+            state = None
+        if state is not None:
+            common["hosts"] = [*checkpoint.extra["hosts"], self._constant["host"]]
+            common["resumed_after"] = [*checkpoint.extra["resumed_after"], len(state.history) - 1]
+        checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
+        return state, checkpoint
+
+    def _train(
+        self, trial: Trial, resumed: State | None, checkpoint: Checkpoint | None
+    ) -> tuple[str, Outcome]:
         task = tasks.get(trial.task)
         splits = split(self._source.load(trial.task), trial.regime, trial.seed)
         train, development = (
@@ -108,7 +151,10 @@ class Worker:
         bert = self._bert
         if trial.fine_tunes:  # on a copy of its own, since it changes the backbone
             bert = model.load(self._backbone.path, self.device, frozen=False)
-        outcome = training.run(trial, task, bert, train, development, self._tests[key])
+        outcome = training.run(
+            trial, task, bert, train, development, self._tests[key],
+            resumed=resumed, keeper=checkpoint,
+        )  # fmt: skip
         return fingerprint(splits), outcome
 
     def _histograms(self, result: Evaluation) -> Row:
@@ -165,7 +211,12 @@ def _now() -> datetime:
 
 
 def _one_line(error: Exception) -> str:
-    """Kind, message and place of an exception on one line."""
+    """Kind, message and place of an exception on one line, and what helps against it."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    where = f"({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    if isinstance(error, torch.OutOfMemoryError):
+        where += "; raise --gpus-per-trial, so that fewer trials share a GPU"
+    elif isinstance(error, MemoryError) or "not enough memory" in message:
+        where += "; lower --max-concurrent, so that fewer trials share the memory"
+    return f"{type(error).__name__}: {message} {where}"

@@ -88,7 +88,7 @@ def test_the_demo_is_what_the_readme_says() -> None:
 def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     from aa_ray.backbones import RELEASED_RATES, Backbone
 
-    monkeypatch.setattr(options.backbones, "find", lambda name: Backbone(name, name, 24))
+    monkeypatch.setattr(options.backbones, "find", lambda name: Backbone(name, name, 24, 1024))
     study = study_from(parsed("--preset", "paper"), architectures.TABLE2, "bert-large-uncased")
     assert study.backbone.identity == "bert-large-uncased"
     assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)
@@ -113,7 +113,7 @@ def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines["trials"] == "36" and lines["done"] == "0" and lines["runnable"] == "12"
     assert lines["blocked"].startswith("24 ")
     assert lines["time"].startswith("left not known until")
-    assert list((tmp_path / "rows").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_rationals_of_a_shallow_backbone_share_a_figure() -> None:
 
 
 def test_rationals_of_a_deep_backbone_have_a_figure_per_task() -> None:
-    deep = results(layers=12, backbone=Backbone("deep", "deep", 12))
+    deep = results(layers=12, backbone=Backbone("deep", "deep", 12, 768))
     drawings = figures.rationals(deep, "100")
     assert [d.name for d in drawings] == ["rationals-100-sst2", "rationals-100-cola"]
     assert [len(titles(d)) for d in drawings] == [12, 12]
@@ -75,9 +75,9 @@ def test_layer_map_shows_shares_over_seeds() -> None:
 
 
 def test_the_papers_layers_are_marked_for_bert_large_only() -> None:
-    large = Backbone("bert-large-uncased", "bert-large-uncased", 24)
+    large = Backbone("bert-large-uncased", "bert-large-uncased", 24, 1024)
     marked = [len(figures.layers(results(layers, backbone=b)).figure.axes[0].lines)
-              for layers, b in ((24, large), (5, Backbone("toy", "toy", 5)))]  # fmt: skip
+              for layers, b in ((24, large), (5, Backbone("toy", "toy", 5, 32)))]  # fmt: skip
     assert marked == [13, 0]
 
 

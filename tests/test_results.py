@@ -1,5 +1,6 @@
 """aa_ray.results: schema, whole files, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_ray import results
+from aa_ray import results, storage
 from aa_ray.errors import UsageError
 from aa_ray.results import COLUMNS, SCHEMA, Store
+from aa_ray.storage import StorageError
 
 WANTED = """trial_id method task regime seed backbone data_source data_fingerprint status error
     metric_name dev_metric test_metric test_metrics adapter_layers selected_layers num_layers
@@ -56,12 +58,11 @@ def test_a_write_that_breaks_off_leaves_no_row(
     store = Store(str(tmp_path))
     store.write([row("a", error="old")])
 
-    def half(table: pa.Table, path: str, **_: Any) -> None:
-        Path(path).write_bytes(b"PAR1 half")
-        raise OSError("No space left on device")
+    def half(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", half)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(storage.os, "fsync", half)
+    with pytest.raises(StorageError, match="No space"):
         store.write([row("a", error="new")])
     assert store.read()["error"].to_pylist() == ["old"]
 
@@ -92,10 +93,71 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be used"):
         Store(str(tmp_path / "file"))
-    store = Store(str(tmp_path / "ok"))
-    (tmp_path / "ok" / "rows" / "foreign.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UsageError, match=r"foreign.parquet does not hold rows of aa_ray"):
-        store.read()
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "ok" / "rows" / "foreign.parquet")
-    with pytest.raises(UsageError, match=r"foreign.parquet does not hold rows of aa_ray"):
-        store.read()
+
+
+TRIAL = "0f1e2d3c4b5a69788796"
+
+
+def foreign(path: Path, whole: bytes) -> None:
+    pq.write_table(pa.table({"trial_id": ["a"]}), path)
+
+
+def flipped(path: Path, whole: bytes) -> None:
+    """One bit of the trial's id, inside a data page: a checksum tells."""
+    at = whole.index(TRIAL.encode())
+    path.write_bytes(whole[:at] + b"1" + whole[at + 1 :])
+
+
+def renamed(path: Path, whole: bytes) -> None:
+    Store(str(path.parents[1])).write([row("b")])
+    (path.parent / "b.parquet").replace(path)
+
+
+def without_rows(path: Path, whole: bytes) -> None:
+    pq.write_table(SCHEMA.empty_table(), path)
+
+
+DAMAGES: dict[str, Callable[[Path, bytes], object]] = {
+    "empty": lambda path, whole: path.write_bytes(b""),
+    "truncated": lambda path, whole: path.write_bytes(whole[: len(whole) // 2]),
+    "flipped bit": flipped,
+    "text": lambda path, whole: path.write_text("not Parquet"),
+    "foreign": foreign,
+    "of another trial": renamed,
+    "without rows": without_rows,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_file_is_named_and_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row(TRIAL)])
+    store.write([row("whole")])
+    path = tmp_path / "rows" / f"{TRIAL}.parquet"
+    DAMAGES[damage](path, path.read_bytes())
+    assert store.read()["trial_id"].to_pylist() == ["whole"]
+    [said] = caplog.messages
+    assert f"{path} does not hold rows of aa_ray (" in said
+    assert said.endswith("moved to set-aside/, its trial has to run again") and "\n" not in said
+    assert (tmp_path / "set-aside" / path.name).exists() and not path.exists()
+    assert store.row(TRIAL) is None
+    store.write([row(TRIAL, seed=1)])
+    found = store.row(TRIAL)
+    assert found is not None and found["seed"] == 1
+
+
+def test_a_broken_file_that_cannot_be_moved_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.parquet").write_bytes(b"PAR1")
+
+    def denied(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store.folder, "move", denied)
+    assert len(store.read()) == 0
+    assert "it is left out (cannot be moved: Permission denied)" in caplog.text

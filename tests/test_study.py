@@ -19,7 +19,7 @@ def make_study(**changes: Any) -> Study:
         "tasks": ("sst2", "cola"),
         "regimes": ("100",),
         "seeds": (42, 92),
-        "backbone": Backbone("toy", "toy", LAYERS),
+        "backbone": Backbone("toy", "toy", LAYERS, 32),
         "source": Source("embedded"),
         "rates": RELEASED_RATES,
         "epochs": 20,

@@ -1,14 +1,18 @@
 """aa_ray.sweep: how the searcher talks to Tune. tests/test_table2.py runs whole sweeps."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray.tune.search import Searcher
 
+from aa_ray import sweep
 from aa_ray.errors import UsageError
+from aa_ray.leases import Leases
 from aa_ray.progress import Progress
 from aa_ray.results import Store
+from aa_ray.storage import Folder, StorageError
 from aa_ray.study import Agenda, Cell
 from aa_ray.sweep import AgendaSearcher, _check_that_somebody_listens
 from aa_ray.trial import Trial
@@ -20,9 +24,14 @@ def agenda() -> Agenda:
     return Agenda(make_study(tasks=("qqp",), seeds=(42,), methods=("aa", "aa-focused-spec")), [])
 
 
+def driver(agenda: Agenda, folder: Path, leases: Leases) -> AgendaSearcher:
+    return AgendaSearcher(agenda, Store(str(folder)), leases, Progress(agenda, 1))
+
+
 @pytest.fixture
-def searcher(agenda: Agenda, tmp_path: Path) -> AgendaSearcher:
-    return AgendaSearcher(agenda, Store(str(tmp_path)), Progress(agenda, 1))
+def searcher(agenda: Agenda, tmp_path: Path) -> Iterator[AgendaSearcher]:
+    with Leases(Folder(str(tmp_path))) as leases:
+        yield driver(agenda, tmp_path, leases)
 
 
 def report(trial: Trial, **values: object) -> dict[str, str]:
@@ -55,12 +64,70 @@ def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
     searcher: AgendaSearcher, agenda: Agenda, tmp_path: Path
 ) -> None:
     trial, _ = suggested(searcher, "t1")
+    searcher.on_trial_death("t1", "ray.exceptions.ActorDiedError: ... killed: out of Memory")
     searcher.on_trial_complete("t1", None, error=True)
     [row] = Store(str(tmp_path)).read().to_pylist()
     assert (row["trial_id"], row["status"], row["method"]) == (trial.id, "failed", "aa")
-    assert "died 3 times" in row["error"] and Trial.from_json(row["settings"]) == trial
+    assert "died 5 times" in row["error"] and "lower --max-concurrent" in row["error"]
+    assert Trial.from_json(row["settings"]) == trial
     assert searcher.suggest("t2") == Searcher.FINISHED
     assert [cell for cell, _ in agenda.failures()] == [Cell("aa", "qqp", "100", 42)]
+
+
+def test_a_trial_of_another_driver_is_left_to_it_and_its_row_used(
+    searcher: AgendaSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "LOOK_SECONDS", -1.0)
+    theirs = Agenda(searcher._agenda.study, [])
+    with Leases(Folder(str(tmp_path))) as leases:
+        other = driver(theirs, tmp_path, leases)
+        trial, _ = suggested(other, "o1")
+        assert searcher.suggest("t1") is None
+        assert searcher._agenda.counts() == {"elsewhere": 1, "blocked": 1}
+        Store(str(tmp_path)).write([{"trial_id": trial.id, "status": "finished",
+                                     "selected_layers": [1]}])  # fmt: skip
+        other.on_trial_complete("o1", report(trial, selected_layers=[1]))
+        focused, _ = suggested(searcher, "t2")
+        assert focused.layers == (1,)
+        assert other.suggest("o2") is None
+
+
+def test_a_new_failure_of_another_driver_is_not_tried_again(
+    agenda: Agenda, searcher: AgendaSearcher, tmp_path: Path
+) -> None:
+    [cell] = [cell for cell in agenda.study.cells if cell.method == "aa"]
+    trial = agenda.trial(cell)
+    assert trial is not None
+    row = {"trial_id": trial.id, "status": "failed", "error": "NaN"}
+    Store(str(tmp_path)).write([row])
+    assert searcher.suggest("t1") == Searcher.FINISHED
+    assert agenda.failures() == [(cell, "NaN")]
+    retried = Agenda(agenda.study, [row])
+    retried.forget_failures()
+    with Leases(Folder(str(tmp_path))) as leases:
+        assert suggested(driver(retried, tmp_path, leases), "t1")[0] == trial
+
+
+def test_a_full_disk_ends_the_sweep_and_the_trial_can_run_again(
+    searcher: AgendaSearcher, tmp_path: Path
+) -> None:
+    trial, _ = suggested(searcher, "t1")
+    searcher.on_trial_complete("t1", {"stop": "cannot write to x (No space left on device)"})
+    assert isinstance(searcher.stopped, StorageError)
+    assert searcher.suggest("t2") == Searcher.FINISHED
+    with Leases(Folder(str(tmp_path))) as leases:
+        again = driver(Agenda(searcher._agenda.study, []), tmp_path, leases)
+        assert suggested(again, "t1")[0] == trial
+
+
+def test_too_little_space_is_said_before_the_start(
+    agenda: Agenda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    sweep._check_space(agenda, store, 2)
+    monkeypatch.setattr(store.folder, "free_bytes", lambda: 1000)
+    with pytest.raises(UsageError, match=r"0 MB are free, rows and checkpoints may need \d+ MB"):
+        sweep._check_space(agenda, store, 2)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1", "host:port"])

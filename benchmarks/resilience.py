@@ -1,0 +1,271 @@
+"""A study killed again and again ends as an undisturbed one: what was lost, repeated, different.
+
+Runs a study undisturbed, then the same study with its driver, workers or whole Ray killed at random
+moments, each time starting the same command again, and compares the rows. With --nodes the
+study runs on a cluster of several Ray nodes on this machine, of which one disappears now and then
+and another comes.
+
+    python benchmarks/resilience.py --kills 25 > benchmarks/resilience.md
+    python benchmarks/resilience.py --kills 10 --nodes 2 >> benchmarks/resilience.md
+
+Arguments after -- are the study's (default: the demo preset).
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from aa_ray import provenance, results
+
+TABLE2 = Path(__file__).parent.parent / "studies" / "table2.py"
+
+# Whom to end and how; "node" needs a cluster of its own.
+KILLS = {
+    "driver SIGKILL": signal.SIGKILL,
+    "driver SIGTERM": signal.SIGTERM,
+    "driver SIGINT": signal.SIGINT,
+    "worker SIGKILL": signal.SIGKILL,
+    "cluster SIGKILL": signal.SIGKILL,
+}
+# Columns that say when and where a trial ran, not what came out.
+INCIDENTAL = {"train_seconds", "test_seconds", "peak_memory_bytes", "started_at", "finished_at",
+              "host", "hosts", "resumed_after", "commit", "dirty"}  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What the torture did and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
+    trials: int = 0
+    resumed: int = 0
+    repeated: int = 0
+    lost: int = 0
+    duplicates: int = 0
+    differing: int = 0
+    seconds: float = 0.0
+
+    def markdown(self) -> str:
+        """One row of the table in resilience.md."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
+        return (
+            f"| {self.kills.total()} ({kinds}) | {self.starts} | {self.trials} | {self.resumed} "
+            f"| {self.repeated} | {self.lost} | {self.duplicates} | {self.differing} "
+            f"| {self.seconds / 60:.1f} |"
+        )
+
+
+def start(
+    arguments: list[str], folder: Path, name: str, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    """The study's command, as a user would run it."""
+    command = [sys.executable, str(TABLE2), *arguments, "--results", str(folder / name)]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def processes(mark: str) -> dict[int, str]:
+    """Id -> command of every process with the mark in its environment, children included."""
+    found = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended, or is not ours
+                if mark.encode() in (path / "environ").read_bytes():
+                    command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(path.name)] = command
+    return found
+
+
+def victims(kind: str, driver: int, running: dict[int, str], draw: random.Random) -> list[int]:
+    """The processes to end for that kind of kill; none where there is none yet."""
+    if kind.startswith("driver"):
+        return [driver]
+    if kind.startswith("worker"):
+        workers = [pid for pid, command in running.items() if "ResourceTrainable" in command]
+        return [draw.choice(workers)] if workers else []
+    return [pid for pid, command in running.items() if "raylet" in command or "gcs" in command]
+
+
+def torture(
+    arguments: list[str],
+    kills: int,
+    draw: random.Random,
+    folder: Path,
+    longest: float,
+    cluster: Any = None,
+) -> Report:
+    """Kill the study that many times, then let it finish, and compare with an undisturbed run."""
+    report = Report()
+    undisturbed = start(arguments, folder, "undisturbed", dict(os.environ))
+    said = undisturbed.communicate()[1]
+    if undisturbed.returncode:
+        raise SystemExit(f"the undisturbed run failed: {said}")
+    began = time.monotonic()
+    finished: dict[str, Any] = {}
+    while True:
+        mark = f"AA_RAY_TORTURE={uuid.uuid4().hex}"
+        environment = dict([*os.environ.items(), mark.split("=")])
+        address = ["--address", cluster.address] if cluster else []
+        running = start([*arguments, *address], folder, "killed", environment)
+        report.starts += 1
+        alive = _disturb(running, mark, kills, draw, longest, cluster, report)
+        said = running.communicate()[1]
+        while any(command.startswith("ray::") for command in processes(mark).values()):
+            time.sleep(0.2)  # they end with their driver
+        _count_repeated(folder / "killed", finished, report)
+        if alive:
+            break
+    if running.returncode:
+        raise SystemExit(f"the last run failed: {said}")
+    report.seconds = time.monotonic() - began
+    compare(folder, report)
+    return report
+
+
+def _disturb(
+    running: subprocess.Popen[str],
+    mark: str,
+    kills: int,
+    draw: random.Random,
+    longest: float,
+    cluster: Any,
+    report: Report,
+) -> bool:
+    """Kill now and then until the driver has ended; whether it ended by itself."""
+    while report.kills.total() < kills:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(draw.uniform(2, longest))
+            return True
+        kind = draw.choice(["node lost", "worker SIGKILL"] if cluster else list(KILLS))
+        if kind == "node lost":
+            cluster.lose_one(draw)
+            report.kills[kind] += 1
+            continue
+        found = victims(kind, running.pid, processes(mark) | cluster_workers(cluster), draw)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, KILLS[kind])
+        report.kills[kind] += bool(found)
+        if found and not kind.startswith("worker"):
+            if kind.startswith("cluster"):  # its driver cannot go on; a user would end it
+                time.sleep(1)
+                running.kill()
+            running.wait(120)
+            return False
+    running.wait()
+    return True
+
+
+def cluster_workers(cluster: Any) -> dict[int, str]:
+    """The processes of the cluster, which do not descend from the driver."""
+    return processes(cluster.mark) if cluster else {}
+
+
+def _count_repeated(folder: Path, finished: dict[str, Any], report: Report) -> None:
+    """A finished trial must keep the very row that it had."""
+    for row in results.read(str(folder)).to_pylist():
+        before = finished.setdefault(row["trial_id"], row["finished_at"])
+        report.repeated += before != row["finished_at"]
+
+
+def compare(folder: Path, report: Report) -> None:
+    """Count what the killed study has lost, has twice, or has otherwise than the undisturbed."""
+    tables = [results.read(str(folder / name)).to_pylist() for name in ("undisturbed", "killed")]
+    expected, found = (
+        {(row["trial_id"], tuple(row["adapter_layers"] or ())): row for row in rows}
+        for rows in tables
+    )
+    report.trials = len({trial_id for trial_id, _ in expected})
+    report.resumed = len({row["trial_id"] for row in tables[1] if row["resumed_after"]})
+    report.lost = len(expected.keys() - found.keys())
+    report.duplicates = len(tables[1]) - len(found)
+    report.differing = sum(
+        any(row[c] != found[key][c] for c in row.keys() - INCIDENTAL)
+        for key, row in expected.items()
+        if key in found
+    ) + len(found.keys() - expected.keys())
+
+
+@dataclass
+class Nodes:
+    """A Ray cluster of several nodes on this machine's loopback address.
+
+    The head runs no trials; the others have one core each.
+    """
+
+    cluster: Any
+    nodes: list[Any]
+    mark: str
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def lose_one(self, draw: random.Random) -> None:
+        """One node disappears without a word, and a new one comes."""
+        lost = draw.choice(self.nodes)
+        self.cluster.remove_node(lost, allow_graceful=False)
+        self.nodes.remove(lost)
+        self.nodes.append(self.cluster.add_node(num_cpus=1))
+
+
+@contextlib.contextmanager
+def nodes(count: int) -> Iterator[Nodes]:
+    """A cluster of that many worker nodes, for as long as the context lasts."""
+    mark = f"AA_RAY_TORTURE={uuid.uuid4().hex}"
+    os.environ |= {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only
+        "RAY_ENABLE_MULTI_NODE_LOOPBACK": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2,
+        "AA_RAY_TORTURE": mark.split("=")[1],
+    }
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        yield Nodes(cluster, [cluster.add_node(num_cpus=1) for _ in range(count)], mark)
+    finally:
+        cluster.shutdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=25, help="default: 25")
+    parser.add_argument("--nodes", type=int, default=0, help="default: 0, no cluster")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
+    parser.add_argument("--longest", type=float, default=30, help="seconds between two kills")
+    parser.add_argument("study", nargs="*", help="the study's own arguments, after --")
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(nodes(options.nodes)) if options.nodes else None
+        report = torture(options.study, options.kills, draw, Path(folder), options.longest, cluster)
+    commit, dirty = provenance.commit()
+    print(f"    python benchmarks/resilience.py {' '.join(sys.argv[1:])}\n")
+    print(
+        f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {os.cpu_count()} cores.\n"
+    )
+    print("| kills | starts | trials | continued | repeated | lost | twice | differing | minutes |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(report.markdown())
+
+
+if __name__ == "__main__":
+    main()

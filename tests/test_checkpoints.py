@@ -1,0 +1,149 @@
+"""aa_ray.checkpoints and resumption: an interrupted training ends as an undisturbed one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertForSequenceClassification
+
+from aa_ray import checkpoints, model, tasks, training
+from aa_ray.backbones import Backbone
+from aa_ray.checkpoints import Checkpoint, CheckpointError
+from aa_ray.storage import Folder
+from aa_ray.training import Outcome, State
+from aa_ray.trial import Trial
+from tests.test_training import ARCHITECTURES, examples
+
+
+@pytest.fixture
+def bert(tiny: Backbone) -> BertForSequenceClassification:
+    return model.load(tiny.path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path))
+
+
+def train(
+    bert: BertForSequenceClassification, trial: Trial, checkpoint: Checkpoint | None = None
+) -> Outcome:
+    parts = [examples(n, trial.task, seed) for seed, n in enumerate((40, 20, 30))]
+    state = checkpoint.load() if checkpoint else None
+    return training.run(
+        trial, tasks.get(trial.task), bert, *parts, resumed=state, keeper=checkpoint
+    )
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Mortal(Checkpoint):
+    """Dies after having kept the state of one epoch."""
+
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: State) -> None:
+        super().save(state)
+        raise Killed
+
+
+@pytest.mark.parametrize(
+    "changes", [*ARCHITECTURES, {"inference_depths": (1,), "drop_range": "released"}]
+)
+def test_killed_after_every_epoch_it_ends_as_if_undisturbed(
+    bert: BertForSequenceClassification,
+    folder: Folder,
+    make_trial: Callable[..., Trial],
+    changes: dict[str, Any],
+) -> None:
+    trial = make_trial(epochs=4, learning_rate=5e-3, batch_size=16, **changes)
+    undisturbed = train(bert, trial)
+    for _ in range(4):
+        with pytest.raises(Killed):
+            train(bert, trial, Mortal(folder, trial))
+        train(bert, make_trial(seed=7))  # leaves another trial's traces in model and generator
+    resumed = train(bert, trial, Checkpoint(folder, trial))
+    assert resumed.history == undisturbed.history
+    for found, expected in zip(resumed.evaluations, undisturbed.evaluations, strict=True):
+        found.test_seconds = expected.test_seconds = 0.0
+        assert found == expected
+
+
+def state_of(bert: BertForSequenceClassification, folder: Folder, trial: Trial) -> bytes:
+    with pytest.raises(Killed):
+        train(bert, trial, Mortal(folder, trial))
+    return folder.read(checkpoints.path(trial.id))
+
+
+def test_everything_comes_back(
+    bert: BertForSequenceClassification, folder: Folder, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial(activation="rational:one", switched=True)
+    state, extra = checkpoints.unpack(state_of(bert, folder, trial), trial)
+    assert extra == {}
+    again, _ = checkpoints.unpack(checkpoints.pack(state, trial, {"a": [1]}), trial)
+    assert again.history == state.history and again.seconds == state.seconds
+    for name, value in state.weights.items():
+        assert torch.equal(again.weights[name], value)
+    assert set(state.optimizer) == set(range(len(state.weights)))
+    assert set(state.best) == {3} and state.best[3].epoch == 1
+    assert torch.equal(again.random["cpu"], state.random["cpu"])
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "header", "noise", "other trial"])
+def test_what_does_not_load_is_an_error_of_its_own(
+    bert: BertForSequenceClassification,
+    folder: Folder,
+    make_trial: Callable[..., Trial],
+    damage: str,
+) -> None:
+    trial = make_trial()
+    whole = state_of(bert, folder, trial)
+    broken = {
+        "empty": b"",
+        "half": whole[: len(whole) // 2],
+        "header": whole.replace(b'"best"', b'"bets"'),
+        "noise": b"\xff" * 500,
+        "other trial": whole,
+    }[damage]
+    other = make_trial(seed=7) if damage == "other trial" else trial
+    folder.write(checkpoints.path(other.id), broken)
+    with pytest.raises(CheckpointError, match=r"\w"):
+        Checkpoint(folder, other).load()
+
+
+def test_there_may_be_none(folder: Folder, make_trial: Callable[..., Trial]) -> None:
+    checkpoint = Checkpoint(folder, make_trial())
+    assert checkpoint.load() is None
+    checkpoint.delete()
+
+
+def test_writing_takes_a_small_part_of_the_time(
+    bert: BertForSequenceClassification,
+    folder: Folder,
+    make_trial: Callable[..., Trial],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trial = make_trial()
+    state, _ = checkpoints.unpack(state_of(bert, folder, trial), trial)
+    now = [0.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    write = folder.write
+
+    def slow(path: str, content: bytes) -> None:
+        now[0] += 2
+        write(path, content)
+
+    monkeypatch.setattr(folder, "write", slow)
+    checkpoint = Checkpoint(folder, trial)
+    assert checkpoint.due()  # the first epoch is kept at once
+    checkpoint.save(state)
+    now[0] += 19
+    assert not checkpoint.due()
+    now[0] += 2
+    assert checkpoint.due()
