@@ -74,10 +74,32 @@ def find(name: str) -> Backbone:
     if not folder.is_dir():
         return Backbone(name, name, *_size(name, name))
     weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UsageError(f"--backbone {name}: the folder has no model.safetensors")
+    for file in (weights, folder / "config.json"):
+        if not file.is_file():  # transformers would guess a configuration from the folder's name
+            raise UsageError(f"--backbone {name}: the folder has no {file.name}")
+    _check_folder(folder, weights, name)
     identity = f"{folder.resolve().name}@{_sha256(weights)[:12]}"
     return Backbone(identity, str(folder.resolve()), *_size(name, name))
+
+
+def _check_folder(folder: Path, weights: Path, name: str) -> None:
+    """Find out now what every trial would stumble over."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            names = list(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise UsageError(
+            f"--backbone {name}: model.safetensors is not a whole safetensors file ({error}); "
+            "copy it again"
+        ) from error
+    if not any("encoder.layer.0." in tensor for tensor in names):
+        raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
+        raise UsageError(
+            f"--backbone {name}: the folder has no tokenizer (tokenizer.json or vocab.txt)"
+        )
 
 
 def _find_minilm() -> Path:

@@ -151,7 +151,7 @@ def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int])
     except (UsageError, StorageError) as error:
         if options.debug:
             raise
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED_WORK
     except KeyboardInterrupt as error:
         print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)
@@ -173,6 +173,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         return 0
     if not options.no_run and not agenda.complete:
         store.folder.check_writable()
+        if resources.address is None:
+            resources.slots({"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
         if resources.address is None:
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

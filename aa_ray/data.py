@@ -160,6 +160,10 @@ def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise UsageError(f"{where}: column {column} is {kind}, expected text")
     table = table.select([*task.texts, "label"])
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{where}: not valid UTF-8 text ({error}); convert the file") from error
     if any(table[column].null_count for column in table.column_names):
         raise UsageError(f"{where}: empty (null) values; remove those rows")
     _check_labels(table["label"], task, where)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aa_ray import statistics, step_size
+from aa_ray.errors import UsageError
 from aa_ray.learned import activation
 from aa_ray.paper import Line, Results
 from aa_ray.results import Row
@@ -41,12 +42,21 @@ class Drawing(NamedTuple):
 
 
 def save(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write the figure as PDF (vector) and PNG; returns the paths."""
+    """Write the figure as PDF (vector) and PNG; returns the paths.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
     paths = [folder / f"{drawing.name}.{kind}" for kind in ("pdf", "png")]
-    folder.mkdir(parents=True, exist_ok=True)
-    with style.context(STYLE):
-        for path in paths:
-            drawing.figure.savefig(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with style.context(STYLE):
+            for path in paths:
+                drawing.figure.savefig(path)
+    except OSError as error:
+        raise UsageError(
+            f"--output {folder}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
     return paths
 
 

@@ -40,6 +40,8 @@ class Folder:
     """
 
     def __init__(self, uri: str) -> None:
+        if not uri.strip():
+            raise UsageError("--results: empty; expected a folder or a URI")
         try:
             if "://" in uri:
                 self._fs, root = fs.FileSystem.from_uri(uri)

@@ -1,4 +1,4 @@
-"""aa_ray.cli and aa_ray.options: presets, and wrong usage as one line with exit status 2."""
+"""aa_ray.cli and aa_ray.options: presets and plans; tests/test_misuse.py has the wrong usage."""
 
 import functools
 from pathlib import Path
@@ -20,54 +20,6 @@ def table2(*arguments: str) -> int:
 
 def parsed(*arguments: str) -> Any:
     return options.parser("", architectures.TABLE2).parse_args(arguments)
-
-
-WRONG = [
-    (("--preset", "huge"), "unknown preset 'huge' (allowed: demo, low-data, full, paper)"),
-    (("--tasks", "sst2", "colla"), "unknown task 'colla' (allowed: mnli, qqp"),
-    (("--regimes", "200"), "unknown regime '200' (allowed: 100, 300, 500, full)"),
-    (("--methods", "lora"), "unknown method 'lora' (allowed: baseline, adapter-drop"),
-    (("--format", "html"), "unknown format 'html' (allowed: text, markdown, latex, csv)"),
-    (("--rates", "fast"), "unknown rates 'fast' (allowed: backbone, released, a number)"),
-    (("--rates", "-0.1"), "--rates -0.1: expected a number above 0"),
-    (("--rates", "nan"), "--rates nan: expected a number above 0"),
-    (("--seeds", "-1"), "--seeds -1: expected integers from 0"),
-    (("--seeds", "4x"), "--seeds 4x: expected integers from 0"),
-    (("--seeds", "4294967296"), "--seeds 4294967296: expected integers from 0"),
-    (("--epochs", "0"), "--epochs 0: expected a whole number, 1 or more"),
-    (("--epochs", "1.5"), "--epochs 1.5: expected a whole number"),
-    (("--cpus-per-trial", "0"), "--cpus-per-trial 0: expected a whole number, 1 or more"),
-    (("--gpus-per-trial", "-0.5"), "--gpus-per-trial -0.5: expected a number, 0 or more"),
-    (("--gpus-per-trial", "nan"), "--gpus-per-trial nan: expected a number, 0 or more"),
-    (("--max-concurrent", "none"), "--max-concurrent none: expected a whole number, 1 or more"),
-    (("--backbone", "no/such"), "--backbone no/such: neither minilm, nor a checkpoint folder"),
-    (("--data", "/no/such/folder"), "--data /no/such/folder: no such folder"),
-    (("--results", "gopher://x"), "--results gopher://x: cannot be used"),
-    (("--set", "denominator"), "--set denominator: expected NAME=VALUE"),
-    (("--set", "denominator=C"), "unknown value of denominator 'C' (allowed: A, B)"),
-    (("--set", "tempo=1"), "unknown setting 'tempo' (allowed: switch_skip"),
-    (("--bananas",), "unrecognized arguments: --bananas"),
-    (("--tasks",), "argument --tasks: expected at least one argument"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_wrong_usage_is_one_line_and_status_2(
-    arguments: tuple[str, ...],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    try:
-        status = table2(*arguments)
-    except SystemExit as exit_:  # argparse leaves this way
-        status = int(exit_.code or 0)
-    captured = capsys.readouterr()
-    assert status == 2
-    assert message in captured.err
-    assert captured.err.count("\n") == 1 and captured.out == ""
 
 
 def test_debug_shows_the_traceback() -> None:
