@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch
 
-from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, UsageError
+from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
 from aa_ray.options import (
     PAPER_BACKBONE,
@@ -148,7 +148,7 @@ def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int])
         signal.signal(signal.SIGTERM, _terminate)
     try:
         return work()
-    except (UsageError, StorageError) as error:
+    except (UsageError, StorageError, SweepError) as error:
         if options.debug:
             raise
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)

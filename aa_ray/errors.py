@@ -10,6 +10,10 @@ class UsageError(Exception):
     """
 
 
+class SweepError(Exception):
+    """A sweep cannot go on now, but the same command may later: one line and exit status 1."""
+
+
 def unknown(what: str, value: object, allowed: object) -> UsageError:
     """The error for a name outside a fixed set: ``unknown task 'colla' (allowed: cola, sst2)``."""
     names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]

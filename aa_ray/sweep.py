@@ -32,12 +32,14 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
 from aa_ray import checkpoints, provenance, watchdog
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
-from aa_ray.errors import UsageError
+from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
 from aa_ray.resources import Resources
@@ -59,6 +61,7 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
     Raises:
         UsageError: the cluster cannot be reached or is too small for a trial.
         StorageError: the results folder can no longer be written to. What has finished is kept.
+        SweepError: Ray itself has failed. What has finished is kept.
     """
     _start_ray(resources.address)
     try:
@@ -104,7 +107,13 @@ def _tune(agenda: Agenda, store: Store, leases: Leases, resources: Resources, sl
                 callbacks=[SweepCallback(progress, searcher)],
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except (RayError, TuneError) as error:
+            raise SweepError(
+                f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
+                "same command goes on"
+            ) from error
     progress.close()
     if searcher.stopped is not None:
         raise searcher.stopped
@@ -322,9 +331,19 @@ class SweepCallback(tune.Callback):
     def __init__(self, progress: Progress, searcher: AgendaSearcher) -> None:
         self._progress = progress
         self._searcher = searcher
+        self._looked = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called about ten times a second.
+
+        Raises:
+            RayError: no node is left, which Tune itself would not notice.
+        """
         self._progress.update()
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):
+                raise RayError("no node is left")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         said = Path(trial.error_file).read_text() if trial.error_file else ""

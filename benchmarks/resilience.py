@@ -32,6 +32,9 @@ from aa_ray import provenance, results
 
 TABLE2 = Path(__file__).parent.parent / "studies" / "table2.py"
 
+# Marks in their environment the processes that this one has started, however indirectly.
+MARK = "AA_RAY_TORTURE"
+
 # Whom to end and how; "node" needs a cluster of its own.
 KILLS = {
     "driver SIGKILL": signal.SIGKILL,
@@ -40,6 +43,7 @@ KILLS = {
     "worker SIGKILL": signal.SIGKILL,
     "cluster SIGKILL": signal.SIGKILL,
 }
+CLUSTER_KILLS = ["node lost", "worker SIGKILL", "driver SIGKILL"]
 # Columns that say when and where a trial ran, not what came out.
 INCIDENTAL = {"train_seconds", "test_seconds", "peak_memory_bytes", "started_at", "finished_at",
               "host", "hosts", "resumed_after", "commit", "dirty"}  # fmt: skip
@@ -86,7 +90,7 @@ def processes(mark: str) -> dict[int, str]:
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):  # it has just ended, or is not ours
-                if mark.encode() in (path / "environ").read_bytes():
+                if f"{MARK}={mark}".encode() in (path / "environ").read_bytes():
                     command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                     found[int(path.name)] = command
     return found
@@ -105,12 +109,21 @@ def victims(kind: str, driver: int, running: dict[int, str], draw: random.Random
 def torture(
     arguments: list[str],
     kills: int,
+    kinds: list[str],
     draw: random.Random,
     folder: Path,
     longest: float,
     cluster: Any = None,
 ) -> Report:
-    """Kill the study that many times, then let it finish, and compare with an undisturbed run."""
+    """Kill the study that many times, then let it finish, and compare with an undisturbed run.
+
+    Args:
+        arguments: the study's.
+        kinds: of kills, from which those used least are drawn.
+        draw: decides whom and when, at most ``longest`` seconds after the last.
+        folder: for the two runs' results.
+        cluster: the ``Nodes`` to run on; None lets every start have a Ray of its own.
+    """
     report = Report()
     undisturbed = start(arguments, folder, "undisturbed", dict(os.environ))
     said = undisturbed.communicate()[1]
@@ -119,12 +132,12 @@ def torture(
     began = time.monotonic()
     finished: dict[str, Any] = {}
     while True:
-        mark = f"AA_RAY_TORTURE={uuid.uuid4().hex}"
-        environment = dict([*os.environ.items(), mark.split("=")])
+        mark = uuid.uuid4().hex
+        environment = os.environ | {MARK: mark}
         address = ["--address", cluster.address] if cluster else []
         running = start([*arguments, *address], folder, "killed", environment)
         report.starts += 1
-        alive = _disturb(running, mark, kills, draw, longest, cluster, report)
+        alive = _disturb(running, mark, kills, kinds, draw, longest, cluster, report)
         said = running.communicate()[1]
         while any(command.startswith("ray::") for command in processes(mark).values()):
             time.sleep(0.2)  # they end with their driver
@@ -142,6 +155,7 @@ def _disturb(
     running: subprocess.Popen[str],
     mark: str,
     kills: int,
+    kinds: list[str],
     draw: random.Random,
     longest: float,
     cluster: Any,
@@ -150,9 +164,9 @@ def _disturb(
     """Kill now and then until the driver has ended; whether it ended by itself."""
     while report.kills.total() < kills:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(draw.uniform(2, longest))
+            running.wait(draw.uniform(0, longest))
             return True
-        kind = draw.choice(["node lost", "worker SIGKILL"] if cluster else list(KILLS))
+        kind = min(kinds, key=lambda kind: (report.kills[kind], draw.random()))
         if kind == "node lost":
             cluster.lose_one(draw)
             report.kills[kind] += 1
@@ -228,13 +242,12 @@ class Nodes:
 @contextlib.contextmanager
 def nodes(count: int) -> Iterator[Nodes]:
     """A cluster of that many worker nodes, for as long as the context lasts."""
-    mark = f"AA_RAY_TORTURE={uuid.uuid4().hex}"
+    mark = uuid.uuid4().hex
     os.environ |= {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only
-        "RAY_ENABLE_MULTI_NODE_LOOPBACK": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2,
-        "AA_RAY_TORTURE": mark.split("=")[1],
+        MARK: mark,
     }
     from ray.cluster_utils import Cluster
 
@@ -256,7 +269,10 @@ def main() -> None:
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         cluster = stack.enter_context(nodes(options.nodes)) if options.nodes else None
-        report = torture(options.study, options.kills, draw, Path(folder), options.longest, cluster)
+        kinds = CLUSTER_KILLS if cluster else list(KILLS)
+        report = torture(
+            options.study, options.kills, kinds, draw, Path(folder), options.longest, cluster
+        )
     commit, dirty = provenance.commit()
     print(f"    python benchmarks/resilience.py {' '.join(sys.argv[1:])}\n")
     print(
