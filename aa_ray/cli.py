@@ -134,18 +134,17 @@ def _results(
     return results
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM has come; handled as Ctrl-C is."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
-
-
 def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int]) -> int:
     """Do the work; wrong usage, a full disk and interruption become one line and an exit status."""
+    terminated: list[bool] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminate(*_: object) -> NoReturn:
+        terminated.append(True)
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
     try:
         return work()
     except (UsageError, StorageError, SweepError) as error:
@@ -153,9 +152,12 @@ def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int])
             raise
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED_WORK
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return TERMINATED if terminated else INTERRUPTED
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> int:

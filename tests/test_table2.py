@@ -186,6 +186,72 @@ def test_after_ctrl_c_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path
     assert {name: after[name] for name in kept} == kept  # none was run again
 
 
+HANG_ONCE = """
+import os, sys, time
+
+def hook(event, arguments):
+    # The first checkpoint of all is never put in its place.
+    if event == "os.rename" and "checkpoints/" in str(arguments[1]):
+        try:
+            os.close(os.open(os.environ["HUNG"], os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        time.sleep(1000)
+
+sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HANG_ONCE)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "HUNG": str(tmp_path / "hung")}
+    ran = subprocess.run(
+        [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--tasks", "sst2",
+         "--seeds", "42", "--methods", "baseline", "--epochs", "3", "--stall-seconds", "25"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=200, env=environment,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "hung").exists()
+    assert "baseline sst2 100 seed 42: its worker process died; it is continued" in ran.stderr
+    assert "1/1 trials done" in ran.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_ends_like_ctrl_c(tiny_folder: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--epochs", "100"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        while running.poll() is None and not list(tmp_path.glob("results/checkpoints/*")):
+            time.sleep(0.2)
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert "stopped; finished trials are kept" in said and "Traceback" not in said
+    assert not list(tmp_path.glob("results/leases/*"))
+
+
+@pytest.mark.slow
+def test_two_drivers_share_a_study(tiny_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--epochs", "30",
+               "--seeds", "42", "--max-concurrent", "1"]  # fmt: skip
+    drivers = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [driver.communicate(timeout=300) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    assert said[0][0] == said[1][0]  # the same table
+    done = [re.search(r"\] (\d+)/\1 trials done, 0 running", err) for _, err in said]
+    assert all(done)
+    rows = results.read(str(tmp_path / "results")).to_pylist()
+    assert len({row["trial_id"] for row in rows}) == int(done[0][1]) if done[0] else False
+    assert all("at another driver" in err for _, err in said)
+    assert not list(tmp_path.glob("results/leases/*")) + list(tmp_path.glob("results/drivers/*"))
+
+
 @pytest.mark.slow
 def test_a_running_cluster_with_shared_gpus(tiny_folder: Path, tmp_path: Path) -> None:
     """Two trials share one (pretended) GPU of a cluster that was there before and stays."""

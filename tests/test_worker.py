@@ -2,15 +2,21 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 
-from aa_ray import backbones, data
+from aa_ray import backbones, checkpoints, data, training
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.results import SCHEMA
+from aa_ray.storage import Folder, StorageError
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
@@ -96,3 +102,108 @@ def test_minilm_learns_generated_opinions(make_trial: Callable[..., Trial]) -> N
     [row] = Worker(minilm, Source("embedded"), (None, None)).run(trial, "baseline")
     assert row["curves"][-1]["train_loss"] < 0.5 * row["curves"][0]["train_loss"]
     assert row["test_metric"] > 0.65
+
+
+def test_out_of_memory_says_what_to_lower(
+    worker: Worker, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, advice in (
+        (torch.OutOfMemoryError("CUDA out of memory."), "raise --gpus-per-trial"),
+        (MemoryError(), "lower --max-concurrent"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "lower --max-concurrent"),
+    ):
+
+        def starved(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(training, "run", starved)
+        [row] = worker.run(make_trial(), "baseline")
+        assert row["status"] == "failed" and advice in row["error"]
+    monkeypatch.undo()
+    assert worker.run(make_trial(), "baseline")[0]["status"] == "finished"
+
+
+HANGS = """
+import sys, time
+from aa_ray import training, watchdog
+from aa_ray.backbones import find
+from aa_ray.data import Source
+from aa_ray.storage import Folder
+from aa_ray.storage import Folder, StorageError
+from aa_ray.trial import Trial
+from aa_ray.worker import Worker
+
+evaluate, calls = training.evaluate, []
+
+def hang(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        time.sleep(60)
+    return evaluate(*arguments)
+
+training.evaluate = hang
+backbone, folder, trial = sys.argv[1:]
+worker = Worker(find(backbone), Source("embedded"), (None, None), Folder(folder))
+watchdog.arm(4)
+worker.run(Trial.from_json(trial), "aa")
+"""
+
+
+def test_a_trial_that_hangs_is_ended_and_continued(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial = make_trial(activation="rational:one", switched=True, epochs=4)
+    command = [sys.executable, "-c", HANGS, tiny.path, str(tmp_path), trial.to_json()]
+    hung = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert hung.returncode == 1 and "Timeout" in hung.stderr and "in hang" in hung.stderr
+    worker = Worker(tiny, Source("embedded"), (None, None), Folder(str(tmp_path)))
+    [row] = worker.run(trial, "aa")
+    assert row["resumed_after"] == [2] and len(row["hosts"]) == 2
+    [undisturbed] = Worker(tiny, Source("embedded"), (None, None)).run(trial, "aa")
+    for name in ("curves", "test_metrics", "switch_logits", "numerators", "input_histograms"):
+        assert row[name] == undisturbed[name]
+    assert undisturbed["resumed_after"] == []
+
+
+def test_a_checkpoint_that_does_not_load_means_starting_anew(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial = make_trial()
+    folder = Folder(str(tmp_path))
+    folder.write(checkpoints.path(trial.id), b"noise")
+    worker = Worker(tiny, Source("embedded"), (None, None), folder)
+    [row] = worker.run(trial, "baseline")
+    assert row["status"] == "finished" and row["resumed_after"] == []
+    [remark] = worker.remarks
+    assert remark.startswith("sst2 100 seed 42: its checkpoint does not load (")
+    assert remark.endswith("it starts anew")
+
+
+def test_a_full_disk_is_not_the_trials_fault(
+    tiny: Backbone,
+    make_trial: Callable[..., Trial],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Folder(str(tmp_path))
+
+    def full(*_: object) -> None:
+        raise StorageError("cannot write to there (No space left on device)")
+
+    monkeypatch.setattr(folder, "write", full)
+    worker = Worker(tiny, Source("embedded"), (None, None), folder)
+    with pytest.raises(StorageError):
+        worker.run(make_trial(), "baseline")
+
+
+def test_empty_and_very_long_sentences(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    (tmp_path / "sst2").mkdir()
+    for name, table in zip(("train", "validation"), data.embedded.generate("sst2"), strict=True):
+        texts = ["", "a good film " * 9000, "\n\t \x00", *table["sentence"].to_pylist()[3:]]
+        table = table.set_column(0, "sentence", pa.array(texts))
+        pq.write_table(table, tmp_path / "sst2" / f"{name}.parquet")
+    worker = Worker(tiny, Source(str(tmp_path)), (None, None))
+    [row] = worker.run(make_trial(max_length=64), "baseline")
+    assert row["status"] == "finished", row["error"]
