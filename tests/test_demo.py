@@ -1,0 +1,42 @@
+"""The demo preset as a newcomer meets it: every study's command with the packaged MiniLM."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aa_ray import results
+
+STUDIES = Path(__file__).parent.parent / "studies"
+
+# In this order: the later ones find the rows of the earlier. The ladder of step_size would take
+# an hour, so it gets a part of the demo's grid.
+COMMANDS = {
+    "table1": [],
+    "table2": [],
+    "table3": [],
+    "table4": [],
+    "appendix_a": ["--backbone", "minilm"],
+    "fidelity": ["--tasks", "qqp", "--seeds", "42"],
+    "step_size": ["--tasks", "qqp", "--seeds", "42", "--epochs", "3"],
+    "claims": [],
+    "efficiency": [],
+    "plot_rationals": [],
+    "plot_layers": [],
+    "plot_tables": [],
+    "plot_step_size": ["--tasks", "qqp", "--seeds", "42", "--epochs", "3"],
+}
+
+
+@pytest.mark.slow
+def test_every_study_runs_on_the_demo_preset(tmp_path: Path) -> None:
+    assert set(COMMANDS) == {path.stem for path in STUDIES.glob("*.py")}
+    for study, arguments in COMMANDS.items():
+        command = [sys.executable, str(STUDIES / f"{study}.py"), *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1800)
+        assert ran.returncode == 0, f"{study}: {ran.stderr}"
+        assert ran.stdout.strip() and "Traceback" not in ran.stderr
+    rows = results.read(str(tmp_path / "results"))
+    assert set(rows["status"].to_pylist()) == {"finished"}
+    assert len(list((tmp_path / "figures").glob("*.pdf"))) >= 5
