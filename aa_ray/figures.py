@@ -29,7 +29,7 @@ PAPER_LAYERS = {"bert-large-uncased": (2, 6, 10, 12, 14, 15, 16, 18, 19, 20, 21,
 MOST_COLUMNS, DEEP_COLUMNS = 8, 6
 
 # Matplotlib's markers, and what people call them.
-_MARKERS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds"}
+_MARKERS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds", "v": "arrowheads"}
 MARKERS = tuple(_MARKERS)
 
 
