@@ -1,6 +1,6 @@
 """Tokenised examples and the batches made of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,19 +23,32 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, chosen: np.ndarray, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-        """Model inputs [len(chosen), longest of them] and labels [len(chosen)]."""
-        longest = max(len(self.input_ids[i]) for i in chosen)
-        # input_ids, token_type_ids, attention_mask; 0 pads all three in BERT's vocabularies.
-        padded = np.zeros((3, len(chosen), longest), dtype=np.int64)
-        for row, i in enumerate(chosen):
-            length = len(self.input_ids[i])
-            padded[0, row, :length] = self.input_ids[i]
-            padded[1, row, :length] = self.token_type_ids[i]
-            padded[2, row, :length] = 1
-        names = ("input_ids", "token_type_ids", "attention_mask")
-        inputs = dict(zip(names, torch.from_numpy(padded).to(device), strict=True))
-        return inputs, torch.from_numpy(self.labels[chosen]).to(device)
+
+def joint(
+    parts: Sequence[Examples], chosen: Sequence[np.ndarray], device: torch.device
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One batch of several sets of examples, of which each gives as many.
+
+    Args:
+        parts: S sets of examples.
+        chosen: for each of them the indices of its B examples.
+
+    Returns:
+        Model inputs [S * B, longest of all] and labels [S, B].
+    """
+    rows = [(part, i) for part, of_part in zip(parts, chosen, strict=True) for i in of_part]
+    longest = max(len(part.input_ids[i]) for part, i in rows)
+    # input_ids, token_type_ids, attention_mask; 0 pads all three in BERT's vocabularies.
+    padded = np.zeros((3, len(rows), longest), dtype=np.int64)
+    for row, (part, i) in enumerate(rows):
+        length = len(part.input_ids[i])
+        padded[0, row, :length] = part.input_ids[i]
+        padded[1, row, :length] = part.token_type_ids[i]
+        padded[2, row, :length] = 1
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    inputs = dict(zip(names, torch.from_numpy(padded).to(device), strict=True))
+    labels = np.stack([part.labels[of] for part, of in zip(parts, chosen, strict=True)])
+    return inputs, torch.from_numpy(labels).to(device)
 
 
 def tokenise(table: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Examples:

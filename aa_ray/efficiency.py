@@ -17,12 +17,13 @@ import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 from aa_ray import batches, model, provenance, tasks, training
-from aa_ray.batches import Examples
+from aa_ray.course import Course, Parts
 from aa_ray.data import split
 from aa_ray.errors import UsageError
 from aa_ray.paper import Results
 from aa_ray.study import Cell
 from aa_ray.tables import Entry, Section, Table
+from aa_ray.training import Job
 from aa_ray.trial import Trial
 
 METHODS = ("baseline", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
@@ -108,14 +109,17 @@ def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement
         batches.tokenise(part, task, tokenizer, some.max_length)
         for part in (splits.train, splits.test.slice(0, EXAMPLES))
     )
+    parts = Parts(train, test)
     found: dict[str, Measurement] = {}
     for repeat in range(REPEATS + 1):  # the first round warms up
         for title, trial in trials.items():
-            model.attach(bert, trial, task.outputs)
+            [member] = model.attach(bert, [trial], task.outputs)
+            course = Course(member, task, parts, bert.config.num_hidden_layers)
             if repeat == 0:
-                found[title] = _count(bert, trial)
-            train_time = _seconds(device, partial(_train, bert, trial, train))
-            test_time = _seconds(device, partial(_test, bert, trial, test))
+                found[title] = _count(bert, course)
+            train_time = _seconds(device, partial(training.train_epoch, bert, [course], epoch=1))
+            job = Job(course, course.num_layers, test)
+            test_time = _seconds(device, partial(training.evaluate, bert, [job]))
             if repeat > 0:
                 found[title].train_seconds.append(train_time)
                 found[title].test_seconds.append(test_time)
@@ -130,19 +134,9 @@ def _seconds(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _train(bert: BertForSequenceClassification, trial: Trial, train: Examples) -> None:
-    optimizer, decay = training.optimisation(bert, trial, len(train))
-    task = tasks.get(trial.task)
-    training.train_epoch(bert, trial, task, train, optimizer, decay, epoch=1)
-
-
-def _test(bert: BertForSequenceClassification, trial: Trial, test: Examples) -> None:
-    training.evaluate(bert, trial, tasks.get(trial.task), test, depth=bert.config.num_hidden_layers)
-
-
-def _count(bert: BertForSequenceClassification, trial: Trial) -> Measurement:
-    parameters = sum(p.numel() for m in model.bottlenecks(bert).values() for p in m.parameters())
+def _count(bert: BertForSequenceClassification, course: Course) -> Measurement:
+    member = course.member
     with tempfile.TemporaryDirectory() as folder:
-        bert.save_adapter(folder, model.ADAPTER_NAME)
+        bert.save_adapter(folder, member.name)
         stored = sum(path.stat().st_size for path in Path(folder).glob("pytorch_adapter*"))
-    return Measurement(len(trial.layers), parameters, stored)
+    return Measurement(len(member.layers), member.parameters_in_use(0), stored)

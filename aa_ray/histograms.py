@@ -1,6 +1,5 @@
 """The distribution of the inputs that each rational activation sees."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from aa_ray import model
+from aa_ray import batches, fused
 from aa_ray.batches import Examples
+from aa_ray.fused import Stream
 
 BINS = 64
 EXAMPLES = 256
@@ -24,35 +24,32 @@ class Histogram(NamedTuple):
 
 
 def of_inputs(
-    bert: BertForSequenceClassification, examples: Examples, batch_size: int
+    bert: BertForSequenceClassification, stream: Stream, examples: Examples, batch_size: int
 ) -> dict[int, Histogram]:
     """Layer -> histogram of its rational's inputs, one per token (padding left out) and unit.
 
-    Looks at up to 256 of the examples, with the weights that the model has now, in evaluation: the
-    rational of an unselected layer is not computed, and has no histogram.
+    Looks at up to 256 of the examples, with the weights that the stream's member has now, in
+    evaluation: the rational of an unselected layer is not used, and has no histogram.
     """
-    rationals = model.rationals(bert)
-    if not rationals:
+    if not stream.member.rationals:
         return {}
-    seen: dict[int, list[Tensor]] = {layer: [] for layer in rationals}
+    seen: dict[int, list[Tensor]] = {}
     mask = torch.empty(0)
 
-    def keep(layer: int, _: Any, inputs: tuple[Tensor, ...]) -> None:
-        seen[layer].append(inputs[0][mask].flatten().float().cpu())  # [tokens, units] -> [all]
+    def keep(layer: int, _: Any, units: Tensor) -> None:
+        if layer in in_use:
+            seen.setdefault(layer, []).append(units[0][mask].flatten().float().cpu())
 
-    hooks = [r.register_forward_pre_hook(partial(keep, i)) for i, r in rationals.items()]
-    try:
-        bert.eval()
-        with torch.inference_mode():
-            for start in range(0, min(EXAMPLES, len(examples)), batch_size):
-                chosen = np.arange(start, min(start + batch_size, EXAMPLES, len(examples)))
-                inputs, _ = examples.batch(chosen, bert.device)
-                mask = inputs["attention_mask"].bool()
-                bert(**inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {layer: _histogram(torch.cat(parts)) for layer, parts in seen.items() if parts}
+    selected = stream.member.selected
+    in_use = stream.member.layers if selected is None else selected
+    bert.eval()
+    with torch.inference_mode():
+        for start in range(0, min(EXAMPLES, len(examples)), batch_size):
+            chosen = np.arange(start, min(start + batch_size, EXAMPLES, len(examples)))
+            inputs, _ = batches.joint([examples], [chosen], bert.device)
+            mask = inputs["attention_mask"].bool()
+            fused.forward(bert, inputs, [stream], observe=keep)
+    return {layer: _histogram(torch.cat(parts)) for layer, parts in seen.items()}
 
 
 def _histogram(values: Tensor) -> Histogram:

@@ -131,12 +131,11 @@ class Leases:
             self._folder.delete(f"leases/{name}")
 
     def tidy(self, finished: set[str]) -> None:
-        """Remove what killed drivers left: leases and checkpoints of trials that have rows, files
-        of dead drivers, and what was half written."""
-        for place, ending in (("leases", "."), ("checkpoints", ".safetensors")):
-            for name in self._folder.names(place):
-                if name.split(ending)[0] in finished:
-                    self._folder.delete(f"{place}/{name}")
+        """Remove what killed drivers left: leases of trials that have rows, files of dead drivers,
+        and what was half written."""
+        for name in self._folder.names("leases"):
+            if name.split(".")[0] in finished:
+                self._folder.delete(f"leases/{name}")
         for name in self._folder.names("drivers"):
             if not self._lives(name.removesuffix(".json")):
                 self._folder.delete(f"drivers/{name}")

@@ -1,12 +1,14 @@
-"""A frozen BERT with AdapterHub's bottleneck adapters, switches, rationals and a classifier.
+"""A frozen BERT, and the trained parts of the trials that share it.
 
-One model object serves trial after trial: ``attach`` replaces adapters and classifier and leaves
-the backbone as it is.
+Each trial is a ``Member``: AdapterHub's bottleneck adapters in its layers, switches, and a
+classifier of its own. One BERT serves one set of members after the other. ``aa_ray.fused``
+computes with them.
 """
 
 import hashlib
 import logging
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import adapters
 import torch
@@ -17,11 +19,8 @@ from transformers.utils import logging as transformers_logging
 
 from aa_ray.frozen_linear import replace_linears
 from aa_ray.rational import Rational, activation_name
-from aa_ray.switch import Switch
+from aa_ray.switch import Switch, sample_gumbel
 from aa_ray.trial import Trial
-
-# Name of the adapter inside the model.
-ADAPTER_NAME = "trial"
 
 # Both libraries warn about a classifier without weights, and a moment without active adapter.
 transformers_logging.set_verbosity_error()
@@ -48,46 +47,149 @@ def weights_hash(model: BertForSequenceClassification) -> str:
     """SHA-256 over names and values of the backbone's parameters, adapters left out."""
     digest = hashlib.sha256()
     for name, parameter in model.base_model.named_parameters():
-        if f".{ADAPTER_NAME}." not in name:
+        if ".adapters." not in name:
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
 
-def attach(model: BertForSequenceClassification, trial: Trial, outputs: int) -> None:
-    """Give the model the trial's adapters and a new classifier, drawn from the trial's seed.
+class Member(nn.Module):
+    """One trial's trained parts on the shared backbone.
 
-    ``outputs`` is the classifier's width. Sets torch's global seed.
+    Attributes:
+        trial: the trial.
+        name: of its adapter inside the model, for AdapterHub's own functions.
+        adapters: AdapterHub's bottlenecks, by layer (as text).
+        switches: by layer (as text); empty unless the trial is switched.
+        classifier: from the pooled [CLS] output to the task's outputs.
+        backbone: the BERT itself where the trial trains it, else None.
+        generator: of the member's own random choices (Gumbel noise, skipped layers): on the CPU, so
+            that they depend on the seed alone, not on the device or on what trains beside it.
     """
+
+    def __init__(
+        self,
+        trial: Trial,
+        name: str,
+        bottlenecks: dict[int, nn.Module],
+        classifier: nn.Linear,
+        backbone: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.trial = trial
+        self.name = name
+        self.adapters = nn.ModuleDict({str(i): module for i, module in bottlenecks.items()})
+        switched = bottlenecks if trial.switched else {}
+        self.switches = nn.ModuleDict({str(layer): Switch() for layer in switched})
+        self.classifier = classifier
+        self.backbone = backbone
+        self.generator = torch.Generator().manual_seed(trial.seed)
+
+    @property
+    def layers(self) -> list[int]:
+        """Those with an adapter, ascending."""
+        return [int(layer) for layer in self.adapters]
+
+    def adapter(self, layer: int) -> Any:
+        """AdapterHub's bottleneck of the layer."""
+        return self.adapters[str(layer)]
+
+    def switch(self, layer: int) -> Switch:
+        """The layer's switch, of a switched trial."""
+        return cast(Switch, self.switches[str(layer)])
+
+    @property
+    def rationals(self) -> dict[int, Rational]:
+        """Layer -> its rational activation; empty for another activation."""
+        return {
+            int(layer): module
+            for layer, adapter in self.adapters.items()
+            for module in adapter.modules()
+            if isinstance(module, Rational)
+        }
+
+    @property
+    def selected(self) -> list[int] | None:
+        """The layers whose switch picks the adapter; None without switches."""
+        if not self.trial.switched:
+            return None
+        return [layer for layer in self.layers if self.switch(layer).selected]
+
+    def draw_gumbel(self, batch: int, device: torch.device) -> dict[int, Tensor]:
+        """Layer -> Gumbel noise [batch, 2] for one training step; empty without switches."""
+        if not self.trial.switched or not self.layers:
+            return {}
+        noise = sample_gumbel((len(self.layers), batch, 2), self.generator)
+        return dict(zip(self.layers, noise.to(device, non_blocking=True), strict=True))
+
+    def parameters_in_use(self, first: int) -> int:
+        """Number of parameters of adapters and switches from layer ``first`` on."""
+        modules = [
+            module
+            for part in (self.adapters, self.switches)
+            for layer, module in part.items()
+            if int(layer) >= first
+        ]
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's three groups with the trial's rates: switches, rationals, all that is trained."""
+        logits = list(self.switches.parameters())
+        coefficients = [p for rational in self.rationals.values() for p in rational.parameters()]
+        special = {id(p) for p in logits + coefficients}
+        others = [p for p in self.parameters() if id(p) not in special]
+        groups = [
+            {"params": others, "lr": self.trial.learning_rate},
+            {"params": coefficients, "lr": self.trial.rational_learning_rate},
+            {"params": logits, "lr": self.trial.switch_learning_rate},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of all trained parameters: adapters, rationals, switches and classifier."""
+        return {name: p.detach().clone() for name, p in self.named_parameters()}
+
+    def restore(self, saved: dict[str, Tensor]) -> None:
+        """Put a snapshot's values back."""
+        parameters = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, value in saved.items():
+                parameters[name].copy_(value)
+
+
+def attach(
+    model: BertForSequenceClassification, trials: Iterable[Trial], outputs: int
+) -> list[Member]:
+    """Give the model the trials' adapters in place of earlier ones; each is drawn from its seed.
+
+    ``outputs`` is the classifiers' width. Sets torch's global seed.
+    """
+    for name in list(model.adapters_config):
+        model.delete_adapter(name)
+    members = [_member(model, trial, f"trial{k}", outputs) for k, trial in enumerate(trials)]
+    model.set_active_adapters(None)
+    model.requires_grad_(False)
+    for member in members:
+        member.to(model.device).requires_grad_(True)
+    return members
+
+
+def _member(model: BertForSequenceClassification, trial: Trial, name: str, outputs: int) -> Member:
     torch.manual_seed(trial.seed)
-    if ADAPTER_NAME in model.adapters_config:
-        model.delete_adapter(ADAPTER_NAME)
     num_layers = model.config.num_hidden_layers
     config = SeqBnConfig(
         reduction_factor=trial.reduction_factor,
         non_linearity=_non_linearity(trial),
         leave_out=[layer for layer in range(num_layers) if layer not in trial.layers],
     )
-    model.add_adapter(ADAPTER_NAME, config=config)
-    model.set_active_adapters(ADAPTER_NAME)
-    if trial.switched:
-        for layer in trial.layers:
-            modules = _output(model, layer).adapters
-            modules[ADAPTER_NAME] = Switch(
-                modules[ADAPTER_NAME],
-                trial.temperature,
-                skip=trial.switch_skip == "yes",
-                plain_identity=trial.switch_identity == "plain",
-            )
-
-    model.num_labels = model.config.num_labels = outputs
-    model.classifier = nn.Linear(model.config.hidden_size, outputs)
-    nn.init.normal_(model.classifier.weight, std=model.config.initializer_range)
-    nn.init.zeros_(model.classifier.bias)
-
-    model.requires_grad_(trial.fine_tunes)
-    for module in [*bottlenecks(model).values(), model.classifier]:
-        module.to(model.device).requires_grad_(True)
+    model.add_adapter(name, config=config)
+    blocks = model.base_model.encoder.layer
+    bottlenecks = {layer: blocks[layer].output.adapters[name] for layer in trial.layers}
+    classifier = nn.Linear(model.config.hidden_size, outputs)
+    nn.init.normal_(classifier.weight, std=model.config.initializer_range)
+    nn.init.zeros_(classifier.bias)
+    backbone = model.base_model if trial.fine_tunes else None
+    return Member(trial, name, bottlenecks, classifier, backbone)
 
 
 def _non_linearity(trial: Trial) -> str:
@@ -96,71 +198,3 @@ def _non_linearity(trial: Trial) -> str:
     if kind != "rational":
         return trial.activation
     return activation_name(init, trial.denominator, trial.gradient_at_zero)
-
-
-def keep_last(model: BertForSequenceClassification, depth: int) -> None:
-    """Use the adapters of the last ``depth`` layers only, and skip the others (AdapterDrop)."""
-    dropped = list(range(model.config.num_hidden_layers - depth))
-    model.set_active_adapters(ADAPTER_NAME, skip_layers=dropped)
-
-
-def kept(model: BertForSequenceClassification) -> int:
-    """The number of layers, from the top, whose adapters are not skipped."""
-    return model.config.num_hidden_layers - len(model.adapters_config.skip_layers or ())
-
-
-def _output(model: BertForSequenceClassification, layer: int) -> Any:
-    return model.base_model.encoder.layer[layer].output
-
-
-def bottlenecks(model: BertForSequenceClassification) -> dict[int, nn.Module]:
-    """Layer -> its adapter (or switch around one), for the layers that have one."""
-    every = ((i, _output(model, i).adapters) for i in range(model.config.num_hidden_layers))
-    return {layer: modules[ADAPTER_NAME] for layer, modules in every if ADAPTER_NAME in modules}
-
-
-def switches(model: BertForSequenceClassification) -> dict[int, Switch]:
-    """Layer -> its switch, for the layers that have one."""
-    return {i: m for i, m in bottlenecks(model).items() if isinstance(m, Switch)}
-
-
-def rationals(model: BertForSequenceClassification) -> dict[int, Rational]:
-    """Layer -> its rational activation, for the layers that have one."""
-    return {
-        layer: module
-        for layer, bottleneck in bottlenecks(model).items()
-        for module in bottleneck.modules()
-        if isinstance(module, Rational)
-    }
-
-
-def trained_parameters(model: BertForSequenceClassification) -> dict[str, nn.Parameter]:
-    """Name -> parameter, for those that training changes."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
-
-
-def parameter_groups(model: BertForSequenceClassification, trial: Trial) -> list[dict[str, Any]]:
-    """Adam's three groups with the trial's rates: switches, rationals, all else that is trained."""
-    logits = [switch.logits for switch in switches(model).values()]
-    coefficients = [p for rational in rationals(model).values() for p in rational.parameters()]
-    special = {id(p) for p in logits + coefficients}
-    others = [p for p in trained_parameters(model).values() if id(p) not in special]
-    groups = [
-        {"params": others, "lr": trial.learning_rate},
-        {"params": coefficients, "lr": trial.rational_learning_rate},
-        {"params": logits, "lr": trial.switch_learning_rate},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def snapshot(model: BertForSequenceClassification) -> dict[str, Tensor]:
-    """A copy of all trained parameters: adapters, rationals, switches and classifier."""
-    return {name: p.detach().clone() for name, p in trained_parameters(model).items()}
-
-
-def restore(model: BertForSequenceClassification, saved: dict[str, Tensor]) -> None:
-    """Put a snapshot's values back."""
-    parameters = trained_parameters(model)
-    with torch.no_grad():
-        for name, value in saved.items():
-            parameters[name].copy_(value)

@@ -172,6 +172,13 @@ def _add_resources(group: Any) -> None:
         help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",
     )
     add(
+        "--fuse",
+        default="1",
+        metavar="K",
+        help="trials of a task and regime that train side by side on one copy of the backbone, at "
+        "most (default: 1)",
+    )
+    add(
         "--stall-seconds",
         default="1800",
         metavar="S",
@@ -202,6 +209,7 @@ def resources_from(options: argparse.Namespace) -> Resources:
         cpus_per_trial=_number(options, "cpus_per_trial", int, 1),
         gpus_per_trial=_number(options, "gpus_per_trial", float, 0),
         max_concurrent=_number(options, "max_concurrent", int, 1),
+        fuse=_number(options, "fuse", int, 1),
         stall_seconds=_number(options, "stall_seconds", float, 1),
         address=options.address,
     )

@@ -56,7 +56,7 @@ INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 
 class _RationalFunction(torch.autograd.Function):
-    """R(x) with the kernel's gradients; saves only x and the ten coefficients."""
+    """R(x) with the kernel's gradients; saves only x [G, n] and the coefficients [G, 6], [G, 4]."""
 
     @staticmethod
     def forward(
@@ -90,15 +90,15 @@ class _RationalFunction(torch.autograd.Function):
 
         grad_x = None
         if ctx.needs_input_grad[0]:
-            dp_dx = _horner(x, _derivative(numerator[1:]))
+            dp_dx = _horner(x, _derivative(numerator[:, 1:]))
             grad_x = grad_p * dp_dx + grad_q * dq_dx
-        grad_numerator = _sums_with_powers(grad_p, x, len(numerator))
-        grad_denominator = sign * _sums_with_powers(grad_powers * base, base, len(denominator))
+        grad_numerator = _sums_with_powers(grad_p, x, numerator.shape[1])
+        grad_denominator = sign * _sums_with_powers(grad_powers * base, base, denominator.shape[1])
         return grad_x, grad_numerator, grad_denominator, None, None
 
 
 def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:
-    """P, Q and what stands inside Q's absolute value (the sum over k = 1..4), each shaped as x."""
+    """P, Q and what stands inside Q's absolute value (the sum over k = 1..4), each [G, n]."""
     p = _horner(x, a)
     if version == "A":
         base = x.abs()
@@ -109,26 +109,49 @@ def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tenso
 
 
 def _horner(x: Tensor, coefficients: Tensor) -> Tensor:
-    """c0 + c1 x + c2 x^2 + ... by Horner's rule, shaped as x."""
-    value = torch.zeros_like(x) + coefficients[-1]
-    for c in reversed(coefficients[:-1].unbind()):
-        value = value * x + c
+    """c0 + c1 x + c2 x^2 + ... by Horner's rule; x [G, n], coefficients [G, k]."""
+    columns = coefficients[:, :, None].unbind(1)  # each [G, 1]
+    value = columns[-1].expand_as(x)
+    for c in reversed(columns[:-1]):
+        value = torch.addcmul(c, value, x)
     return value
 
 
 def _derivative(coefficients: Tensor) -> Tensor:
-    """Coefficients of the derivative of c1 x + c2 x^2 + ..., given (c1, c2, ...)."""
-    k = torch.arange(1, len(coefficients) + 1, device=coefficients.device)
+    """Coefficients of the derivative of c1 x + c2 x^2 + ..., given (c1, c2, ...) [G, k]."""
+    k = torch.arange(1, coefficients.shape[1] + 1, device=coefficients.device)
     return coefficients * k
 
 
 def _sums_with_powers(grad: Tensor, x: Tensor, count: int) -> Tensor:
-    """(sum(grad), sum(grad x), sum(grad x^2), ...): ``count`` values in coefficient precision."""
+    """(sum(grad), sum(grad x), sum(grad x^2), ...) over n: [G, count]."""
     sums = []
     for _ in range(count):
-        sums.append(grad.sum())
+        sums.append(grad.sum(dim=1))
         grad = grad * x
-    return torch.stack(sums)
+    return torch.stack(sums, dim=1)
+
+
+def rational(
+    x: Tensor, numerators: Tensor, denominators: Tensor, version: Version, gradient: Gradient
+) -> Tensor:
+    """R(x) of G rationals side by side.
+
+    Args:
+        x: [G, ...]; half precision is evaluated in float32 (x^5 of an input of 10 already exceeds
+            float16) and the result is cast back.
+        numerators, denominators: [G, 6] and [G, 4].
+        version, gradient: see ``Rational``.
+    """
+    precision = torch.promote_types(x.dtype, numerators.dtype)
+    y = _RationalFunction.apply(
+        x.flatten(1).to(precision),
+        numerators.to(precision),
+        denominators.to(precision),
+        version,
+        gradient,
+    )
+    return y.view_as(x).to(x.dtype)
 
 
 class Rational(nn.Module):
@@ -166,15 +189,8 @@ class Rational(nn.Module):
         self.denominator = nn.Parameter(torch.tensor(denominator))
 
     def forward(self, x: Tensor) -> Tensor:
-        precision = torch.promote_types(x.dtype, self.numerator.dtype)
-        y = _RationalFunction.apply(
-            x.to(precision),
-            self.numerator.to(precision),
-            self.denominator.to(precision),
-            self.version,
-            self.gradient,
-        )
-        return y.to(x.dtype)
+        numerators, denominators = self.numerator[None], self.denominator[None]
+        return rational(x[None], numerators, denominators, self.version, self.gradient)[0]
 
     def extra_repr(self) -> str:
         return f"init={self.init!r}, version={self.version!r}, gradient={self.gradient!r}"

@@ -14,6 +14,7 @@ class Resources:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
         gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials.
         max_concurrent: trials at once; None means as many as fit.
+        fuse: trials that train side by side in one process, at most.
         stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
             has happened in it for so long.
         address: of a running Ray cluster; None starts Ray on this machine.
@@ -22,6 +23,7 @@ class Resources:
     cpus_per_trial: int = 1
     gpus_per_trial: float = 0.0
     max_concurrent: int | None = None
+    fuse: int = 1
     stall_seconds: float = 1800.0
     address: str | None = None
 

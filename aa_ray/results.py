@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from aa_ray.errors import UsageError
 from aa_ray.storage import Folder, reason
 
-# 2: input_histograms; 3: hosts, resumed_after. Columns are only ever added; in older rows they
-# are null.
+# 2: input_histograms; 3: hosts, resumed_after, array. Columns are only ever added; in older rows
+# they are null.
 SCHEMA_VERSION = 3
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
      "where a layer has none"),
     ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
-     "one AdapterDrop training share it"),
-    ("test_seconds", pa.float64(), "wall time of the test evaluation"),
+     "one AdapterDrop training, and of one array, share it"),
+    ("test_seconds", pa.float64(), "wall time of the test evaluation, for an array of all of it"),
     ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
      "of the worker process so far"),
     ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
@@ -90,6 +90,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "attempt"),
     ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training went "
      "on, one entry per resumption; empty if it was never interrupted"),
+    ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
+     "included; null if it was alone"),
     ("device", pa.string(), "GPU model, or cpu with its number of threads"),
     ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
     ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),

@@ -19,7 +19,7 @@ AA = "aa"
 
 # The columns that an Agenda looks at.
 AGENDA_COLUMNS = ("trial_id", "status", "error", "selected_layers", "task", "regime", "backbone",
-                  "train_seconds", "test_seconds")  # fmt: skip
+                  "train_seconds", "test_seconds", "array")  # fmt: skip
 
 
 # The states of trials that will still have rows.
@@ -29,6 +29,11 @@ UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 PLAIN = ""
 
 Variants = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
+
+def seconds(row: dict[str, Any]) -> float:
+    """The trial's share of its array's wall time, for training and test."""
+    return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
 
 
 class Cell(NamedTuple):
@@ -218,14 +223,34 @@ class Agenda:
         trial = self._trials.get(cell)
         return self._rows.get(trial.id) if trial else None
 
-    def next(self) -> tuple[Cell, Trial] | None:
-        """A runnable trial, from now on taken for running; None where there is none at present."""
-        while self._queue:
+    def next(self, like: Trial | None = None) -> tuple[Cell, Trial] | None:
+        """A runnable trial, from now on taken for running; None where there is none at present.
+
+        ``like``: only one that can train beside this trial.
+        """
+        skipped = []
+        found = None
+        while self._queue and found is None:
             cell = self._queue.popleft()
             trial = self._trials[cell]
-            if trial.id not in self._rows and trial.id not in self._started:
+            if trial.id in self._rows or trial.id in self._started:
+                continue
+            if like is None or like.fuse_key == trial.fuse_key is not None:
+                found = cell, trial
                 self._started.add(trial.id)
-                return cell, trial
+            else:
+                skipped.append(cell)
+        self._queue.extendleft(reversed(skipped))
+        return found
+
+    def take(self, trial: Trial) -> tuple[Cell, Trial] | None:
+        """That very trial, if it is runnable, from now on taken for running."""
+        for cell in self._queue:
+            if self._trials[cell].id == trial.id:
+                if trial.id in self._rows or trial.id in self._started:
+                    return None
+                self._started.add(trial.id)
+                return cell, self._trials[cell]
         return None
 
     def leave(self, cell: Cell) -> None:
@@ -283,7 +308,7 @@ class Agenda:
         for row in self._rows.values():
             if row["status"] == "finished" and row["backbone"] == self.study.backbone.identity:
                 for key in ((row["task"], row["regime"]), (None, row["regime"]), (None, None)):
-                    times.setdefault(key, []).append(row["train_seconds"] + row["test_seconds"])
+                    times.setdefault(key, []).append(seconds(row))
         if not times:
             return None
         total = 0.0

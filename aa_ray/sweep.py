@@ -69,12 +69,21 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
         _check_space(agenda, store, slots)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
-            _tune(agenda, store, leases, resources, slots)
+            searcher = AgendaSearcher(
+                agenda, store, leases, Progress(agenda, slots), resources.fuse
+            )
+            _tune(agenda, store, searcher, resources, slots)
     finally:
         ray.shutdown()
 
 
-def _tune(agenda: Agenda, store: Store, leases: Leases, resources: Resources, slots: int) -> None:
+def _tune(
+    agenda: Agenda,
+    store: Store,
+    searcher: "AgendaSearcher",
+    resources: Resources,
+    slots: int,
+) -> None:
     study = agenda.study
     setting = {
         "backbone": asdict(study.backbone),
@@ -84,8 +93,6 @@ def _tune(agenda: Agenda, store: Store, leases: Leases, resources: Resources, sl
         "threads": resources.cpus_per_trial,
         "stall_seconds": resources.stall_seconds,
     }
-    progress = Progress(agenda, slots)
-    searcher = AgendaSearcher(agenda, store, leases, progress)
     with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
         tuner = tune.Tuner(
             tune.with_resources(
@@ -104,7 +111,7 @@ def _tune(agenda: Agenda, store: Store, leases: Leases, resources: Resources, sl
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
-                callbacks=[SweepCallback(progress, searcher)],
+                callbacks=[SweepCallback(searcher)],
             ),
         )
         try:
@@ -114,7 +121,7 @@ def _tune(agenda: Agenda, store: Store, leases: Leases, resources: Resources, sl
                 f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
                 "same command goes on"
             ) from error
-    progress.close()
+    searcher.progress.close()
     if searcher.stopped is not None:
         raise searcher.stopped
 
@@ -166,7 +173,7 @@ def _check_that_somebody_listens(address: str) -> None:
 
 
 class TrialActor(tune.Trainable):
-    """A Tune trial is one training; the actor keeps its Worker, with the backbone, for the next."""
+    """A Tune trial is one array; the actor keeps its Worker, with the backbone, for the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self._worker: Any = None
@@ -179,10 +186,12 @@ class TrialActor(tune.Trainable):
     def _take(self, config: dict[str, Any]) -> None:
         self._setting = json.loads(config["setting"])
         job = json.loads(config["job"])
-        self._trial, self._method = Trial.from_json(job["trial"]), job["method"]
+        self._trials = [Trial.from_json(trial) for trial in job["trials"]]
+        self._methods = job["methods"]
+        self._wanted = set(job["wanted"])
 
     def step(self) -> dict[str, Any]:
-        """Run the trial, write its rows, report what the agenda needs of one of them."""
+        """Run the trials, write their rows, report what the agenda needs of one of each."""
         import torch
 
         from aa_ray.worker import Worker
@@ -198,15 +207,17 @@ class TrialActor(tune.Trainable):
             )
         watchdog.arm(self._setting["stall_seconds"])
         try:
-            rows = self._worker.run(self._trial, self._method)
-            store.write(rows)
-            store.folder.delete(checkpoints.path(self._trial.id))
+            every = self._worker.run(self._trials, self._methods)
+            wanted = [rows for rows in every if rows[0]["trial_id"] in self._wanted]
+            for rows in wanted:
+                store.write(rows)
+            store.folder.delete(checkpoints.path(self._trials))
         except StorageError as error:
             return {"stop": str(error), "done": True}
         finally:
             watchdog.disarm()
-        row = {column: rows[0].get(column) for column in AGENDA_COLUMNS}
-        return {"row": json.dumps(row), "remarks": self._worker.remarks, "done": True}
+        reported = [{column: rows[0].get(column) for column in AGENDA_COLUMNS} for rows in wanted]
+        return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune asks for one when a trial ends; the worker keeps its own, in the results folder."""
@@ -218,80 +229,122 @@ class TrialActor(tune.Trainable):
 class AgendaSearcher(Searcher):
     """Hands Tune the agenda's runnable trials, and tells the agenda how they ended.
 
-    A trial is handed out only while this driver holds its lease; those of other drivers are looked
-    at from time to time.
+    Up to ``fuse`` trials that can train side by side are one Tune trial. A trial is handed out only
+    while this driver holds its lease; those of other drivers are looked at from time to time.
 
     Attributes:
+        progress: the line that shows how far the sweep is.
         stopped: why nothing more can be run; None as long as all is well.
     """
 
-    def __init__(self, agenda: Agenda, store: Store, leases: Leases, progress: Progress) -> None:
+    def __init__(
+        self, agenda: Agenda, store: Store, leases: Leases, progress: Progress, fuse: int = 1
+    ) -> None:
         super().__init__(metric="done", mode="max")
+        self.progress = progress
         self.stopped: StorageError | None = None
         self._agenda = agenda
         self._store = store
         self._leases = leases
-        self._progress = progress
+        self._fuse = fuse
+        self._interrupted = checkpoints.arrays(store.folder, set(store.trial_ids()))
         self._looked = time.monotonic()
-        self._running: dict[str, tuple[Cell, Trial]] = {}  # by Tune's id
+        self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
         self._deaths: dict[str, str] = {}  # Tune's id -> how its worker process died
 
     def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
         return True
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        job = None
         try:
-            following = None if self.stopped else self._next()
+            if self.stopped is None:
+                job = self._continue(trial_id) or self._start(trial_id)
         except StorageError as error:
-            following, self.stopped = None, error
-        if following is None:
-            self._progress.update()
+            self.stopped = error
+        if job is None:
+            self.progress.update()
             return Searcher.FINISHED if self.stopped or self._agenda.complete else None
-        cell, trial = self._running[trial_id] = following
-        return {"job": json.dumps({"trial": trial.to_json(), "method": cell.method})}
+        return {"job": json.dumps(job)}
 
-    def _next(self) -> tuple[Cell, Trial] | None:
-        """The next trial that nobody else runs or has finished."""
+    def _continue(self, trial_id: str) -> dict[str, Any] | None:
+        """An array of an earlier run, of which trials of this study still lack their rows."""
+        while self._interrupted:
+            trials = self._interrupted.pop()
+            taken = [found for trial in trials if (found := self._agenda.take(trial))]
+            wanted = [found for found in taken if self._claim(*found)]
+            if wanted:
+                return self._job(trial_id, wanted, trials)
+        return None
+
+    def _start(self, trial_id: str) -> dict[str, Any] | None:
+        """Runnable trials that can train side by side."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             self._agenda.look_again()
-        while (following := self._agenda.next()) is not None:
-            cell, trial = following
-            if not self._leases.acquire(trial.id):
-                self._agenda.leave(cell)
-                continue
-            row = self._store.row(trial.id)
-            if row is None or self._agenda.retries(row):
-                return following
-            self._leases.release(trial.id)
-            self._agenda.record(row)
-        return None
+        array: list[tuple[Cell, Trial]] = []
+        while len(array) < self._fuse:
+            following = self._agenda.next(like=array[0][1] if array else None)
+            if following is None:
+                break
+            if self._claim(*following):
+                array.append(following)
+        return self._job(trial_id, array, [trial for _, trial in array]) if array else None
+
+    def _claim(self, cell: Cell, trial: Trial) -> bool:
+        """Whether the trial is this driver's; another may run it, or have finished it."""
+        if not self._leases.acquire(trial.id):
+            self._agenda.leave(cell)
+            return False
+        row = self._store.row(trial.id)
+        if row is None or self._agenda.retries(row):
+            return True
+        self._leases.release(trial.id)
+        self._agenda.record(row)
+        return False
+
+    def _job(
+        self, trial_id: str, wanted: list[tuple[Cell, Trial]], trials: list[Trial]
+    ) -> dict[str, Any]:
+        """What an actor is told: the array's trials, and of which of them rows are wanted."""
+        self._running[trial_id] = wanted
+        methods = {trial.id: cell.method for cell, trial in wanted}
+        return {
+            "trials": [trial.to_json() for trial in trials],
+            "methods": [methods.get(trial.id, "") for trial in trials],
+            "wanted": list(methods),
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        cell, trial = self._running.pop(trial_id)
+        array = self._running.pop(trial_id)
         try:
             if result is not None and "stop" in result:
                 raise StorageError(result["stop"])
-            if result is not None and "row" in result and not error:
-                row = json.loads(result["row"])
+            if result is not None and "rows" in result and not error:
+                rows = json.loads(result["rows"])
                 for remark in result.get("remarks", ()):
-                    self._progress.say(remark)
+                    self.progress.say(remark)
             else:
                 died = self._deaths.pop(trial_id, "")
-                row = _row_of_dead(trial, cell.method, self._agenda.study.backbone, died)
-                self._store.write([row])
-            self._agenda.record({column: row.get(column) for column in AGENDA_COLUMNS})
+                backbone = self._agenda.study.backbone
+                rows = [_row_of_dead(trial, cell.method, backbone, died) for cell, trial in array]
+                for row in rows:
+                    self._store.write([row])
+            for row in rows:
+                self._agenda.record({column: row.get(column) for column in AGENDA_COLUMNS})
         except StorageError as storage_error:
             self.stopped = storage_error
-        self._leases.release(trial.id)
+        for _, trial in array:
+            self._leases.release(trial.id)
 
     def on_trial_death(self, trial_id: str, error: str) -> None:
-        """The trial's worker process has died; Tune starts another."""
+        """The array's worker process has died; Tune starts another."""
         self._deaths[trial_id] = error
-        cell, _ = self._running[trial_id]
-        self._progress.say(f"{cell}: its worker process died; it is continued")
+        cells = self._running[trial_id]
+        others = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        self.progress.say(f"{cells[0][0]}{others}: its worker process died; it is continued")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles a copy for its own way of restoring, which is never used here."""
@@ -328,8 +381,7 @@ def _row_of_dead(trial: Trial, method: str, backbone: Backbone, died: str) -> Ro
 class SweepCallback(tune.Callback):
     """Lets the progress line follow Tune's event loop, and the searcher hear of deaths."""
 
-    def __init__(self, progress: Progress, searcher: AgendaSearcher) -> None:
-        self._progress = progress
+    def __init__(self, searcher: AgendaSearcher) -> None:
         self._searcher = searcher
         self._looked = time.monotonic()
 
@@ -339,7 +391,7 @@ class SweepCallback(tune.Callback):
         Raises:
             RayError: no node is left, which Tune itself would not notice.
         """
-        self._progress.update()
+        self._searcher.progress.update()
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):

@@ -1,46 +1,31 @@
-"""Train and evaluate one trial (paper section 4; details as in the released code).
+"""Train and evaluate trials side by side (paper section 4; details as in the released code).
 
-Knows nothing of Ray, of files, or of where the examples come from.
+The trials of an array share the backbone, the task and the regime; a single trial is an array of
+one. Each has its own adapters, classifier, optimiser, data order, best epoch and end. Knows nothing
+of Ray, of files, or of where the examples come from.
 """
 
-import math
 import time
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, histograms, model, watchdog
+from aa_ray import batches, fused, histograms, model, watchdog
 from aa_ray.batches import Examples
+from aa_ray.course import Course, Epoch, MemberState, Parts
+from aa_ray.fused import Stream
 from aa_ray.histograms import Histogram
 from aa_ray.tasks import Task
 from aa_ray.trial import Trial
 
 
 class TrainingError(Exception):
-    """Training cannot go on; the message says why and when."""
-
-
-@dataclass
-class Epoch:
-    """What was measured after an epoch (epoch 0: before training, no losses and scores).
-
-    Attributes:
-        train_loss: mean over the epoch's steps.
-        development: inference depth -> scores by metric name.
-        logits: layer -> switch logits (identity, adapter).
-        numerators, denominators: layer -> rational coefficients.
-    """
-
-    epoch: int
-    train_loss: float | None = None
-    development: dict[int, dict[str, float]] = field(default_factory=dict)
-    logits: dict[int, list[float]] = field(default_factory=dict)
-    numerators: dict[int, list[float]] = field(default_factory=dict)
-    denominators: dict[int, list[float]] = field(default_factory=dict)
+    """A trial cannot go on; the message says why and when."""
 
 
 @dataclass
@@ -55,6 +40,7 @@ class Evaluation:
         best_epoch: the first with the highest development score, from 1.
         test: scores by metric name.
         input_histograms: layer -> what its rational saw, on development examples.
+        test_seconds: of the whole array's test.
         adapter_parameters: parameters of the adapters in use, rationals and switches included.
     """
 
@@ -71,7 +57,10 @@ class Evaluation:
 
 @dataclass
 class Outcome:
-    """Everything a trial yields: the history with one entry per epoch, one evaluation per depth."""
+    """Everything a trial yields: the history with one entry per epoch, one evaluation per depth.
+
+    ``train_seconds`` are the whole array's.
+    """
 
     history: list[Epoch]
     evaluations: list[Evaluation]
@@ -80,33 +69,23 @@ class Outcome:
 
 
 @dataclass
-class Best:
-    """The best epoch so far of one inference depth."""
-
-    epoch: int = 0
-    score: float = -math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass
 class State:
-    """All that a training needs to go on after its last epoch, as if nothing had happened.
+    """All that an array needs to go on after its last epoch, as if nothing had happened.
 
     Attributes:
-        history: one entry per epoch so far.
-        best: inference depth -> its best epoch so far.
-        weights: name -> value of every trained parameter.
-        optimizer: index of the parameter in Adam's groups -> its moments and step count.
+        members: by position in the array.
         random: states of torch's generators, by device type.
         seconds: spent on training so far.
     """
 
-    history: list[Epoch]
-    best: dict[int, Best]
-    weights: dict[str, Tensor]
-    optimizer: dict[int, dict[str, Tensor]]
+    members: list[MemberState]
     random: dict[str, Tensor]
     seconds: float
+
+    @property
+    def epoch(self) -> int:
+        """The last that was completed."""
+        return max(len(member.history) for member in self.members) - 1
 
 
 class Keeper(Protocol):
@@ -120,244 +99,214 @@ class Keeper(Protocol):
 
 
 def run(
-    trial: Trial,
-    task: Task,
     bert: BertForSequenceClassification,
-    train: Examples,
-    development: Examples,
+    trials: Sequence[Trial],
+    task: Task,
+    parts: Sequence[Parts],
     test: Examples,
     *,
     resumed: State | None = None,
     keeper: Keeper | None = None,
-) -> Outcome:
-    """Attach the trial's adapters to the frozen model, train them, and test the best epoch.
+) -> list[Outcome | TrainingError]:
+    """Attach the trials' adapters to the frozen model, train them, and test their best epochs.
 
     AdapterDrop has one best epoch per inference depth, since each depth is a model of its own.
 
     Args:
-        resumed: where an interrupted training of this trial had come to; it goes on from there.
+        trials: of equal ``fuse_key``.
+        parts: each trial's training and development examples, as many for each.
+        resumed: where an interrupted training of these trials had come to; it goes on from there.
         keeper: is given the state after each epoch that it wants.
 
-    Raises:
-        TrainingError: the loss became NaN or infinite.
+    Returns:
+        By trial what came out, or why it ended: its loss or its outputs became NaN or infinite.
     """
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
-    model.attach(bert, trial, task.outputs)
-    depths = _depths(trial, bert)
-    optimizer, decay = optimisation(bert, trial, len(train))
-    if resumed is None:
-        best = {depth: Best() for depth in depths}
-        history = [_describe(bert, epoch=0)]
-    else:
-        best, history = resumed.best, resumed.history
-        _resume(resumed, bert, optimizer, decay, math.ceil(len(train) / trial.batch_size))
-
-    for epoch in range(len(history), trial.epochs + 1):
-        loss = train_epoch(bert, trial, task, train, optimizer, decay, epoch)
-        entry = _describe(bert, epoch)
-        entry.train_loss = loss
-        entry.development = _develop(bert, trial, task, development, depths)
-        for depth, scores in entry.development.items():
-            if scores[task.metrics[0]] > best[depth].score:
-                best[depth] = Best(epoch, scores[task.metrics[0]], model.snapshot(bert))
-        history.append(entry)
+    order = sorted(range(len(trials)), key=lambda k: fused.kind(trials[k]))
+    members = model.attach(bert, [trials[k] for k in order], task.outputs)
+    torch.manual_seed(trials[order[0]].seed)  # dropout, whatever the initial weights have drawn
+    num_layers = bert.config.num_hidden_layers
+    courses = [Course(m, task, parts[k], num_layers) for m, k in zip(members, order, strict=True)]
+    if resumed is not None:
+        _resume(bert, courses, resumed)
+    first_epoch = max(len(course.history) for course in courses)
+    for epoch in range(first_epoch, trials[0].epochs + 1):
+        alive = [course for course in courses if course.error is None]
+        if not alive:
+            break
+        train_epoch(bert, alive, epoch)
+        _develop(bert, [course for course in alive if course.error is None])
         if keeper is not None and keeper.due():
-            seconds = time.monotonic() - started
-            keeper.save(_state(bert, optimizer, history, best, seconds))
+            keeper.save(_state(bert, courses, time.monotonic() - started))
 
-    train_seconds = time.monotonic() - started
-    final = _selected(bert)
-    evaluations = []
-    for depth in depths:
-        _restore(bert, trial, best[depth])
-        result = _test(bert, trial, task, test, depth, best[depth].epoch, history, final)
-        result.input_histograms = histograms.of_inputs(bert, development, trial.batch_size)
-        evaluations.append(result)
-    trainable = sum(p.numel() for p in model.trained_parameters(bert).values())
-    return Outcome(history, evaluations, train_seconds, trainable)
+    outcomes = _outcomes(bert, courses, test, time.monotonic() - started)
+    by_trial = dict(zip(order, outcomes, strict=True))
+    return [by_trial[k] for k in range(len(trials))]
 
 
-def _state(
-    bert: BertForSequenceClassification,
-    optimizer: torch.optim.Optimizer,
-    history: list[Epoch],
-    best: dict[int, Best],
-    seconds: float,
-) -> State:
-    """What the training has come to."""
+def _state(bert: BertForSequenceClassification, courses: list[Course], seconds: float) -> State:
     random = {"cpu": torch.get_rng_state()}
     if bert.device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(bert.device)
-    moments = optimizer.state_dict()["state"]
-    return State(history, best, model.snapshot(bert), moments, random, seconds)
+    return State([course.state() for course in courses], random, seconds)
 
 
-def _resume(
-    state: State,
-    bert: BertForSequenceClassification,
-    optimizer: torch.optim.Optimizer,
-    decay: torch.optim.lr_scheduler.LambdaLR,
-    steps_per_epoch: int,
-) -> None:
-    """Put weights, Adam's moments, the learning rates' decay and the random state back."""
-    model.restore(bert, state.weights)
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-    done = (len(state.history) - 1) * steps_per_epoch
-    decay.load_state_dict({**decay.state_dict(), "last_epoch": done, "_step_count": done + 1})
-    for group, rate in zip(optimizer.param_groups, decay.base_lrs, strict=True):
-        group["lr"] = rate * decay.lr_lambdas[0](done)
+def _resume(bert: BertForSequenceClassification, courses: list[Course], state: State) -> None:
+    for course, of_member in zip(courses, state.members, strict=True):
+        course.resume(of_member)
     torch.set_rng_state(state.random["cpu"])
     if bert.device.type == "cuda" and "cuda" in state.random:
         torch.cuda.set_rng_state(state.random["cuda"], bert.device)
 
 
-def optimisation(
-    bert: BertForSequenceClassification, trial: Trial, examples: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam with the trial's three rates, and their linear decay to 0 over all of its steps."""
-    steps = trial.epochs * math.ceil(examples / trial.batch_size)
-    optimizer = torch.optim.Adam(model.parameter_groups(bert, trial))
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-
-
-def _depths(trial: Trial, bert: BertForSequenceClassification) -> tuple[int, ...]:
-    """Inference depths to evaluate, in layers from the top; all layers unless AdapterDrop."""
-    if trial.inference_depths is None:
-        return (bert.config.num_hidden_layers,)
-    return trial.inference_depths
-
-
-def _develop(
-    bert: BertForSequenceClassification,
-    trial: Trial,
-    task: Task,
-    development: Examples,
-    depths: tuple[int, ...],
-) -> dict[int, dict[str, float]]:
-    """Scores on the development set for each inference depth."""
-    if trial.inference_depths is not None and trial.drop_range == "released":
-        # The released code evaluates with what the last training step happened to skip.
-        return dict.fromkeys(depths, evaluate(bert, trial, task, development, model.kept(bert)))
-    return {depth: evaluate(bert, trial, task, development, depth) for depth in depths}
-
-
-def train_epoch(
-    bert: BertForSequenceClassification,
-    trial: Trial,
-    task: Task,
-    train: Examples,
-    optimizer: torch.optim.Optimizer,
-    decay: torch.optim.lr_scheduler.LambdaLR,
-    epoch: int,
-) -> float:
-    """One pass over the training set; returns the mean loss of its steps."""
+def train_epoch(bert: BertForSequenceClassification, courses: Sequence[Course], epoch: int) -> None:
+    """One pass of each course over its own training set, in its own order."""
     bert.train()  # backbone dropout is active in training
-    num_layers = bert.config.num_hidden_layers
-    parameters = list(model.trained_parameters(bert).values())
-    losses = []
-    for chosen in batches.shuffled(len(train), trial.batch_size, trial.seed, epoch):
-        if trial.inference_depths is not None:
-            model.keep_last(bert, max(0, num_layers - _skipped(trial, num_layers)))
+    size = courses[0].trial.batch_size
+    orders = [batches.shuffled(len(c.parts.train), size, c.trial.seed, epoch) for c in courses]
+    for chosen in zip(*orders, strict=True):
         watchdog.beat()
-        inputs, labels = train.batch(chosen, bert.device)
-        loss = _loss(bert(**inputs).logits, labels, task)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, trial.max_gradient_norm)
-        optimizer.step()
-        decay.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                f"the training loss became {losses[-1]} in epoch {epoch}, step {len(losses)}; "
-                "try lower learning rates"
-            )
-    return float(np.mean(losses))
-
-
-def _skipped(trial: Trial, num_layers: int) -> int:
-    """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
-
-    0..L-1 (Rücklé et al. 2021); in the released code 0..10 for every number of layers.
-    """
-    choices = num_layers if trial.drop_range == "layers" else 11
-    return int(torch.randint(choices, ()))
+        inputs, labels = batches.joint([c.parts.train for c in courses], chosen, bert.device)
+        streams = [course.stream(len(chosen[0])) for course in courses]
+        logits = fused.forward(bert, inputs, streams)
+        losses = [
+            _loss(of_stream, of_labels, course.task)
+            for of_stream, of_labels, course in zip(logits, labels, courses, strict=True)
+        ]
+        # Each loss depends on its own member's parameters alone, so their sum serves them all.
+        torch.stack(losses).sum().backward()
+        for course, loss in zip(courses, losses, strict=True):
+            course.step()
+            course.losses.append(loss.detach())
+    for course in courses:
+        course.close_epoch(epoch)
 
 
 def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
     """Cross-entropy over classes, or mean squared error for regression; logits [batch, outputs]."""
     if task.regression:
-        return nn.functional.mse_loss(logits[:, 0], labels)
-    return nn.functional.cross_entropy(logits, labels)
+        return nn.functional.mse_loss(logits[:, 0].float(), labels)
+    return nn.functional.cross_entropy(logits.float(), labels)
+
+
+class Job(NamedTuple):
+    """Something to evaluate: a course at an inference depth, on some examples."""
+
+    course: Course
+    depth: int
+    examples: Examples
+
+    @property
+    def stream(self) -> Stream:
+        return Stream(self.course.member, self.course.num_layers - self.depth)
+
+
+def _develop(bert: BertForSequenceClassification, courses: Sequence[Course]) -> None:
+    """Scores of every course on its development set, for each inference depth."""
+    jobs = []
+    for course in courses:
+        for depth in course.depths:
+            if course.trial.inference_depths is not None and course.trial.drop_range == "released":
+                # The released code evaluates with what the last training step happened to skip.
+                depth = course.num_layers - course.first
+            jobs.append(Job(course, depth, course.parts.development))
+    wanted = [(course, depth) for course in courses for depth in course.depths]
+    for (course, depth), scores in zip(wanted, evaluate(bert, jobs), strict=True):
+        if course.error is None:
+            if isinstance(scores, TrainingError):
+                course.error = str(scores)
+            else:
+                course.developed(depth, scores)
 
 
 def evaluate(
-    bert: BertForSequenceClassification, trial: Trial, task: Task, examples: Examples, depth: int
-) -> dict[str, float]:
-    """The task's metrics on the examples, with the adapters of the last ``depth`` layers."""
+    bert: BertForSequenceClassification, jobs: Sequence[Job]
+) -> list[dict[str, float] | TrainingError]:
+    """Each job's metrics; jobs with the same examples share what lies below their adapters."""
     bert.eval()
-    model.keep_last(bert, depth)
-    logits = np.empty((len(examples), task.outputs), dtype=np.float32)
+    by_examples: dict[int, list[int]] = {}
+    for index, job in enumerate(jobs):
+        by_examples.setdefault(id(job.examples), []).append(index)
+    found: dict[int, dict[str, float] | TrainingError] = {}
+    for indices in by_examples.values():
+        ordered = sorted(indices, key=lambda i: fused.kind(jobs[i].course.trial))
+        logits = _logits(bert, [jobs[i] for i in ordered])
+        for index, of_job in zip(ordered, logits, strict=True):
+            found[index] = _scores(jobs[index], of_job)
+    return [found[index] for index in range(len(jobs))]
+
+
+def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndarray:
+    """[jobs, examples, outputs] of jobs on the same examples."""
+    course, _, examples = jobs[0]
+    streams = [job.stream for job in jobs]
+    logits = np.empty((len(jobs), len(examples), course.task.outputs), dtype=np.float32)
     with torch.inference_mode():
-        for chosen in batches.by_length(examples, trial.batch_size):
+        for chosen in batches.by_length(examples, course.trial.batch_size):
             watchdog.beat()
-            inputs, _ = examples.batch(chosen, bert.device)
-            logits[chosen] = bert(**inputs).logits.float().cpu().numpy()
+            inputs, _ = batches.joint([examples], [chosen], bert.device)
+            of_batch = fused.forward(bert, inputs, streams, shared=True)
+            logits[:, chosen] = of_batch.float().cpu().numpy()
+    return logits
+
+
+def _scores(job: Job, logits: np.ndarray) -> dict[str, float] | TrainingError:
     if not np.isfinite(logits).all():
-        raise TrainingError("the model's outputs became NaN or infinite; try lower learning rates")
-    return task.scores(examples.labels, logits)
+        return TrainingError("the outputs became NaN or infinite; try lower learning rates")
+    return job.course.task.scores(job.examples.labels, logits)
 
 
-def _restore(bert: BertForSequenceClassification, trial: Trial, best: Best) -> None:
-    """Put the best epoch's weights back."""
-    weights = best.weights
-    if trial.restored_switches == "last":  # the released code's checkpoints lack the logits
-        weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
-    model.restore(bert, weights)
-
-
-def _test(
+def _outcomes(
     bert: BertForSequenceClassification,
-    trial: Trial,
-    task: Task,
+    courses: Sequence[Course],
     test: Examples,
-    depth: int,
-    best_epoch: int,
-    history: list[Epoch],
-    final_selected: list[int] | None,
+    train_seconds: float,
+) -> list[Outcome | TrainingError]:
+    """Test every course at its best epochs: in turn the n-th depth of each, side by side."""
+    final = {course: course.member.selected for course in courses}
+    evaluations: dict[Course, list[Evaluation]] = {course: [] for course in courses}
+    for turn in range(max(len(course.depths) for course in courses)):
+        turns = [c for c in courses if c.error is None and turn < len(c.depths)]
+        for course in turns:
+            course.restore_best(course.depths[turn])
+        started = time.monotonic()
+        jobs = [Job(course, course.depths[turn], test) for course in turns]
+        for job, scores in zip(jobs, evaluate(bert, jobs), strict=True):
+            if isinstance(scores, TrainingError):
+                job.course.error = str(scores)
+                continue
+            result = _evaluation(job, scores, final[job.course], time.monotonic() - started)
+            result.input_histograms = histograms.of_inputs(
+                bert, job.stream, job.course.parts.development, job.course.trial.batch_size
+            )
+            evaluations[job.course].append(result)
+    return [
+        TrainingError(course.error)
+        if course.error is not None
+        else Outcome(
+            course.history,
+            evaluations[course],
+            train_seconds,
+            sum(p.numel() for p in course.member.parameters()),
+        )
+        for course in courses
+    ]
+
+
+def _evaluation(
+    job: Job, scores: dict[str, float], final_selected: list[int] | None, seconds: float
 ) -> Evaluation:
-    """Evaluate the weights that the model has now on the test set."""
-    started = time.monotonic()
-    scores = evaluate(bert, trial, task, test, depth)
-    first = bert.config.num_hidden_layers - depth
-    in_use = {layer: m for layer, m in model.bottlenecks(bert).items() if layer >= first}
+    """What there is to say of a test that gave those scores."""
+    course, member, first = job.course, job.course.member, job.stream.first
+    best_epoch = course.best[job.depth].epoch
     return Evaluation(
-        adapter_layers=sorted(in_use),
-        selected_layers=_selected(bert),
+        adapter_layers=[layer for layer in member.layers if layer >= first],
+        selected_layers=member.selected,
         final_selected_layers=final_selected,
         best_epoch=best_epoch,
-        development=history[best_epoch].development[depth],
+        development=course.history[best_epoch].development[job.depth],
         test=scores,
         input_histograms={},
-        test_seconds=time.monotonic() - started,
-        adapter_parameters=sum(p.numel() for m in in_use.values() for p in m.parameters()),
-    )
-
-
-def _selected(bert: BertForSequenceClassification) -> list[int] | None:
-    switches = model.switches(bert)
-    if not switches:
-        return None
-    return [layer for layer, switch in switches.items() if switch.selected]
-
-
-def _describe(bert: BertForSequenceClassification, epoch: int) -> Epoch:
-    """The state of switches and rationals after an epoch."""
-    rationals = model.rationals(bert)
-    return Epoch(
-        epoch,
-        logits={layer: s.logits.tolist() for layer, s in model.switches(bert).items()},
-        numerators={layer: r.numerator.tolist() for layer, r in rationals.items()},
-        denominators={layer: r.denominator.tolist() for layer, r in rationals.items()},
+        test_seconds=seconds,
+        adapter_parameters=member.parameters_in_use(first),
     )

@@ -84,6 +84,17 @@ class Trial:
         """Whether the backbone itself is trained: the released code's empty selection."""
         return not self.layers and self.empty_selection == "full"
 
+    @property
+    def fuse_key(self) -> tuple[object, ...] | None:
+        """Trials of an equal key can train side by side; None: only by itself."""
+        if self.fine_tunes:
+            return None
+        own = {"seed", "layers", "activation", "switched", "inference_depths", "learning_rate",
+               "rational_learning_rate", "switch_learning_rate", "max_gradient_norm", "drop_range",
+               "restored_switches", "empty_selection"}  # fmt: skip
+        fields = dataclasses.fields(self)
+        return tuple(getattr(self, field.name) for field in fields if field.name not in own)
+
     @cached_property
     def id(self) -> str:
         """Content hash: 20 hexadecimal digits, the same in every process and on every machine.

@@ -1,10 +1,12 @@
-"""Runs trials one after another on one copy of the backbone, and turns outcomes into rows."""
+"""Runs arrays of trials on one copy of the backbone, and turns outcomes into rows."""
 
 import traceback
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
@@ -12,10 +14,11 @@ from aa_ray import batches, model, provenance, tasks, training
 from aa_ray.backbones import Backbone
 from aa_ray.batches import Examples
 from aa_ray.checkpoints import Checkpoint, CheckpointError
-from aa_ray.data import Source, fingerprint, split
+from aa_ray.course import Parts
+from aa_ray.data import Source, Splits, fingerprint, split
 from aa_ray.results import Row
 from aa_ray.storage import Folder, StorageError
-from aa_ray.training import Evaluation, Outcome, State
+from aa_ray.training import Evaluation, Outcome, State, TrainingError
 from aa_ray.trial import Trial
 
 
@@ -70,92 +73,116 @@ class Worker:
     def _tokenizer(self) -> Any:
         return AutoTokenizer.from_pretrained(self._backbone.path)
 
-    def run(self, trial: Trial, method: str) -> list[Row]:
-        """The trial's rows: one per inference depth, or one with the error if it failed.
+    def run(self, trials: Sequence[Trial], methods: Sequence[str]) -> list[list[Row]]:
+        """Run the trials side by side; by trial its rows.
+
+        One row per inference depth, or one with the error if the trial failed.
+
+        Args:
+            trials: of equal ``fuse_key``; a single one is an array of one.
+            methods: the names under which they are run.
 
         Raises:
-            StorageError: its checkpoint cannot be written.
+            StorageError: their checkpoint cannot be written.
         """
         self.remarks = []
-        common: Row = {
-            **self._constant,
-            "trial_id": trial.id,
-            "method": method,
-            "task": trial.task,
-            "regime": trial.regime,
-            "seed": trial.seed,
-            "data_source": trial.data,
-            "settings": trial.to_json(),
-            "started_at": _now(),
-        }
+        common: Row = {**self._constant, "started_at": _now()}
+        if len(trials) > 1:
+            common["array"] = [trial.id for trial in trials]
         provenance.reset_peak_memory(self.device)
+        outcomes: Sequence[Outcome | Exception]
+        prints: dict[int, str] = {}
         try:
-            resumed, checkpoint = self._resume(trial, common)
-            fingerprint_, outcome = self._train(trial, resumed, checkpoint)
+            resumed, checkpoint = self._resume(trials, common)
+            splits = {trial.seed: self._split(trial) for trial in trials}
+            prints = {seed: fingerprint(of_seed) for seed, of_seed in splits.items()}
+            outcomes = self._train(trials, splits, resumed, checkpoint)
         except StorageError:
             raise
-        except Exception as error:  # whatever goes wrong in one trial must not stop the others
-            return [common | {"status": "failed", "error": _one_line(error), "finished_at": _now()}]
-        common |= {
+        except Exception as error:  # whatever goes wrong here must not stop other trials
+            outcomes = [error] * len(trials)
+        common["finished_at"] = _now()
+        rows = []
+        for trial, method, outcome in zip(trials, methods, outcomes, strict=True):
+            own = common | _identity(trial, method)
+            if isinstance(outcome, Exception):
+                rows.append([own | {"status": "failed", "error": _one_line(outcome)}])
+            else:
+                own["data_fingerprint"] = prints[trial.seed]
+                rows.append(self._finished(own, trial, outcome))
+        return rows
+
+    def _finished(self, own: Row, trial: Trial, outcome: Outcome) -> list[Row]:
+        """The rows of a trial that went well, one per inference depth."""
+        own |= {
             "status": "finished",
             "backbone_sha256": self._sha256,
-            "data_fingerprint": fingerprint_,
             "metric_name": tasks.get(trial.task).metrics[0],
             "trainable_parameters": outcome.trainable_parameters,
             "epochs": trial.epochs,
             "train_seconds": outcome.train_seconds,
             "peak_memory_bytes": provenance.peak_memory_bytes(self.device),
-            "finished_at": _now(),
             **self._histories(outcome),
         }
         depths = outcome.history[-1].development
-        pairs = zip(depths, outcome.evaluations, strict=True)
         return [
-            common | _evaluated(outcome, depth, result) | self._histograms(result)
-            for depth, result in pairs
+            own | _evaluated(outcome, depth, result) | self._histograms(result)
+            for depth, result in zip(depths, outcome.evaluations, strict=True)
         ]
 
-    def _resume(self, trial: Trial, common: Row) -> tuple[State | None, Checkpoint | None]:
-        """Where an interrupted run of the trial had come to; notes in the row who worked on it."""
+    def _resume(
+        self, trials: Sequence[Trial], common: Row
+    ) -> tuple[State | None, Checkpoint | None]:
+        """Where an interrupted run had come to; notes in the rows who worked on it."""
         if self._folder is None:
             return None, None
-        checkpoint = Checkpoint(self._folder, trial)
+        checkpoint = Checkpoint(self._folder, trials)
         try:
             state = checkpoint.load()
         except CheckpointError as error:
+            first = trials[0]
             self.remarks.append(
-                f"{trial.task} {trial.regime} seed {trial.seed}: its checkpoint does not load "
+                f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
                 f"({error}); it starts anew"
             )
             state = None
         if state is not None:
             common["hosts"] = [*checkpoint.extra["hosts"], self._constant["host"]]
-            common["resumed_after"] = [*checkpoint.extra["resumed_after"], len(state.history) - 1]
+            common["resumed_after"] = [*checkpoint.extra["resumed_after"], state.epoch]
         checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
         return state, checkpoint
 
+    def _split(self, trial: Trial) -> Splits:
+        return split(self._source.load(trial.task), trial.regime, trial.seed)
+
     def _train(
-        self, trial: Trial, resumed: State | None, checkpoint: Checkpoint | None
-    ) -> tuple[str, Outcome]:
-        task = tasks.get(trial.task)
-        splits = split(self._source.load(trial.task), trial.regime, trial.seed)
-        train, development = (
-            batches.tokenise(table, task, self._tokenizer, trial.max_length)
-            for table in (splits.train, splits.development)
-        )
-        key = f"{trial.task} {trial.max_length}"
+        self,
+        trials: Sequence[Trial],
+        splits: dict[int, Splits],
+        resumed: State | None,
+        checkpoint: Checkpoint | None,
+    ) -> list[Outcome | TrainingError]:
+        first = trials[0]
+        task = tasks.get(first.task)
+
+        def tokenised(table: pa.Table) -> Examples:
+            return batches.tokenise(table, task, self._tokenizer, first.max_length)
+
+        # Trials of a seed share their examples, and with them what lies below their adapters.
+        parts = {
+            seed: Parts(tokenised(of_seed.train), tokenised(of_seed.development))
+            for seed, of_seed in splits.items()
+        }
+        key = f"{first.task} {first.max_length}"
         if key not in self._tests:
-            self._tests[key] = batches.tokenise(
-                splits.test, task, self._tokenizer, trial.max_length
-            )
+            self._tests[key] = tokenised(splits[first.seed].test)
         bert = self._bert
-        if trial.fine_tunes:  # on a copy of its own, since it changes the backbone
+        if first.fine_tunes:  # on a copy of its own, since it changes the backbone
             bert = model.load(self._backbone.path, self.device, frozen=False)
-        outcome = training.run(
-            trial, task, bert, train, development, self._tests[key],
+        return training.run(
+            bert, trials, task, [parts[trial.seed] for trial in trials], self._tests[key],
             resumed=resumed, keeper=checkpoint,
         )  # fmt: skip
-        return fingerprint(splits), outcome
 
     def _histograms(self, result: Evaluation) -> Row:
         """What the rationals saw, [num_layers]."""
@@ -180,6 +207,19 @@ class Worker:
             "numerators": history("numerators"),
             "denominators": history("denominators"),
         }
+
+
+def _identity(trial: Trial, method: str) -> Row:
+    """The columns that say which trial it is."""
+    return {
+        "trial_id": trial.id,
+        "method": method,
+        "task": trial.task,
+        "regime": trial.regime,
+        "seed": trial.seed,
+        "data_source": trial.data,
+        "settings": trial.to_json(),
+    }
 
 
 def _evaluated(outcome: Outcome, depth: int, result: Evaluation) -> Row:
@@ -212,11 +252,11 @@ def _now() -> datetime:
 
 def _one_line(error: Exception) -> str:
     """Kind, message and place of an exception on one line, and what helps against it."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
     message = " ".join(str(error).split())
-    where = f"({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    places = traceback.extract_tb(error.__traceback__)
+    where = f"({places[-1].filename.rsplit('/', 1)[-1]}:{places[-1].lineno})" if places else ""
     if isinstance(error, torch.OutOfMemoryError):
         where += "; raise --gpus-per-trial, so that fewer trials share a GPU"
     elif isinstance(error, MemoryError) or "not enough memory" in message:
         where += "; lower --max-concurrent, so that fewer trials share the memory"
-    return f"{type(error).__name__}: {message} {where}"
+    return f"{type(error).__name__}: {message} {where}".rstrip()

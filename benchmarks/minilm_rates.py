@@ -71,7 +71,7 @@ def main() -> None:
             switch_learning_rate=released.switch,
             **architecture,  # type: ignore[arg-type]
         )
-        [row] = worker.run(trial, method)
+        [[row]] = worker.run([trial], [method])
         if row["status"] == "failed":
             print(dataclasses.asdict(trial), row["error"], flush=True)
             continue

@@ -39,11 +39,20 @@ def test_orders_differ_between_epochs() -> None:
 
 def test_batch_pads_to_its_longest() -> None:
     examples = Examples([[5, 6], [7, 8, 9], [1]], [[0, 0], [0, 1, 1], [0]], np.array([0, 1, 0]))
-    inputs, labels = examples.batch(np.array([0, 1]), torch.device("cpu"))
+    inputs, labels = batches.joint([examples], [np.array([0, 1])], torch.device("cpu"))
     assert inputs["input_ids"].tolist() == [[5, 6, 0], [7, 8, 9]]
     assert inputs["token_type_ids"].tolist() == [[0, 0, 0], [0, 1, 1]]
     assert inputs["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert labels.tolist() == [0, 1]
+    assert labels.tolist() == [[0, 1]]
+
+
+def test_a_joint_batch_holds_the_sets_one_after_the_other() -> None:
+    one = Examples([[5], [6, 7]], [[0], [0, 0]], np.array([0, 1]))
+    other = Examples([[8, 9, 9], [9]], [[0, 0, 1], [0]], np.array([1, 0]))
+    chosen = [np.array([1, 0]), np.array([0, 1])]
+    inputs, labels = batches.joint([one, other], chosen, torch.device("cpu"))
+    assert inputs["input_ids"].tolist() == [[6, 7, 0], [5, 0, 0], [8, 9, 9], [9, 0, 0]]
+    assert labels.tolist() == [[1, 0], [1, 0]]
 
 
 def test_tokenise_equals_the_tokenizers_own_padding(tiny: Backbone) -> None:
@@ -51,7 +60,7 @@ def test_tokenise_equals_the_tokenizers_own_padding(tiny: Backbone) -> None:
     first, second = ["the farmer bought a car", "the plot"], ["the doctor", "is great and very so"]
     table = pa.table({"sentence1": first, "sentence2": second, "label": [0, 1]})
     examples = batches.tokenise(table, tasks.get("rte"), tokenizer, max_length=8)
-    inputs, _ = examples.batch(np.array([0, 1]), torch.device("cpu"))
+    inputs, _ = batches.joint([examples], [np.array([0, 1])], torch.device("cpu"))
     expected = tokenizer(
         first, second, truncation=True, max_length=8, padding=True, return_tensors="pt"
     )

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from aa_ray import checkpoints, model, tasks, training
+from aa_ray import checkpoints, model
 from aa_ray.backbones import Backbone
 from aa_ray.checkpoints import Checkpoint, CheckpointError
 from aa_ray.storage import Folder
-from aa_ray.training import Outcome, State
+from aa_ray.training import Outcome, State, TrainingError
 from aa_ray.trial import Trial
-from tests.test_training import ARCHITECTURES, examples
+from tests.test_training import ARCHITECTURES, run_array, run_one
 
 
 @pytest.fixture
@@ -30,11 +30,8 @@ def folder(tmp_path: Path) -> Folder:
 def train(
     bert: BertForSequenceClassification, trial: Trial, checkpoint: Checkpoint | None = None
 ) -> Outcome:
-    parts = [examples(n, trial.task, seed) for seed, n in enumerate((40, 20, 30))]
     state = checkpoint.load() if checkpoint else None
-    return training.run(
-        trial, tasks.get(trial.task), bert, *parts, resumed=state, keeper=checkpoint
-    )
+    return run_one(bert, trial, resumed=state, keeper=checkpoint)
 
 
 class Killed(Exception):
@@ -65,9 +62,9 @@ def test_killed_after_every_epoch_it_ends_as_if_undisturbed(
     undisturbed = train(bert, trial)
     for _ in range(4):
         with pytest.raises(Killed):
-            train(bert, trial, Mortal(folder, trial))
+            train(bert, trial, Mortal(folder, [trial]))
         train(bert, make_trial(seed=7))  # leaves another trial's traces in model and generator
-    resumed = train(bert, trial, Checkpoint(folder, trial))
+    resumed = train(bert, trial, Checkpoint(folder, [trial]))
     assert resumed.history == undisturbed.history
     for found, expected in zip(resumed.evaluations, undisturbed.evaluations, strict=True):
         found.test_seconds = expected.test_seconds = 0.0
@@ -76,23 +73,49 @@ def test_killed_after_every_epoch_it_ends_as_if_undisturbed(
 
 def state_of(bert: BertForSequenceClassification, folder: Folder, trial: Trial) -> bytes:
     with pytest.raises(Killed):
-        train(bert, trial, Mortal(folder, trial))
-    return folder.read(checkpoints.path(trial.id))
+        train(bert, trial, Mortal(folder, [trial]))
+    return folder.read(checkpoints.path([trial]))
 
 
 def test_everything_comes_back(
     bert: BertForSequenceClassification, folder: Folder, make_trial: Callable[..., Trial]
 ) -> None:
     trial = make_trial(activation="rational:one", switched=True)
-    state, extra = checkpoints.unpack(state_of(bert, folder, trial), trial)
-    assert extra == {}
-    again, _ = checkpoints.unpack(checkpoints.pack(state, trial, {"a": [1]}), trial)
-    assert again.history == state.history and again.seconds == state.seconds
-    for name, value in state.weights.items():
-        assert torch.equal(again.weights[name], value)
-    assert set(state.optimizer) == set(range(len(state.weights)))
-    assert set(state.best) == {3} and state.best[3].epoch == 1
+    state, extra = checkpoints.unpack(state_of(bert, folder, trial), [trial])
+    assert extra == {} and state.epoch == 1
+    again, _ = checkpoints.unpack(checkpoints.pack(state, [trial], {"a": [1]}), [trial])
+    assert again.seconds == state.seconds
+    [before], [after] = state.members, again.members
+    assert after.history == before.history and after.error is None
+    for name, value in before.weights.items():
+        assert torch.equal(after.weights[name], value)
+    assert set(before.optimizer) == set(range(len(before.weights)))
+    assert set(before.best) == {3} and before.best[3].epoch == 1
     assert torch.equal(again.random["cpu"], state.random["cpu"])
+
+
+def test_an_array_goes_on_as_one_with_a_member_that_has_failed(
+    bert: BertForSequenceClassification, folder: Folder, make_trial: Callable[..., Trial]
+) -> None:
+    trials = [make_trial(epochs=4, **changes) for changes in ARCHITECTURES]
+    trials.insert(1, make_trial(epochs=4, learning_rate=1e30))
+    undisturbed = run_array(bert, trials)
+    for _ in range(3):
+        mortal = Mortal(folder, trials)
+        with pytest.raises(Killed):
+            run_array(bert, trials, resumed=mortal.load(), keeper=mortal)
+    [found] = checkpoints.arrays(folder, {trials[0].id})
+    assert found == trials
+    resumed = run_array(bert, trials, resumed=Checkpoint(folder, trials).load())
+    for one, other in zip(resumed, undisturbed, strict=True):
+        if isinstance(one, TrainingError):
+            assert str(one) == str(other)
+        else:
+            assert isinstance(other, Outcome) and one.history == other.history
+            assert [e.test for e in one.evaluations] == [e.test for e in other.evaluations]
+    assert sum(isinstance(outcome, TrainingError) for outcome in resumed) == 1
+    assert checkpoints.arrays(folder, {trial.id for trial in trials}) == []
+    assert folder.names("checkpoints") == []
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "header", "noise", "other trial"])
@@ -107,18 +130,18 @@ def test_what_does_not_load_is_an_error_of_its_own(
     broken = {
         "empty": b"",
         "half": whole[: len(whole) // 2],
-        "header": whole.replace(b'"best"', b'"bets"'),
+        "header": whole.replace(b'"members"', b'"bemmers"'),
         "noise": b"\xff" * 500,
         "other trial": whole,
     }[damage]
     other = make_trial(seed=7) if damage == "other trial" else trial
-    folder.write(checkpoints.path(other.id), broken)
+    folder.write(checkpoints.path([other]), broken)
     with pytest.raises(CheckpointError, match=r"\w"):
-        Checkpoint(folder, other).load()
+        Checkpoint(folder, [other]).load()
 
 
 def test_there_may_be_none(folder: Folder, make_trial: Callable[..., Trial]) -> None:
-    checkpoint = Checkpoint(folder, make_trial())
+    checkpoint = Checkpoint(folder, [make_trial()])
     assert checkpoint.load() is None
     checkpoint.delete()
 
@@ -130,7 +153,7 @@ def test_writing_takes_a_small_part_of_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trial = make_trial()
-    state, _ = checkpoints.unpack(state_of(bert, folder, trial), trial)
+    state, _ = checkpoints.unpack(state_of(bert, folder, trial), [trial])
     now = [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     write = folder.write
@@ -140,7 +163,7 @@ def test_writing_takes_a_small_part_of_the_time(
         write(path, content)
 
     monkeypatch.setattr(folder, "write", slow)
-    checkpoint = Checkpoint(folder, trial)
+    checkpoint = Checkpoint(folder, [trial])
     assert checkpoint.due()  # the first epoch is kept at once
     checkpoint.save(state)
     now[0] += 19

@@ -8,6 +8,7 @@ from transformers import BertForSequenceClassification
 
 from aa_ray import histograms, model
 from aa_ray.backbones import Backbone
+from aa_ray.fused import Stream
 from aa_ray.trial import Trial
 from tests.test_training import examples
 
@@ -20,40 +21,39 @@ def bert(tiny: Backbone) -> BertForSequenceClassification:
 def test_counts_every_token_and_unit_once_without_padding(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    model.attach(bert, make_trial(layers=(0, 2), activation="rational:one"), outputs=2)
+    [member] = model.attach(bert, [make_trial(layers=(0, 2), activation="rational:one")], outputs=2)
     part = examples(50)
-    found = histograms.of_inputs(bert, part, batch_size=16)
+    found = histograms.of_inputs(bert, Stream(member), part, batch_size=16)
     assert set(found) == {0, 2}
     tokens = sum(map(len, part.input_ids))
     units = 32 // 16
     for histogram in found.values():
         assert sum(histogram.counts) == tokens * units and len(histogram.counts) == 64
         assert histogram.low < histogram.high
-    again = histograms.of_inputs(bert, part, batch_size=7)
+    again = histograms.of_inputs(bert, Stream(member), part, batch_size=7)
     assert again[0].low == pytest.approx(found[0].low, rel=1e-4)
 
 
 def test_at_most_256_examples(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    model.attach(bert, make_trial(layers=(1,), activation="rational:one"), outputs=2)
+    [member] = model.attach(bert, [make_trial(layers=(1,), activation="rational:one")], outputs=2)
     part = examples(300)
-    [histogram] = histograms.of_inputs(bert, part, batch_size=100).values()
+    [histogram] = histograms.of_inputs(bert, Stream(member), part, batch_size=100).values()
     assert sum(histogram.counts) == 2 * sum(len(ids) for ids in part.input_ids[:256])
 
 
-def test_layers_whose_switch_is_off_have_none_and_no_hook_stays(
+def test_layers_whose_switch_is_off_have_none(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    model.attach(bert, make_trial(activation="rational:one", switched=True), outputs=2)
+    [member] = model.attach(bert, [make_trial(activation="rational:one", switched=True)], outputs=2)
     with torch.no_grad():
-        model.switches(bert)[1].logits[1] = 2.0
-    assert set(histograms.of_inputs(bert, examples(10), 8)) == {1}
-    assert all(not r._forward_pre_hooks for r in model.rationals(bert).values())
+        member.switch(1).logits[1] = 2.0
+    assert set(histograms.of_inputs(bert, Stream(member), examples(10), 8)) == {1}
 
 
 def test_nothing_without_rationals(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    model.attach(bert, make_trial(), outputs=2)
-    assert histograms.of_inputs(bert, examples(10), 8) == {}
+    [member] = model.attach(bert, [make_trial()], outputs=2)
+    assert histograms.of_inputs(bert, Stream(member), examples(10), 8) == {}

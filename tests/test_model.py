@@ -45,8 +45,10 @@ def test_trainable_parameters_are_those_of_the_released_code(
     adapters.init(bert)
     counts = []
     for settings in ARCHITECTURES.values():
-        model.attach(bert, make_trial(layers=tuple(range(layers)), **settings), outputs=2)
-        counts.append(sum(p.numel() for p in model.trained_parameters(bert).values()))
+        trial = make_trial(layers=tuple(range(layers)), **settings)
+        [member] = model.attach(bert, [trial], outputs=2)
+        counts.append(sum(p.numel() for p in member.parameters()))
+        assert not any(p.requires_grad for n, p in bert.named_parameters() if "adapters." not in n)
     assert tuple(counts) == RELEASED[shape]
 
 
@@ -54,39 +56,11 @@ def test_trainable_parameters_are_those_of_the_released_code(
 def test_focused_models_have_adapters_only_where_asked(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial], layers: tuple[int, ...]
 ) -> None:
-    model.attach(bert, make_trial(layers=layers, activation="rational:one"), outputs=2)
-    assert tuple(model.bottlenecks(bert)) == tuple(model.rationals(bert)) == layers
-    names = list(model.trained_parameters(bert))
-    assert {"classifier.weight", "classifier.bias"} <= set(names)
-    assert all("classifier" in n or ".adapters." in n for n in names)
-
-
-def test_no_layer_is_the_plain_backbone(
-    bert: BertForSequenceClassification, tiny: Backbone, make_trial: Callable[..., Trial]
-) -> None:
-    plain = BertForSequenceClassification.from_pretrained(tiny.path).eval()
-    model.attach(bert.eval(), make_trial(layers=()), outputs=2)
-    plain.classifier = bert.classifier
-    with torch.inference_mode():
-        torch.testing.assert_close(bert(IDS).logits, plain(IDS).logits)
-
-
-def test_keeping_no_layer_skips_every_adapter(
-    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
-) -> None:
-    def logits(layers: tuple[int, ...], depth: int) -> torch.Tensor:
-        model.attach(bert, make_trial(layers=layers), outputs=2)
-        for bottleneck in model.bottlenecks(bert).values():
-            for p in bottleneck.parameters():
-                torch.nn.init.constant_(p, 0.3)
-        torch.nn.init.constant_(bert.classifier.weight, 0.1)
-        model.keep_last(bert.eval(), depth)
-        with torch.inference_mode():
-            return bert(IDS).logits
-
-    for depth in range(4):
-        kept = tuple(range(3 - depth, 3))
-        torch.testing.assert_close(logits((0, 1, 2), depth), logits(kept, 3))
+    [member] = model.attach(bert, [make_trial(layers=layers, activation="rational:one")], outputs=2)
+    assert tuple(member.layers) == tuple(member.rationals) == layers
+    hub = [n for n, p in bert.base_model.named_parameters() if p.requires_grad]
+    assert len(hub) == 6 * len(layers) and all(".adapters.trial0." in name for name in hub)
+    assert len(dict(member.named_parameters())) == len(hub) + 2
 
 
 def test_attach_leaves_no_trace_of_the_trial_before(
@@ -94,14 +68,14 @@ def test_attach_leaves_no_trace_of_the_trial_before(
 ) -> None:
     before = model.weights_hash(bert)
     trial = make_trial(activation="rational:one", switched=True)
-    model.attach(bert, trial, outputs=3)
-    first = model.snapshot(bert)
+    [member] = model.attach(bert, [trial], outputs=3)
+    first = member.snapshot()
     with torch.no_grad():
-        for p in model.trained_parameters(bert).values():
+        for p in member.parameters():
             p.add_(1.0)
-    model.attach(bert, make_trial(layers=(1,)), outputs=1)
-    model.attach(bert, trial, outputs=3)
-    second = model.snapshot(bert)
+    model.attach(bert, [make_trial(layers=(1,)), make_trial()], outputs=1)
+    _, member = model.attach(bert, [make_trial(seed=7), trial], outputs=3)
+    second = member.snapshot()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert model.weights_hash(bert) == before
@@ -111,11 +85,11 @@ def test_groups_hold_every_trained_parameter_once_with_its_rate(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
     trial = make_trial(activation="rational:one", switched=True, learning_rate=1e-4)
-    model.attach(bert, trial, outputs=2)
-    groups = model.parameter_groups(bert, trial)
+    [member] = model.attach(bert, [trial], outputs=2)
+    groups = member.parameter_groups()
     rates: dict[int, float] = {id(p): g["lr"] for g in groups for p in g["params"]}
     assert len(rates) == sum(len(g["params"]) for g in groups)
-    for name, p in model.trained_parameters(bert).items():
+    for name, p in member.named_parameters():
         if "logits" in name:
             expected = 0.05
         elif "numerator" in name or "denominator" in name:
@@ -128,12 +102,28 @@ def test_groups_hold_every_trained_parameter_once_with_its_rate(
 def test_restore_puts_a_snapshot_back(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    model.attach(bert, make_trial(switched=True), outputs=2)
-    saved = model.snapshot(bert)
-    for p in model.trained_parameters(bert).values():
+    [member] = model.attach(bert, [make_trial(switched=True)], outputs=2)
+    saved = member.snapshot()
+    for p in member.parameters():
         torch.nn.init.zeros_(p)
-    model.restore(bert, saved)
-    assert all(torch.equal(p, saved[n]) for n, p in model.trained_parameters(bert).items())
+    member.restore(saved)
+    assert all(torch.equal(p, saved[name]) for name, p in member.named_parameters())
+
+
+def test_noise_depends_on_the_seed_alone(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial(switched=True, layers=(0, 2))
+    cpu = torch.device("cpu")
+    [alone] = model.attach(bert, [trial], outputs=2)
+    expected = [alone.draw_gumbel(4, cpu) for _ in range(2)]
+    _, beside = model.attach(bert, [make_trial(switched=True, seed=7), trial], outputs=2)
+    for noise in expected:
+        torch.rand(3)
+        found = beside.draw_gumbel(4, cpu)
+        assert set(found) == {0, 2} and found[0].shape == (4, 2)
+        assert all(torch.equal(found[layer], noise[layer]) for layer in noise)
+    assert not torch.equal(expected[0][0], expected[1][0])
 
 
 def test_the_packaged_minilm_matches_transformers_own_forward() -> None:

@@ -1,4 +1,4 @@
-"""aa_ray.switch, in AdapterHub's own layer, against the released code's output sub-layer."""
+"""aa_ray.switch and the output sub-layer of aa_ray.fused against the released code's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,66 +6,71 @@ from typing import Any
 import adapters
 import pytest
 import torch
-from adapters import SeqBnConfig
 from torch import Tensor
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForSequenceClassification
 
-from aa_ray import switch as switch_module
-from aa_ray.rational import Rational
+from aa_ray import fused, model
+from aa_ray.fused import Stream
+from aa_ray.model import Member
 from aa_ray.switch import ADAPTER, IDENTITY, Switch, sample_gumbel, switch_weights
+from aa_ray.trial import Trial
 
 SUB = "sub/"
 
 
-@pytest.fixture
-def sub_layer(released: dict[str, Tensor]) -> Callable[[str], Any]:
-    """A BERT output sub-layer with an AdapterHub adapter and the reference's weights."""
+class SubLayer:
+    """A BERT output sub-layer with AdapterHub's adapter and the reference's weights."""
 
-    def build(coefficients: str) -> Any:
+    def __init__(self, released: dict[str, Tensor], coefficients: str, trial: Trial) -> None:
         config = BertConfig(
             hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
             vocab_size=9, hidden_dropout_prob=0.0,
         )  # fmt: skip
-        model = BertModel(config)
-        adapters.init(model)
-        activation = "relu" if coefficients == "relu" else "rational:one"
-        model.add_adapter("a", config=SeqBnConfig(reduction_factor=16, non_linearity=activation))
-        model.set_active_adapters("a")
-        output = model.encoder.layer[0].output
-        bottleneck = output.adapters["a"]
-        pairs = {"dense": output.dense, "LayerNorm": output.LayerNorm,
-                 "down": bottleneck.adapter_down[0], "up": bottleneck.adapter_up}  # fmt: skip
+        bert = BertForSequenceClassification(config)
+        adapters.init(bert)
+        [self.member] = model.attach(bert, [trial], outputs=2)
+        self.output = bert.base_model.encoder.layer[0].output
+        pairs = {"dense": self.output.dense, "LayerNorm": self.output.LayerNorm}
+        if trial.layers:
+            adapter = self.member.adapter(0)
+            pairs |= {"down": adapter.adapter_down[0], "up": adapter.adapter_up}
         for name, module in pairs.items():
             module.weight.data = released[f"{SUB}{name}.weight"].clone()
             module.bias.data = released[f"{SUB}{name}.bias"].clone()
         if coefficients == "perturbed":
-            rational = next(m for m in bottleneck.modules() if isinstance(m, Rational))
+            rational = self.member.rationals[0]
             rational.numerator.data = released[SUB + "perturbed_num"].clone()
             rational.denominator.data = released[SUB + "perturbed_den"].clone()
-        return output
+        self.inputs = released[SUB + "intermediate"], released[SUB + "input_tensor"]
+
+    def __call__(self, noise: Tensor | None = None) -> Tensor:
+        stream = Stream(self.member, noise=None if noise is None else {0: noise})
+        return fused.output_layer(self.output, 0, *self.inputs, [stream])
+
+
+@pytest.fixture
+def sub_layer(released: dict[str, Tensor], make_trial: Callable[..., Trial]) -> Any:
+    def build(coefficients: str, **changes: Any) -> SubLayer:
+        activation = "relu" if coefficients == "relu" else "rational:one"
+        settings = {"layers": (0,), "activation": activation} | changes
+        return SubLayer(released, coefficients, make_trial(**settings))
 
     return build
 
 
-def run(output: Any, released: dict[str, Tensor]) -> Tensor:
-    return output(released[SUB + "intermediate"], released[SUB + "input_tensor"])
-
-
 def test_layer_without_adapter(sub_layer: Any, released: dict[str, Tensor]) -> None:
-    output = sub_layer("relu").eval()
-    del output.adapters["a"]
-    torch.testing.assert_close(run(output, released), released[SUB + "leftout/out"])
+    torch.testing.assert_close(sub_layer("relu", layers=())(), released[SUB + "leftout/out"])
 
 
-def check_gradients(bottleneck: Any, released: dict[str, Tensor], reference: str) -> None:
+def check_gradients(member: Member, released: dict[str, Tensor], reference: str) -> None:
     """Compare the gradient of every trained parameter with the reference's."""
     prefix = f"{SUB}{reference}/grad/"
-    adapter = bottleneck.adapter if isinstance(bottleneck, Switch) else bottleneck
+    adapter = member.adapter(0)
     modules = {"down": adapter.adapter_down[0], "up": adapter.adapter_up}
     found = {f"{n}.{p}": getattr(m, p) for n, m in modules.items() for p in ("weight", "bias")}
-    if isinstance(bottleneck, Switch):
-        found["switch_logits"] = bottleneck.logits
-    for rational in (m for m in adapter.modules() if isinstance(m, Rational)):
+    if member.trial.switched:
+        found["switch_logits"] = member.switch(0).logits
+    for rational in member.rationals.values():
         found["num"] = rational.numerator
         if rational.denominator.detach().any():
             found["den"] = rational.denominator
@@ -89,11 +94,11 @@ def check_gradients(bottleneck: Any, released: dict[str, Tensor], reference: str
 def test_single_adapter(
     sub_layer: Any, released: dict[str, Tensor], coefficients: str, reference: str
 ) -> None:
-    output = sub_layer(coefficients).eval()
-    result = run(output, released)
+    layer = sub_layer(coefficients)
+    result = layer()
     torch.testing.assert_close(result, released[f"{SUB}{reference}/out"])
     result.backward(released[SUB + "upstream"])
-    check_gradients(output.adapters["a"], released, reference)
+    check_gradients(layer.member, released, reference)
 
 
 @pytest.mark.parametrize("coefficients", ["one", "perturbed"])
@@ -101,35 +106,27 @@ def test_single_adapter(
 def test_switch_in_evaluation(
     sub_layer: Any, released: dict[str, Tensor], coefficients: str, index: int
 ) -> None:
-    output = sub_layer(coefficients)
-    output.adapters["a"] = Switch(output.adapters["a"], temperature=0.1)
+    layer = sub_layer(coefficients, switched=True)
     reference = f"{SUB}switch_{coefficients}/eval_idx{index}/"
-    output.adapters["a"].logits.data = released[reference + "logits"].clone()
-    assert output.adapters["a"].selected == (index == ADAPTER)
-    torch.testing.assert_close(run(output.eval(), released), released[reference + "out"])
+    layer.member.switch(0).logits.data = released[reference + "logits"].clone()
+    assert layer.member.selected == ([0] if index == ADAPTER else [])
+    torch.testing.assert_close(layer(), released[reference + "out"])
 
 
 @pytest.mark.parametrize("kind", ["train", "train_T1"])
 @pytest.mark.parametrize("coefficients", ["one", "perturbed"])
 def test_switch_in_training(
-    sub_layer: Any,
-    released: dict[str, Tensor],
-    coefficients: str,
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
+    sub_layer: Any, released: dict[str, Tensor], coefficients: str, kind: str
 ) -> None:
     stored = f"{SUB}switch_{coefficients}/train/"
-    gumbel = released[stored + "gumbel"]
-    monkeypatch.setattr(switch_module, "sample_gumbel", lambda batch, like: gumbel)
-    output = sub_layer(coefficients).train()
     temperature = 1.0 if kind == "train_T1" else float(released[stored + "temperature"])
-    switch = output.adapters["a"] = Switch(output.adapters["a"], temperature)
-    switch.logits.data = released[stored + "logits"].clone()
-    result = run(output, released)
+    layer = sub_layer(coefficients, switched=True, temperature=temperature)
+    layer.member.switch(0).logits.data = released[stored + "logits"].clone()
+    result = layer(released[stored + "gumbel"])
     reference = f"switch_{coefficients}/{kind}"
     torch.testing.assert_close(result, released[f"{SUB}{reference}/out"])
     result.backward(released[SUB + "upstream"])
-    check_gradients(switch, released, reference)
+    check_gradients(layer.member, released, reference)
 
 
 def test_weights_are_those_of_the_released_code(released: dict[str, Tensor]) -> None:
@@ -139,24 +136,21 @@ def test_weights_are_those_of_the_released_code(released: dict[str, Tensor]) -> 
 
 
 def test_a_tie_goes_to_the_identity() -> None:
-    switch = Switch(torch.nn.Identity(), temperature=0.1)
+    switch = Switch()
     assert switch.logits.tolist() == [0.5, 0.5]
     assert not switch.selected
 
 
-def test_gumbel_samples_have_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gumbel_samples_have_the_distribution() -> None:
     from scipy import stats
 
-    torch.manual_seed(1)
-    samples = sample_gumbel(5000, torch.zeros(2)).flatten().numpy()
+    samples = sample_gumbel((5000, 2), torch.Generator().manual_seed(1)).flatten().numpy()
     assert stats.kstest(samples, stats.gumbel_r.cdf).pvalue > 0.01
 
 
 def test_each_example_gets_its_own_choice(sub_layer: Any, released: dict[str, Tensor]) -> None:
-    torch.manual_seed(0)
-    output = sub_layer("perturbed").train()
-    output.adapters["a"] = Switch(output.adapters["a"], temperature=1e-4)
-    mixed = run(output, released)
+    layer = sub_layer("perturbed", switched=True, temperature=1e-4)
+    mixed = layer(sample_gumbel((4, 2), torch.Generator().manual_seed(0)))
     single = [released[f"{SUB}switch_perturbed/eval_idx{i}/out"] for i in (IDENTITY, ADAPTER)]
     near = torch.stack([(mixed - s).abs().amax(dim=(1, 2)) < 1e-3 for s in single])  # [2, batch]
     assert near.any(dim=0).all() and near.any(dim=1).all()

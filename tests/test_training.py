@@ -1,6 +1,7 @@
 """aa_ray.training: the loop against a plain re-computation, its choices, and its repeatability."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, model, tasks, training
+from aa_ray import batches, fused, model, tasks, training
 from aa_ray.backbones import Backbone
 from aa_ray.batches import Examples
-from aa_ray.training import Outcome, TrainingError
+from aa_ray.course import Course, Parts
+from aa_ray.fused import Stream
+from aa_ray.training import Job, Outcome, TrainingError
 from aa_ray.trial import Trial
 
 
@@ -32,13 +35,26 @@ def bert(tiny: Backbone) -> BertForSequenceClassification:
 Run = Callable[[Trial], Outcome]
 
 
+def run_array(
+    bert: BertForSequenceClassification, trials: Sequence[Trial], **settings: Any
+) -> list[Outcome | TrainingError]:
+    """Train on random examples, which every trial shares."""
+    task = trials[0].task
+    train, development, test = (examples(n, task, k) for k, n in enumerate((40, 20, 30)))
+    parts = [Parts(train, development)] * len(trials)
+    return training.run(bert, trials, tasks.get(task), parts, test, **settings)
+
+
+def run_one(bert: BertForSequenceClassification, trial: Trial, **settings: Any) -> Outcome:
+    [outcome] = run_array(bert, [trial], **settings)
+    if isinstance(outcome, TrainingError):
+        raise outcome
+    return outcome
+
+
 @pytest.fixture
 def run(bert: BertForSequenceClassification) -> Run:
-    def run_(trial: Trial) -> Outcome:
-        parts = [examples(n, trial.task, seed) for seed, n in enumerate((40, 20, 30))]
-        return training.run(trial, tasks.get(trial.task), bert, *parts)
-
-    return run_
+    return functools.partial(run_one, bert)
 
 
 @pytest.mark.parametrize("task", ["sst2", "stsb"])
@@ -55,18 +71,20 @@ def test_losses_equal_a_plain_recomputation(
     )  # fmt: skip
     losses = [float(epoch.train_loss or 0) for epoch in run(trial).history[1:]]
 
-    model.attach(bert, trial, tasks.get(task).outputs)
+    [member] = model.attach(bert, [trial], tasks.get(task).outputs)
+    torch.manual_seed(trial.seed)
     bert.train()
     train = examples(40, task)
-    parameters = model.trained_parameters(bert)
+    parameters = dict(member.named_parameters())
     first = {n: torch.zeros_like(p) for n, p in parameters.items()}
     second = {n: torch.zeros_like(p) for n, p in parameters.items()}
     step, expected = 0, []
     for epoch in range(1, 4):
         of_epoch = []
         for chosen in batches.shuffled(40, 16, trial.seed, epoch):
-            inputs, labels = train.batch(chosen, bert.device)
-            logits = bert(**inputs).logits
+            inputs, [labels] = batches.joint([train], [chosen], bert.device)
+            noise = member.draw_gumbel(len(chosen), bert.device)
+            [logits] = fused.forward(bert, inputs, [Stream(member, noise=noise)])
             if task == "stsb":
                 loss = ((logits[:, 0] - labels) ** 2).mean()
             else:
@@ -123,9 +141,9 @@ def test_the_best_epoch_is_the_first_highest_and_is_restored(
     scores = iter([0.2, 0.7, 0.7, 0.1, 0.9])  # four epochs, then the test
     weights = []
 
-    def evaluate(bert: Any, *_: Any) -> dict[str, float]:
-        weights.append(model.snapshot(bert))
-        return {"accuracy": next(scores)}
+    def evaluate(bert: Any, jobs: Sequence[Job]) -> list[dict[str, float]]:
+        weights.append(jobs[0].course.member.snapshot())
+        return [{"accuracy": next(scores)}]
 
     monkeypatch.setattr(training, "evaluate", evaluate)
     [result] = run(make_trial(epochs=4, learning_rate=0.01)).evaluations
@@ -165,18 +183,25 @@ def test_adapter_drop_is_one_training_and_one_evaluation_per_depth(
 def test_adapter_drop_skips_uniformly(
     run: Run, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = []
-    keep_last = model.keep_last
-
-    def spy(bert: BertForSequenceClassification, depth: int) -> None:
-        kept.append((bert.training, depth))
-        keep_last(bert, depth)
-
-    monkeypatch.setattr(model, "keep_last", spy)
+    steps = spy_on_steps(monkeypatch)
     run(make_trial(inference_depths=(1,), epochs=10, batch_size=4))
-    counts = np.bincount([depth for training_, depth in kept if training_], minlength=4)
-    assert counts[0] == 0  # n is at most L - 1: some adapter always trains
-    assert counts.sum() == 100 and counts[1:].min() > 20
+    counts = np.bincount(steps, minlength=3)
+    assert counts.sum() == 100 and len(counts) == 3  # n is at most L - 1
+    assert counts.min() > 20
+
+
+def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first layer in use of every training step to come."""
+    steps: list[int] = []
+    stream = Course.stream
+
+    def spy(course: Course, batch: int) -> Stream:
+        found = stream(course, batch)
+        steps.append(found.first)
+        return found
+
+    monkeypatch.setattr(Course, "stream", spy)
+    return steps
 
 
 def test_an_empty_selection_trains_the_classifier_only(
@@ -205,3 +230,80 @@ def test_a_loss_that_is_not_finite_ends_the_trial(
         TrainingError, match=r"loss became (nan|inf) in epoch \d+.*lower learning rates"
     ):
         run(make_trial(task="stsb", learning_rate=1e30, epochs=3))
+
+
+def without_dropout(bert: BertForSequenceClassification) -> BertForSequenceClassification:
+    for module in bert.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
+    return bert
+
+
+MIXED: list[dict[str, Any]] = [
+    *ARCHITECTURES,
+    {"switched": True, "seed": 7},
+    {"activation": "rational:relu", "seed": 7, "learning_rate": 1e-2},
+    {"inference_depths": (1, 3), "drop_range": "released"},
+    {"activation": "rational:one", "switched": True, "restored_switches": "last"},
+]
+
+
+@pytest.mark.parametrize("setting", [{}, {"switch_skip": "no", "switch_identity": "plain"},
+                                     {"denominator": "B", "gradient_at_zero": "abs"}])  # fmt: skip
+def test_side_by_side_equals_one_by_one(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial], setting: dict[str, str]
+) -> None:
+    """After full training, with dropout off; each member has its own noise, order and rates."""
+    without_dropout(bert)
+    common = {"epochs": 8, "learning_rate": 3e-3} | setting
+    trials = [make_trial(**common | changes) for changes in MIXED]
+    assert len({trial.fuse_key for trial in trials}) == 1
+    for trial, together in zip(trials, run_array(bert, trials), strict=True):
+        assert isinstance(together, Outcome)
+        alone = run_one(bert, trial)
+        for a, b in zip(together.history, alone.history, strict=True):
+            for name in ("train_loss", "logits", "numerators", "denominators"):
+                one, other = (list(flat(getattr(epoch, name))) for epoch in (a, b))
+                np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
+        for ours, own in zip(together.evaluations, alone.evaluations, strict=True):
+            assert ours.best_epoch == own.best_epoch and ours.test == pytest.approx(own.test)
+            assert ours.selected_layers == own.selected_layers
+            assert ours.adapter_parameters == own.adapter_parameters
+
+
+def flat(value: Any) -> Iterator[float]:
+    """The numbers in nested lists and dictionaries."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from flat(item)
+    elif value is not None:
+        yield value
+
+
+def test_a_failing_member_takes_no_other_down(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+) -> None:
+    without_dropout(bert)
+    good = [make_trial(epochs=3, **changes) for changes in ARCHITECTURES[:2]]
+    bad = make_trial(epochs=3, learning_rate=1e30)
+    first, failed, second = run_array(bert, [good[0], bad, good[1]])
+    assert isinstance(failed, TrainingError) and "in epoch 1, step 2" in str(failed)
+    for trial, outcome in zip(good, (first, second), strict=True):
+        assert isinstance(outcome, Outcome)
+        losses, alone = (
+            [epoch.train_loss for epoch in o.history[1:]] for o in (outcome, run_one(bert, trial))
+        )
+        np.testing.assert_allclose(losses, alone, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_with_dropout_members_are_not_copies_of_each_other(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial(epochs=2)
+    one, other = run_array(bert, [trial, trial])
+    assert isinstance(one, Outcome) and isinstance(other, Outcome)
+    assert one.history[0] == other.history[0] and one.history[1] != other.history[1]
