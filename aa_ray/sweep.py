@@ -363,18 +363,12 @@ def _row_of_dead(trial: Trial, method: str, backbone: Backbone, died: str) -> Ro
     if "memory" in died.lower():
         advice = "out of memory; lower --max-concurrent, so that fewer trials share it"
     return {
-        "trial_id": trial.id,
+        **trial.columns,
         "method": method,
-        "task": trial.task,
-        "regime": trial.regime,
-        "seed": trial.seed,
-        "backbone": trial.backbone,
         "num_layers": backbone.num_layers,
-        "data_source": trial.data,
         "status": "failed",
         "error": f"its worker process died {RETRIES_AFTER_DEATH + 1} times (killed, out of memory, "
         f"or silent for longer than --stall-seconds); {advice}",
-        "settings": trial.to_json(),
     }
 
 

@@ -71,6 +71,19 @@ class Trial:
         """Canonical JSON of all fields; ``from_json`` reads it back."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
+    @property
+    def columns(self) -> dict[str, object]:
+        """The columns of a row that say which trial it is."""
+        return {
+            "trial_id": self.id,
+            "task": self.task,
+            "regime": self.regime,
+            "seed": self.seed,
+            "backbone": self.backbone,
+            "data_source": self.data,
+            "settings": self.to_json(),
+        }
+
     @classmethod
     def from_json(cls, text: str) -> "Trial":
         fields = json.loads(text)

@@ -49,7 +49,6 @@ class Worker:
         self._source = source
         self._tests: dict[str, Examples] = {}
         self._constant = {
-            "backbone": backbone.identity,
             "num_layers": backbone.num_layers,
             "host": provenance.host(),
             "hosts": [provenance.host()],
@@ -104,7 +103,7 @@ class Worker:
         common["finished_at"] = _now()
         rows = []
         for trial, method, outcome in zip(trials, methods, outcomes, strict=True):
-            own = common | _identity(trial, method)
+            own = common | trial.columns | {"method": method}
             if isinstance(outcome, Exception):
                 rows.append([own | {"status": "failed", "error": _one_line(outcome)}])
             else:
@@ -207,19 +206,6 @@ class Worker:
             "numerators": history("numerators"),
             "denominators": history("denominators"),
         }
-
-
-def _identity(trial: Trial, method: str) -> Row:
-    """The columns that say which trial it is."""
-    return {
-        "trial_id": trial.id,
-        "method": method,
-        "task": trial.task,
-        "regime": trial.regime,
-        "seed": trial.seed,
-        "data_source": trial.data,
-        "settings": trial.to_json(),
-    }
 
 
 def _evaluated(outcome: Outcome, depth: int, result: Evaluation) -> Row:
