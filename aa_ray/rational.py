@@ -55,6 +55,10 @@ INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
+# On the CPU so many elements at a time go through all steps of the formula, within the cache.
+BLOCK = 1 << 15
+
+
 class _RationalFunction(torch.autograd.Function):
     """R(x) with the kernel's gradients; saves only x [G, n] and the coefficients [G, 6], [G, 4]."""
 
@@ -64,37 +68,61 @@ class _RationalFunction(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, numerator, denominator)
         ctx.version, ctx.gradient = version, gradient
-        p, q, _ = _terms(x, numerator, denominator, version)
-        return p / q
+        y = torch.empty_like(x)
+        for part in _blocks(x):
+            p, q, _ = _terms(x[:, part], numerator, denominator, version)
+            torch.div(p, q, out=y[:, part])
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, numerator, denominator = ctx.saved_tensors
-        p, q, inner = _terms(x, numerator, denominator, ctx.version)
-        grad_p = grads[0] / q  # dL/dP
-        grad_q = -grad_p * p / q  # dL/dQ
-
-        if ctx.version == "A":
-            base, sign = x.abs(), torch.sign(denominator)
-            if ctx.gradient == "kernel":
-                sign = torch.copysign(torch.ones_like(denominator), denominator)
-            dq_dx = torch.sign(x) * _horner(base, _derivative(denominator.abs()))
-            grad_powers = grad_q
-        else:
-            base, sign = x, torch.ones_like(denominator)
-            dq_dx = torch.sign(inner) * _horner(x, _derivative(denominator))
-            grad_powers = torch.sign(inner) * grad_q
-            if ctx.gradient == "kernel":
-                # copysign(1, A), where an A of exactly 0 counts as positive.
-                grad_powers = torch.where(inner < 0, -grad_q, grad_q)
-
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            dp_dx = _horner(x, _derivative(numerator[:, 1:]))
-            grad_x = grad_p * dp_dx + grad_q * dq_dx
-        grad_numerator = _sums_with_powers(grad_p, x, numerator.shape[1])
-        grad_denominator = sign * _sums_with_powers(grad_powers * base, base, denominator.shape[1])
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_numerator = torch.zeros_like(numerator)
+        grad_denominator = torch.zeros_like(denominator)
+        for part in _blocks(x):  # summed block by block in this order: the same sum every time
+            of_x, of_numerator, of_denominator = _block_gradients(
+                grads[0][:, part], x[:, part], numerator, denominator, ctx.version, ctx.gradient
+            )
+            grad_numerator += of_numerator
+            grad_denominator += of_denominator
+            if grad_x is not None:
+                grad_x[:, part] = of_x
         return grad_x, grad_numerator, grad_denominator, None, None
+
+
+def _blocks(x: Tensor) -> list[slice]:
+    """Slices of the second dimension of x [G, n]."""
+    size = BLOCK // len(x) + 1 if x.device.type == "cpu" else x.shape[1]
+    return [slice(start, start + size) for start in range(0, x.shape[1], size)]
+
+
+def _block_gradients(
+    grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, gradient: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x [G, n], numerator [G, 6] and denominator [G, 4], given that of R(x)."""
+    p, q, inner = _terms(x, numerator, denominator, version)
+    grad_p = grad / q  # dL/dP
+    grad_q = -grad_p * p / q  # dL/dQ
+    if version == "A":
+        base, sign = x.abs(), torch.sign(denominator)
+        if gradient == "kernel":
+            sign = torch.copysign(torch.ones_like(denominator), denominator)
+        dq_dx = torch.sign(x) * _horner(base, _derivative(denominator.abs()))
+        grad_powers = grad_q
+    else:
+        base, sign = x, torch.ones_like(denominator)
+        dq_dx = torch.sign(inner) * _horner(x, _derivative(denominator))
+        grad_powers = torch.sign(inner) * grad_q
+        if gradient == "kernel":
+            # copysign(1, A), where an A of exactly 0 counts as positive.
+            grad_powers = torch.where(inner < 0, -grad_q, grad_q)
+    grad_x = grad_p * _horner(x, _derivative(numerator[:, 1:])) + grad_q * dq_dx
+    return (
+        grad_x,
+        _sums_with_powers(grad_p, x, numerator.shape[1]),
+        sign * _sums_with_powers(grad_powers * base, base, denominator.shape[1]),
+    )
 
 
 def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:

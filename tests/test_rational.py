@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 
 from aa_ray.errors import UsageError
 from aa_ray.rational import INITIAL_COEFFICIENTS, Rational, Version, activation_name
+from aa_ray.rational import rational as rationals
 
 SETS: list[tuple[Version, str]] = [
     ("A", name) for name in (*INITIAL_COEFFICIENTS, "rand0", "rand1", "rand2")
@@ -188,3 +189,24 @@ def test_adapterhub_saves_and_loads_it(tmp_path: Path) -> None:
     other.load_adapter(str(tmp_path))
     loaded = next(m for m in other.modules() if isinstance(m, Rational))
     assert torch.equal(loaded.denominator, rationals[0].denominator)
+
+
+@pytest.mark.parametrize("version", ["A", "B"])
+def test_rationals_side_by_side_and_in_blocks_equal_single_ones(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    modules = [Rational(name, version) for name in ("relu", "one", "tanh")]
+    x, upstream = torch.randn(3, 5, 70), torch.randn(3, 5, 70)
+    expected = [module(part) for module, part in zip(modules, x, strict=True)]
+    for y, part in zip(expected, upstream, strict=True):
+        y.backward(part)
+    numerators = torch.stack([m.numerator.detach() for m in modules]).requires_grad_()
+    denominators = torch.stack([m.denominator.detach() for m in modules]).requires_grad_()
+    monkeypatch.setattr("aa_ray.rational.BLOCK", 64)
+    together = rationals(x, numerators, denominators, version, "kernel")
+    together.backward(upstream)
+    torch.testing.assert_close(together, torch.stack(expected))
+    for k, module in enumerate(modules):
+        torch.testing.assert_close(numerators.grad[k], module.numerator.grad)  # type: ignore[index]
+        torch.testing.assert_close(denominators.grad[k], module.denominator.grad)  # type: ignore[index]
