@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import torch
 
+from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
 from aa_ray.options import (
@@ -27,7 +28,7 @@ from aa_ray.progress import duration
 from aa_ray.resources import Resources
 from aa_ray.results import Row, Store
 from aa_ray.storage import StorageError
-from aa_ray.study import AGENDA_COLUMNS, Agenda, Study
+from aa_ray.study import Study
 from aa_ray.tables import FORMATS, Table
 
 TableMaker = Callable[[Agenda, Iterable[Row]], Table]

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Iterable
 
+from aa_ray.agenda import Agenda
 from aa_ray.deviations import DEVIATIONS, Deviation
 from aa_ray.paper import DASH, Line, Results
 from aa_ray.results import Row
 from aa_ray.statistics import stratified_effect
-from aa_ray.study import PLAIN, Agenda, Cell, Study
+from aa_ray.study import PLAIN, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 
 # The architectures on which at least one difference acts.

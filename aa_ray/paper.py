@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aa_ray import architectures, deviations, statistics
+from aa_ray.agenda import Agenda
 from aa_ray.architectures import UNI
 from aa_ray.backbones import MINILM
 from aa_ray.data import Source
 from aa_ray.errors import UsageError
 from aa_ray.results import Row
-from aa_ray.study import PLAIN, Agenda, Cell, Study
+from aa_ray.study import PLAIN, Cell, Study
 from aa_ray.tables import Entry, Section, Table
 from aa_ray.tasks import TASKS
 from aa_ray.trial import Trial

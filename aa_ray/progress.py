@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 from typing import TextIO
 
-from aa_ray.study import Agenda
+from aa_ray.agenda import Agenda
 
 # Seconds between two lines where they cannot be rewritten.
 LOG_INTERVAL = 15.0

@@ -12,12 +12,13 @@ import itertools
 from collections.abc import Iterable
 
 from aa_ray import statistics
+from aa_ray.agenda import Agenda
 from aa_ray.backbones import RELEASED_RATES
 from aa_ray.claims import MARGIN
 from aa_ray.paper import DASH, Line, Results
 from aa_ray.results import Row
 from aa_ray.statistics import Effect, stratified_effect
-from aa_ray.study import Agenda, Study
+from aa_ray.study import Study
 from aa_ray.tables import Entry, Section, Table
 
 METHODS = ("baseline", "rational-only", "aa", "aa-focused-sim", "baseline-last-n")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from aa_ray import claims
+from aa_ray.agenda import Agenda
 from aa_ray.architectures import METHODS, SEEDS
 from aa_ray.claims import BETTER, FAILS, HOLDS, NOT_BETTER, ON_PAR, OPEN, Judgement
 from aa_ray.paper import Results
 from aa_ray.statistics import Effect
-from aa_ray.study import Agenda
 from tests.test_paper import made_up
 from tests.test_study import make_study
 

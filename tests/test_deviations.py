@@ -10,12 +10,13 @@ import torch
 from transformers import BertForSequenceClassification
 
 from aa_ray import deviations, fused, model, training
+from aa_ray.agenda import Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import UsageError
 from aa_ray.fused import Stream
-from aa_ray.study import Agenda, Cell
+from aa_ray.study import Cell
 from aa_ray.switch import ADAPTER, IDENTITY
 from aa_ray.training import Job
 from aa_ray.trial import Trial

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from aa_ray import efficiency
+from aa_ray.agenda import Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.efficiency import REPEATS, measure
 from aa_ray.errors import UsageError
 from aa_ray.paper import Results
-from aa_ray.study import Agenda
 from aa_ray.trial import Trial
 from tests.test_study import make_study
 

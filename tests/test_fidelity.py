@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from aa_ray import fidelity, step_size
+from aa_ray.agenda import Agenda
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import UsageError
-from aa_ray.study import PLAIN, Agenda
+from aa_ray.study import PLAIN
 from aa_ray.tables import Entry, Table
 from tests.test_paper import made_up
 from tests.test_study import make_study

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from aa_ray import paper
+from aa_ray.agenda import Agenda
 from aa_ray.errors import UsageError
-from aa_ray.study import Agenda, Cell
+from aa_ray.study import Cell
 from aa_ray.tables import Entry, Table
 from tests.test_study import make_study
 

@@ -5,8 +5,8 @@ import io
 import pytest
 
 from aa_ray import progress
+from aa_ray.agenda import Agenda
 from aa_ray.progress import Progress, describe, duration
-from aa_ray.study import Agenda
 from tests.test_study import finish, make_study
 
 

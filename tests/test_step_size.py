@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from aa_ray import figures, step_size
+from aa_ray.agenda import Agenda
 from aa_ray.paper import Line, Results
 from aa_ray.statistics import NO_EFFECT, Effect
 from aa_ray.step_size import RELEASED, ladder, variant_name
-from aa_ray.study import Agenda, Cell
+from aa_ray.study import Cell
 from tests.test_paper import made_up
 from tests.test_study import make_study
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from aa_ray import architectures
+from aa_ray.agenda import Agenda
 from aa_ray.architectures import METHODS, RATIONAL, TABLE2
 from aa_ray.backbones import RELEASED_RATES, Backbone
 from aa_ray.data import Source
-from aa_ray.study import Agenda, Cell, Study
+from aa_ray.study import Cell, Study
 
 LAYERS = 5
 
