@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -230,6 +231,46 @@ def test_sigterm_ends_like_ctrl_c(tiny_folder: Path, tmp_path: Path) -> None:
     assert running.returncode == 143
     assert "stopped; finished trials are kept" in said and "Traceback" not in said
     assert not list(tmp_path.glob("results/leases/*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes; only root may make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("cannot mount a small disk (needs root)")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_stops_the_sweep_and_loses_nothing(
+    tiny_folder: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    results_ = small_disk / "results"
+    arguments = ["--backbone", str(tiny_folder), "--tasks", "sst2", "--seeds", "42",
+                 "--epochs", "60", "--results", str(results_)]  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while running.poll() is None and not list(results_.glob("rows/*.parquet")):
+            time.sleep(0.1)
+        with contextlib.suppress(OSError), (small_disk / "other").open("wb", 0) as other:
+            while True:
+                other.write(bytes(1024))
+        _, said = running.communicate(timeout=100)
+    assert running.returncode == 1 and "Traceback" not in said
+    assert "No space left on device); make room or give another --results" in said
+    kept = {path.name for path in results_.glob("rows/*")}
+    assert kept
+    full = table2(*arguments, cwd=tmp_path)
+    assert full.returncode == 2 and "MB are free, rows and checkpoints may need" in full.stderr
+    (small_disk / "other").unlink()
+    again = table2(*arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert kept < {path.name for path in results_.glob("rows/*")}
 
 
 @pytest.mark.slow
