@@ -44,9 +44,10 @@ KILLS = {
     "cluster SIGKILL": signal.SIGKILL,
 }
 CLUSTER_KILLS = ["node lost", "worker SIGKILL", "driver SIGKILL"]
-# Columns that say when and where a trial ran, not what came out.
+# Columns that say when, where and (if several methods share the trial) as which of them a trial
+# ran, not what came out.
 INCIDENTAL = {"train_seconds", "test_seconds", "peak_memory_bytes", "started_at", "finished_at",
-              "host", "hosts", "resumed_after", "commit", "dirty"}  # fmt: skip
+              "host", "hosts", "method", "resumed_after", "commit", "dirty"}  # fmt: skip
 
 
 @dataclass
