@@ -164,10 +164,6 @@ class Checkpoint:
         self._written = time.monotonic()
         self._took = self._written - started
 
-    def delete(self) -> None:
-        """The trials have their rows."""
-        self._folder.delete(self._path)
-
 
 def path(trials: Sequence[Trial]) -> str:
     """Where an array's checkpoint lies in the results folder."""

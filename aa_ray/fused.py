@@ -135,10 +135,10 @@ def output_layer(
     """
     h = output.dropout(output.dense(intermediate))
     x = output.LayerNorm(h + residual)
-    used = [index for index, row in enumerate(rows) if row is not None and row.adapts(layer)]
-    if not used:
+    adapting = {k: row for k, row in enumerate(rows) if row is not None and row.adapts(layer)}
+    if not adapting:
         return x
-    streams = [row for row in rows if row is not None and row.adapts(layer)]
+    used, streams = list(adapting), list(adapting.values())
     every = len(used) == len(rows)
     of_rows = [t.unflatten(0, (len(rows), -1)) for t in (x, h, residual)]
     x_, h_, residual_ = of_rows if every else [t[used] for t in of_rows]

@@ -84,7 +84,7 @@ class Leases:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._self = Identity.of_this_process()
-        self._held: dict[str, str] = {}  # trial id -> path
+        self._held: set[str] = set()  # trial ids
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
@@ -121,12 +121,12 @@ class Leases:
             if len(self._leases(trial_id).get(highest + 1, ())) > 1:
                 self._folder.delete(name)
                 return False
-        self._held[trial_id] = name
+        self._held.add(trial_id)
         return True
 
     def release(self, trial_id: str) -> None:
         """The trial has its rows, or is given back; what dead holders left goes as well."""
-        self._held.pop(trial_id, None)
+        self._held.discard(trial_id)
         for name in self._names(trial_id):
             self._folder.delete(f"leases/{name}")
 

@@ -60,6 +60,8 @@ class Member(nn.Module):
         trial: the trial.
         name: of its adapter inside the model, for AdapterHub's own functions.
         adapters: AdapterHub's bottlenecks, by layer (as text).
+        layers: those with an adapter, ascending.
+        rationals: layer -> its rational activation; empty for another activation.
         switches: by layer (as text); empty unless the trial is switched.
         classifier: from the pooled [CLS] output to the task's outputs.
         backbone: the BERT itself where the trial trains it, else None.
@@ -83,12 +85,15 @@ class Member(nn.Module):
         self.switches = nn.ModuleDict({str(layer): Switch() for layer in switched})
         self.classifier = classifier
         self.backbone = backbone
+        # Looked at in every layer of every step, so found once.
+        self.layers = list(bottlenecks)
+        self.rationals: dict[int, Rational] = {
+            layer: module
+            for layer, adapter in bottlenecks.items()
+            for module in adapter.modules()
+            if isinstance(module, Rational)
+        }
         self.generator = torch.Generator().manual_seed(trial.seed)
-
-    @property
-    def layers(self) -> list[int]:
-        """Those with an adapter, ascending."""
-        return [int(layer) for layer in self.adapters]
 
     def adapter(self, layer: int) -> Any:
         """AdapterHub's bottleneck of the layer."""
@@ -97,16 +102,6 @@ class Member(nn.Module):
     def switch(self, layer: int) -> Switch:
         """The layer's switch, of a switched trial."""
         return cast(Switch, self.switches[str(layer)])
-
-    @property
-    def rationals(self) -> dict[int, Rational]:
-        """Layer -> its rational activation; empty for another activation."""
-        return {
-            int(layer): module
-            for layer, adapter in self.adapters.items()
-            for module in adapter.modules()
-            if isinstance(module, Rational)
-        }
 
     @property
     def selected(self) -> list[int] | None:

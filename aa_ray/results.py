@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aa_ray.errors import UsageError
-from aa_ray.storage import Folder, reason
+from aa_ray.storage import Folder, StorageError, reason
 
 # 2: input_histograms; 3: hosts, resumed_after, array. Columns are only ever added; in older rows
 # they are null.
@@ -148,6 +148,7 @@ class Store:
 
         Raises:
             UsageError: a file was written by a newer aa_ray.
+            StorageError: the file system does not give a file.
         """
         tables = [self._read_file(name) for name in self._names()]
         return pa.concat_tables([SCHEMA.empty_table(), *(t for t in tables if t is not None)])
@@ -157,10 +158,14 @@ class Store:
 
     def _read_file(self, name: str) -> pa.Table | None:
         """The file's rows, or None, having set it aside, where it is not what it should be."""
+        try:  # what goes wrong in here is the file system's fault, and says nothing of the file
+            content = pa.BufferReader(self.folder.read(f"rows/{name}"))
+        except FileNotFoundError:  # another driver has just moved it
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self.uri}/rows/{name} ({reason(error)})") from error
         try:
-            table = pq.read_table(
-                pa.BufferReader(self.folder.read(f"rows/{name}")), page_checksum_verification=True
-            )
+            table = pq.read_table(content, page_checksum_verification=True)
             version = int((table.schema.metadata or {})[_VERSION_KEY])
             if version <= SCHEMA_VERSION:
                 table = _completed(table, version)
@@ -168,8 +173,6 @@ class Store:
                 if not ids or any(f"{i}.parquet" != name for i in ids):
                     raise ValueError("its rows are of another trial")
                 return table
-        except FileNotFoundError:  # another driver has just moved it
-            return None
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             self._set_aside(name, error)
             return None

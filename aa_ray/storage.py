@@ -18,7 +18,7 @@ from aa_ray.errors import UsageError
 
 
 class StorageError(Exception):
-    """Nothing can be written to the results folder any more: disk full, read-only, no permission.
+    """The results folder fails: disk full, read-only, no permission, out of reach.
 
     Not the fault of a trial; a sweep that meets it stops, and goes on when it is run again.
     """

@@ -131,13 +131,13 @@ class Study:
     def _data(self) -> dict[str, str]:
         return {task: self.source.identity(task) for task in {cell.task for cell in self.cells}}
 
-    def bytes_needed(self, slots: int) -> int:
-        """Generous estimate of the space for all rows and for the checkpoints of running trials."""
+    def bytes_needed(self, running: int) -> int:
+        """Generous estimate of the space for all rows and ``running`` trials' checkpoints."""
         layers, hidden = self.backbone.num_layers, self.backbone.hidden_size
         row = 50_000 + layers * (64 * 8 + (self.epochs + 1) * 12 * 4)
         parameters = layers * 2 * hidden * (hidden // 16 + 1) + 4 * hidden
         # Weights, two moments and a best epoch, each 4 bytes, while the next is being written.
-        return len(self.cells) * row + slots * parameters * 4 * 4 * 2
+        return len(self.cells) * row + running * parameters * 4 * 4 * 2
 
     def check_data(self) -> None:
         """Read every task and draw every split once, so that bad data is found before the start.

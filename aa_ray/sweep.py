@@ -60,7 +60,7 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
     _start_ray(resources.address)
     try:
         slots = resources.slots(ray.cluster_resources())
-        _check_space(agenda, store, slots)
+        _check_space(agenda, store, slots * resources.fuse)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
             searcher = AgendaSearcher(
@@ -120,10 +120,10 @@ def _tune(
         raise searcher.stopped
 
 
-def _check_space(agenda: Agenda, store: Store, slots: int) -> None:
+def _check_space(agenda: Agenda, store: Store, running: int) -> None:
     """Refuse a study for whose rows and checkpoints there is not enough space."""
     free = store.folder.free_bytes()
-    needed = agenda.study.bytes_needed(slots)
+    needed = agenda.study.bytes_needed(running)
     if free is not None and free < needed:
         raise UsageError(
             f"--results {store.uri}: {free / 1e6:,.0f} MB are free, rows and checkpoints may need "

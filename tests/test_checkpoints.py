@@ -143,7 +143,6 @@ def test_what_does_not_load_is_an_error_of_its_own(
 def test_there_may_be_none(folder: Folder, make_trial: Callable[..., Trial]) -> None:
     checkpoint = Checkpoint(folder, [make_trial()])
     assert checkpoint.load() is None
-    checkpoint.delete()
 
 
 def test_writing_takes_a_small_part_of_the_time(

@@ -161,3 +161,18 @@ def test_a_broken_file_that_cannot_be_moved_is_left_out(
     monkeypatch.setattr(store.folder, "move", denied)
     assert len(store.read()) == 0
     assert "it is left out (cannot be moved: Permission denied)" in caplog.text
+
+
+def test_a_file_system_that_fails_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a")])
+
+    def fail(*_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store.folder, "read", fail)
+    with pytest.raises(StorageError, match=r"cannot read .*a.parquet \(Input/output error\)"):
+        store.read()
+    assert (tmp_path / "rows" / "a.parquet").exists()
