@@ -14,8 +14,11 @@ Importing ``aa_ray`` registers the activation with transformers' table under the
 AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
 """
 
+import functools
+import importlib.util
 import itertools
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +58,62 @@ INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
-# On the CPU so many elements at a time go through all steps of the formula, within the cache.
-BLOCK = 1 << 15
+@functools.cache
+def _implementation(device_type: str) -> ModuleType:
+    """The module that computes on such a device."""
+    name = {"cpu": "rational_cpu", "cuda": "rational_cuda"}.get(device_type, "rational_torch")
+    if name == "rational_cuda" and importlib.util.find_spec("triton") is None:
+        name = "rational_torch"  # torch comes without triton on some platforms
+    return importlib.import_module(f"aa_ray.{name}")
+
+
+# Operators of torch's, so that torch.compile takes them as they are. Defined by hand, since
+# ``torch.library.custom_op`` compares the storage of all arguments and results in each call.
+torch.library.define(
+    "aa_ray::rational",
+    "(Tensor x, Tensor numerators, Tensor denominators, str version) -> Tensor",
+)
+torch.library.define(
+    "aa_ray::rational_backward",
+    "(Tensor grad, Tensor x, Tensor numerators, Tensor denominators, str version, str gradient)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+
+
+@torch.library.impl("aa_ray::rational", "CompositeExplicitAutograd")
+def _rational(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
+    """R(x) of x [G, n] with coefficients [G, 6] and [G, 4], all of one floating type."""
+    return cast(
+        Tensor, _implementation(x.device.type).forward(x, numerators, denominators, version)
+    )
+
+
+@torch.library.impl("aa_ray::rational_backward", "CompositeExplicitAutograd")
+def _rational_backward(
+    grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x [G, n], numerators [G, 6] and denominators [G, 4], given that of R(x)."""
+    grad_x, of_numerators, of_denominators = _implementation(x.device.type).backward(
+        grad, x, numerators, denominators, version, gradient
+    )
+    if version == "A":  # Q depends on |b|
+        sign = torch.sign(denominators)
+        if gradient == "kernel":
+            sign = torch.copysign(torch.ones_like(denominators), denominators)
+        of_denominators = sign * of_denominators
+    return grad_x, of_numerators, of_denominators
+
+
+@torch.library.register_fake("aa_ray::rational")
+def _(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@torch.library.register_fake("aa_ray::rational_backward")
+def _(
+    grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), torch.empty_like(numerators), torch.empty_like(denominators)
 
 
 class _RationalFunction(torch.autograd.Function):
@@ -64,100 +121,16 @@ class _RationalFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, gradient: str
+        ctx: Any, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
     ) -> Tensor:
-        ctx.save_for_backward(x, numerator, denominator)
-        ctx.version, ctx.gradient = version, gradient
-        y = torch.empty_like(x)
-        for part in _blocks(x):
-            p, q, _ = _terms(x[:, part], numerator, denominator, version)
-            torch.div(p, q, out=y[:, part])
-        return y
+        ctx.save_for_backward(x, numerators, denominators)
+        ctx.settings = version, gradient
+        return cast(Tensor, torch.ops.aa_ray.rational(x, numerators, denominators, version))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, numerator, denominator = ctx.saved_tensors
-        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        grad_numerator = torch.zeros_like(numerator)
-        grad_denominator = torch.zeros_like(denominator)
-        for part in _blocks(x):  # summed block by block in this order: the same sum every time
-            of_x, of_numerator, of_denominator = _block_gradients(
-                grads[0][:, part], x[:, part], numerator, denominator, ctx.version, ctx.gradient
-            )
-            grad_numerator += of_numerator
-            grad_denominator += of_denominator
-            if grad_x is not None:
-                grad_x[:, part] = of_x
-        return grad_x, grad_numerator, grad_denominator, None, None
-
-
-def _blocks(x: Tensor) -> list[slice]:
-    """Slices of the second dimension of x [G, n]."""
-    size = BLOCK // len(x) + 1 if x.device.type == "cpu" else x.shape[1]
-    return [slice(start, start + size) for start in range(0, x.shape[1], size)]
-
-
-def _block_gradients(
-    grad: Tensor, x: Tensor, numerator: Tensor, denominator: Tensor, version: str, gradient: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x [G, n], numerator [G, 6] and denominator [G, 4], given that of R(x)."""
-    p, q, inner = _terms(x, numerator, denominator, version)
-    grad_p = grad / q  # dL/dP
-    grad_q = -grad_p * p / q  # dL/dQ
-    if version == "A":
-        base, sign = x.abs(), torch.sign(denominator)
-        if gradient == "kernel":
-            sign = torch.copysign(torch.ones_like(denominator), denominator)
-        dq_dx = torch.sign(x) * _horner(base, _derivative(denominator.abs()))
-        grad_powers = grad_q
-    else:
-        base, sign = x, torch.ones_like(denominator)
-        dq_dx = torch.sign(inner) * _horner(x, _derivative(denominator))
-        grad_powers = torch.sign(inner) * grad_q
-        if gradient == "kernel":
-            # copysign(1, A), where an A of exactly 0 counts as positive.
-            grad_powers = torch.where(inner < 0, -grad_q, grad_q)
-    grad_x = grad_p * _horner(x, _derivative(numerator[:, 1:])) + grad_q * dq_dx
-    return (
-        grad_x,
-        _sums_with_powers(grad_p, x, numerator.shape[1]),
-        sign * _sums_with_powers(grad_powers * base, base, denominator.shape[1]),
-    )
-
-
-def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:
-    """P, Q and what stands inside Q's absolute value (the sum over k = 1..4), each [G, n]."""
-    p = _horner(x, a)
-    if version == "A":
-        base = x.abs()
-        inner = base * _horner(base, b.abs())
-        return p, 1 + inner, inner
-    inner = x * _horner(x, b)
-    return p, 1 + inner.abs(), inner
-
-
-def _horner(x: Tensor, coefficients: Tensor) -> Tensor:
-    """c0 + c1 x + c2 x^2 + ... by Horner's rule; x [G, n], coefficients [G, k]."""
-    columns = coefficients[:, :, None].unbind(1)  # each [G, 1]
-    value = columns[-1].expand_as(x)
-    for c in reversed(columns[:-1]):
-        value = torch.addcmul(c, value, x)
-    return value
-
-
-def _derivative(coefficients: Tensor) -> Tensor:
-    """Coefficients of the derivative of c1 x + c2 x^2 + ..., given (c1, c2, ...) [G, k]."""
-    k = torch.arange(1, coefficients.shape[1] + 1, device=coefficients.device)
-    return coefficients * k
-
-
-def _sums_with_powers(grad: Tensor, x: Tensor, count: int) -> Tensor:
-    """(sum(grad), sum(grad x), sum(grad x^2), ...) over n: [G, count]."""
-    sums = []
-    for _ in range(count):
-        sums.append(grad.sum(dim=1))
-        grad = grad * x
-    return torch.stack(sums, dim=1)
+        found = torch.ops.aa_ray.rational_backward(grads[0], *ctx.saved_tensors, *ctx.settings)
+        return (*found, None, None)
 
 
 def rational(

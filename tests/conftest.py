@@ -12,6 +12,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the ma
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels are then run by Python
+
 from hypothesis import settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
 

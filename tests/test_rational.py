@@ -1,5 +1,6 @@
 """aa_ray.rational against the released code, torch's own differentiation, and AdapterHub."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import adapters
@@ -192,9 +193,7 @@ def test_adapterhub_saves_and_loads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["A", "B"])
-def test_rationals_side_by_side_and_in_blocks_equal_single_ones(
-    version: Version, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rationals_side_by_side_equal_single_ones(version: Version) -> None:
     torch.manual_seed(0)
     modules = [Rational(name, version) for name in ("relu", "one", "tanh")]
     x, upstream = torch.randn(3, 5, 70), torch.randn(3, 5, 70)
@@ -203,10 +202,64 @@ def test_rationals_side_by_side_and_in_blocks_equal_single_ones(
         y.backward(part)
     numerators = torch.stack([m.numerator.detach() for m in modules]).requires_grad_()
     denominators = torch.stack([m.denominator.detach() for m in modules]).requires_grad_()
-    monkeypatch.setattr("aa_ray.rational.BLOCK", 64)
     together = rationals(x, numerators, denominators, version, "kernel")
     together.backward(upstream)
     torch.testing.assert_close(together, torch.stack(expected))
     for k, module in enumerate(modules):
         torch.testing.assert_close(numerators.grad[k], module.numerator.grad)  # type: ignore[index]
         torch.testing.assert_close(denominators.grad[k], module.denominator.grad)  # type: ignore[index]
+
+
+def test_saves_its_input_and_coefficients_alone() -> None:
+    rational = Rational("relu")
+    x = torch.randn(1000, requires_grad=True)
+    kept: list[Tensor] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        rational(x)
+    assert sorted(t.numel() for t in kept) == [4, 6, 1000]
+    assert any(t.data_ptr() == x.data_ptr() for t in kept)  # the input itself, not a copy
+
+
+def test_gradients_are_the_same_every_time() -> None:
+    rational = Rational("relu")
+    x, upstream = torch.randn(100_003), torch.randn(100_003)
+    found = []
+    for _ in range(2):
+        rational.zero_grad()
+        rational(x).backward(upstream)
+        found.append([p.grad.clone() for p in rational.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_works_under_autocast() -> None:
+    rational, linear = Rational("relu"), torch.nn.Linear(8, 8)
+    x = torch.randn(4, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = rational(linear(x))
+        y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    expected = rational(linear(x))
+    torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+    assert rational.numerator.grad is not None and linear.weight.grad is not None
+
+
+# Torch's compiler makes an instance of the function's class, which torch itself deprecates.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("version", ["A", "B"])
+def test_works_under_torch_compile(version: Version) -> None:
+    """In one graph; the backend that generates no code needs no compiler."""
+    rational = Rational("relu", version)
+    compiled = torch.compile(rational, backend="aot_eager", fullgraph=True)
+    x, upstream = torch.randn(2, 5, 7, requires_grad=True), torch.randn(2, 5, 7)
+
+    def gradients(function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        y = function(x)
+        return [y, *torch.autograd.grad(y, [x, rational.numerator, rational.denominator], upstream)]
+
+    for a, b in zip(gradients(compiled), gradients(rational), strict=True):
+        torch.testing.assert_close(a, b)
