@@ -175,6 +175,10 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         print(_plan(agenda, resources))
         return 0
     if not options.no_run and not agenda.complete:
+        if study.precision == "tf32" and not resources.gpus_per_trial:
+            raise UsageError(
+                "--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16"
+            )
         store.folder.check_writable()
         if resources.address is None:
             resources.slots({"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})

@@ -100,7 +100,7 @@ def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement
     """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
     study = results.study
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bert = model.load(study.backbone.path, device)
+    bert = model.freeze(model.load(study.backbone.path), device, study.precision)
     tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
     some = next(iter(trials.values()))
     task = tasks.get(some.task)

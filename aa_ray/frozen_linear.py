@@ -1,7 +1,8 @@
 """The backbone's frozen linear layers on the CPU, by oneDNN's matrix product.
 
 On x86 torch gives float32 products to MKL, which on AMD processors runs at less than half the
-speed of oneDNN (which torch carries too; benchmarks/frozen_linear.md has the figures). Since the
+speed of oneDNN (which torch carries too; benchmarks/frozen_linear.md has the figures). In bfloat16
+torch itself takes oneDNN; there the layout made once spares the conversion in each call. Since the
 layers are frozen, the backward pass needs the gradient of the input alone.
 """
 
@@ -27,7 +28,7 @@ class _FrozenLinearFunction(torch.autograd.Function):
 
 
 class FrozenLinear(nn.Module):
-    """A frozen ``nn.Linear`` in float32 on the CPU: the same weights, the same function.
+    """A frozen ``nn.Linear`` in float32 or bfloat16 on the CPU: the same weights and function.
 
     Maps [..., in_features] to [..., out_features]. The weight is held in oneDNN's layout too, once
     as it is and once transposed for the backward pass.
@@ -45,7 +46,7 @@ class FrozenLinear(nn.Module):
 
 
 def replace_linears(module: nn.Module) -> None:
-    """Replace every linear layer below ``module``, all of them frozen and in float32 on the CPU.
+    """Replace every linear layer below ``module``, all of them frozen and on the CPU.
 
     Does nothing where torch was built without oneDNN.
     """

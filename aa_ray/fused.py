@@ -5,8 +5,8 @@ its examples; its adapters are stacked with those of the others and applied as b
 products, while everything frozen sees one large batch. Where streams share their examples, as in a
 test, whatever lies below a stream's lowest adapter is computed once for all.
 
-Shapes: S streams, B examples each, L tokens, H hidden units, U of the S streams that have an
-adapter in the layer.
+Shapes: S streams, B examples each, T tokens (see ``aa_ray.packed``), H hidden units, U of the S
+streams that have an adapter in the layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
+from aa_ray.dropout import dropout
 from aa_ray.model import Member
+from aa_ray.packed import Group, Packed
 from aa_ray.rational import rational
 from aa_ray.switch import ADAPTER, IDENTITY, switch_weights
 from aa_ray.trial import Trial
 
-# Called with (layer, streams, inputs [U, B, L, units]) of what the layer's rationals see.
+# Called with (layer, streams, inputs [U, T, units]) of what the layer's rationals see.
 Observer = Callable[[int, Sequence["Stream"], Tensor], None]
 
 
@@ -62,7 +64,7 @@ def kind(trial: Trial) -> int:
 
 def forward(
     bert: BertForSequenceClassification,
-    inputs: dict[str, Tensor],
+    batch: Packed,
     streams: Sequence[Stream],
     shared: bool = False,
     observe: Observer | None = None,
@@ -71,23 +73,25 @@ def forward(
 
     Args:
         bert: the frozen model, with the members' adapters; its mode decides on dropout.
-        inputs: token ids, segment ids and attention mask, [S * B, L], or [B, L] if ``shared``.
+        batch: the streams' examples, or those of all of them if ``shared``.
         shared: every stream looks at the same examples.
         observe: is shown what the rationals see.
     """
     base = bert.base_model
-    hidden = base.embeddings(input_ids=inputs["input_ids"], token_type_ids=inputs["token_type_ids"])
-    mask = _attention_mask(inputs["attention_mask"], hidden.dtype)
+    hidden = base.embeddings(**batch.inputs)  # [rows, T, H]
     rows: list[Stream | None] = [None] if shared else list(streams)
     for layer, block in enumerate(base.encoder.layer):
         if shared:
             hidden, rows = _fork(hidden, rows, streams, layer)
-        of_rows = mask.repeat(len(rows), 1, 1, 1) if shared else mask
-        residual = block.attention(hidden, attention_mask=of_rows)[0]
+        residual = block.attention.output(attention(block.attention.self, hidden, batch), hidden)
         hidden = output_layer(
-            block.output, layer, block.intermediate(residual), residual, rows, observe
-        )
-    pooled = bert.dropout(base.pooler(hidden)).unflatten(0, (len(rows), -1))  # [rows, B, H]
+            block.output, layer, block.intermediate(residual), residual, rows, batch.membership,
+            observe,
+        )  # fmt: skip
+    # [rows, T, H] -> [rows, B, H]; the first token of an example is [CLS].
+    first = hidden.reshape(-1, len(batch.places), hidden.shape[-1]).index_select(1, batch.first)
+    pooled = bert.dropout(base.pooler(first.reshape(-1, 1, hidden.shape[-1])))
+    pooled = pooled.unflatten(0, (len(rows), -1))
     if shared:
         pooled = pooled[[rows.index(s if s in rows else None) for s in streams]]
     weights = torch.stack([s.member.classifier.weight for s in streams])  # [S, outputs, H]
@@ -95,10 +99,46 @@ def forward(
     return torch.baddbmm(biases[:, None], pooled.to(weights.dtype), weights.transpose(1, 2))
 
 
-def _attention_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """[rows, L] of ones and zeros -> [rows, 1, L, L] to be added to the attention scores."""
-    added = (1 - mask[:, None, None, :].to(dtype)) * torch.finfo(dtype).min
-    return added.expand(-1, 1, mask.shape[1], -1)
+def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
+    """Self-attention within each example, [rows, T, H].
+
+    Args:
+        layer: transformers' ``BertSelfAttention``.
+        hidden: [rows, T, H], where rows are the batch's streams, or so many copies of its one.
+    """
+    copies = len(hidden) // batch.streams
+    query, key, value = (
+        batch.to_groups(part(hidden).reshape(copies, -1, hidden.shape[-1]))  # [copies, P, H]
+        for part in (layer.query, layer.key, layer.value)
+    )
+    p = layer.dropout.p if layer.training else 0.0
+    sizes = [group.rows * group.length for group in batch.groups]
+    contexts = []
+    for group, q, k, v in zip(
+        batch.groups, *(x.split(sizes, dim=1) for x in (query, key, value)), strict=True
+    ):
+        shape = (copies * group.rows, group.length, layer.num_attention_heads, -1)
+        q, k, v = (x.reshape(shape).transpose(1, 2) for x in (q, k, v))  # heads before length
+        found = _attend(q, k, v, group, copies, p)
+        contexts.append(found.transpose(1, 2).reshape(copies, -1, hidden.shape[-1]))
+    return batch.to_tokens(torch.cat(contexts, dim=1)).reshape(hidden.shape)
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, group: Group, copies: int, p: float
+) -> Tensor:
+    """Scaled dot products, softmax, dropout with probability p: [rows, heads, length, units]."""
+    blocked = None
+    if group.blocked is not None:
+        blocked = group.blocked.to(query.dtype).repeat(copies, 1, 1, 1)
+    if p == 0 or query.is_cuda:
+        if blocked is not None:
+            blocked = blocked.expand(-1, 1, group.length, -1)
+        return nn.functional.scaled_dot_product_attention(query, key, value, blocked, p)
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+    if blocked is not None:
+        scores = scores + blocked
+    return torch.matmul(dropout(scores.softmax(dim=-1), p), value)
 
 
 def _fork(
@@ -115,7 +155,7 @@ def _fork(
     if len(own) < len(streams):
         own.append(None)
     source = [rows.index(row if row in rows else None) for row in own]
-    return hidden.unflatten(0, (len(rows), -1))[source].flatten(0, 1), own
+    return hidden[source], own
 
 
 def output_layer(
@@ -124,14 +164,16 @@ def output_layer(
     intermediate: Tensor,
     residual: Tensor,
     rows: Sequence[Stream | None],
+    membership: Tensor,
     observe: Observer | None = None,
 ) -> Tensor:
-    """BERT's output sub-layer with each stream's adapter, [rows * B, L, H].
+    """BERT's output sub-layer with each stream's adapter, [rows, T, H].
 
     Args:
         output: transformers' ``BertOutput``.
-        intermediate, residual: [rows * B, L, intermediate size] and [rows * B, L, H].
+        intermediate, residual: [rows, T, intermediate size] and [rows, T, H].
         rows: the streams; None is the plain layer LN(h + i).
+        membership: [S, T, B], which tokens are of which example; see ``Packed``.
     """
     h = output.dropout(output.dense(intermediate))
     x = output.LayerNorm(h + residual)
@@ -140,42 +182,50 @@ def output_layer(
         return x
     used, streams = list(adapting), list(adapting.values())
     every = len(used) == len(rows)
-    of_rows = [t.unflatten(0, (len(rows), -1)) for t in (x, h, residual)]
-    x_, h_, residual_ = of_rows if every else [t[used] for t in of_rows]
-    adapted = output.LayerNorm(_adapt(layer, x_, h_, streams, observe) + residual_)
+    x_, h_, residual_ = (t if every else t[used] for t in (x, h, residual))
+    if len(membership) > 1 and not every:
+        membership = membership[used]
+    branches = _adapt(layer, x_, h_, streams, membership, observe)
+    adapted = output.LayerNorm(branches + residual_)
     if every:
-        return adapted.flatten(0, 1)
+        return adapted
     index = torch.tensor(used, device=x.device)
-    return of_rows[0].index_copy(0, index, adapted.to(x.dtype)).flatten(0, 1)
+    return x.index_copy(0, index, adapted.to(x.dtype))
 
 
 def _adapt(
-    layer: int, x: Tensor, h: Tensor, streams: Sequence[Stream], observe: Observer | None
+    layer: int,
+    x: Tensor,
+    h: Tensor,
+    streams: Sequence[Stream],
+    membership: Tensor,
+    observe: Observer | None,
 ) -> Tensor:
-    """The streams' adapters, behind their switches; x = LN(h + i) and h are [U, B, L, H]."""
+    """The streams' adapters, behind their switches; x = LN(h + i) and h are [U, T, H]."""
     adapters = [stream.member.adapter(layer) for stream in streams]
-    down = _stacked([adapter.adapter_down[0] for adapter in adapters])
-    up = _stacked([adapter.adapter_up for adapter in adapters])
-    seen = torch.baddbmm(down[1], x.flatten(1, 2), down[0]).view(*x.shape[:3], -1)
+    down = _stacked([adapter.adapter_down[0] for adapter in adapters], x.dtype)
+    up = _stacked([adapter.adapter_up for adapter in adapters], x.dtype)
+    seen = torch.baddbmm(down[1], x, down[0])  # [U, T, units]
     units = _activate(layer, seen, streams)
     if observe is not None:
         observe(layer, streams, seen)
-    branch = torch.baddbmm(up[1], units.flatten(1, 2), up[0]).view_as(x)
+    branch = torch.baddbmm(up[1], units, up[0])
     skip = torch.tensor(
         [not s.member.trial.switched or s.member.trial.switch_skip == "yes" for s in streams]
     )
-    branch = branch + (h if skip.all() else h * skip.to(h)[:, None, None, None])
-    return _switch(layer, x, h, branch, streams)
+    branch = branch + (h if skip.all() else h * skip.to(h)[:, None, None])
+    return _switch(layer, x, h, branch, streams, membership)
 
 
-def _stacked(linears: list[Any]) -> tuple[Tensor, Tensor]:
-    """Weights [U, in, out] and biases [U, 1, out], for ``baddbmm``."""
-    weights = torch.stack([linear.weight for linear in linears])
-    return weights.transpose(1, 2), torch.stack([linear.bias for linear in linears])[:, None]
+def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights [U, in, out] and biases [U, 1, out] in the backbone's type, for ``baddbmm``."""
+    weights = torch.stack([linear.weight for linear in linears]).to(dtype)
+    biases = torch.stack([linear.bias for linear in linears]).to(dtype)
+    return weights.transpose(1, 2), biases[:, None]
 
 
 def _activate(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
-    """Rational for the streams that come first, ReLU for the others; [U, B, L, units]."""
+    """Rational for the streams that come first, ReLU for the others; [U, T, units]."""
     modules = [s.member.rationals[layer] for s in streams if s.member.rationals]
     if not modules:
         return torch.relu(seen)
@@ -186,26 +236,40 @@ def _activate(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
     return y if count == len(streams) else torch.cat([y, torch.relu(seen[count:])])
 
 
-def _switch(layer: int, x: Tensor, h: Tensor, branch: Tensor, streams: Sequence[Stream]) -> Tensor:
-    """Mix the branches where a stream has a switch; they stand together. All [U, B, L, H]."""
+def _switch(
+    layer: int,
+    x: Tensor,
+    h: Tensor,
+    branch: Tensor,
+    streams: Sequence[Stream],
+    membership: Tensor,
+) -> Tensor:
+    """Mix the branches where a stream has a switch; they stand together. All [U, T, H]."""
     where = [index for index, stream in enumerate(streams) if stream.member.trial.switched]
     if not where:
         return branch
     part = slice(where[0], where[-1] + 1)
-    weights = _weights(layer, streams[part], x.shape[1])[..., None, None].to(x.dtype)
+    weights = _weights(
+        layer, streams[part], membership[part] if len(membership) > 1 else membership
+    )
+    weights = weights.to(x.dtype)[..., None]  # [streams, T or 1, 2, 1]
     plain = streams[where[0]].member.trial.switch_identity == "plain"
     identity = h[part] if plain else x[part] + h[part]
     mixed = weights[:, :, ADAPTER] * branch[part] + weights[:, :, IDENTITY] * identity
     return torch.cat([branch[: part.start], mixed, branch[part.stop :]])
 
 
-def _weights(layer: int, streams: Sequence[Stream], batch: int) -> Tensor:
-    """Weights of (identity, adapter), [len(streams), B, 2]: soft in training, hard otherwise."""
+def _weights(layer: int, streams: Sequence[Stream], membership: Tensor) -> Tensor:
+    """Weights of (identity, adapter): soft, [streams, T, 2], in training; hard otherwise.
+
+    The hard ones are the same for every token: [streams, 1, 2].
+    """
     logits = torch.stack([s.member.switch(layer).logits for s in streams])[:, None]
     noise = [stream.noise[layer] for stream in streams if stream.noise is not None]
     if noise:
         tau = streams[0].member.trial.temperature
-        return switch_weights(logits, torch.stack(noise), tau)
+        of_examples = switch_weights(logits, torch.stack(noise), tau)  # [streams, B, 2]
+        # A product, not a selection, whose gradient would be summed in any order on a GPU.
+        return torch.matmul(membership, of_examples)
     adapter = (logits[..., ADAPTER] > logits[..., IDENTITY]).to(logits.dtype)
-    weights = torch.stack([1 - adapter, adapter], dim=-1)  # [streams, 1, 2]; identity first
-    return weights.expand(-1, batch, -1)
+    return torch.stack([1 - adapter, adapter], dim=-1)  # identity first

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, fused
+from aa_ray import fused, packed
 from aa_ray.batches import Examples
 from aa_ray.fused import Stream
 
 BINS = 64
 EXAMPLES = 256
+BATCH_SIZE = 32
 
 
 class Histogram(NamedTuple):
@@ -24,9 +25,9 @@ class Histogram(NamedTuple):
 
 
 def of_inputs(
-    bert: BertForSequenceClassification, stream: Stream, examples: Examples, batch_size: int
+    bert: BertForSequenceClassification, stream: Stream, examples: Examples
 ) -> dict[int, Histogram]:
-    """Layer -> histogram of its rational's inputs, one per token (padding left out) and unit.
+    """Layer -> histogram of its rational's inputs, one per token and unit.
 
     Looks at up to 256 of the examples, with the weights that the stream's member has now, in
     evaluation: the rational of an unselected layer is not used, and has no histogram.
@@ -34,21 +35,21 @@ def of_inputs(
     if not stream.member.rationals:
         return {}
     seen: dict[int, list[Tensor]] = {}
-    mask = torch.empty(0)
+    real = torch.empty(0)
 
     def keep(layer: int, _: Any, units: Tensor) -> None:
         if layer in in_use:
-            seen.setdefault(layer, []).append(units[0][mask].flatten().float().cpu())
+            seen.setdefault(layer, []).append(units[0][real].flatten().float().cpu())
 
     selected = stream.member.selected
     in_use = stream.member.layers if selected is None else selected
     bert.eval()
     with torch.inference_mode():
-        for start in range(0, min(EXAMPLES, len(examples)), batch_size):
-            chosen = np.arange(start, min(start + batch_size, EXAMPLES, len(examples)))
-            inputs, _ = batches.joint([examples], [chosen], bert.device)
-            mask = inputs["attention_mask"].bool()
-            fused.forward(bert, inputs, [stream], observe=keep)
+        for start in range(0, min(EXAMPLES, len(examples)), BATCH_SIZE):
+            chosen = np.arange(start, min(start + BATCH_SIZE, EXAMPLES, len(examples)))
+            batch, _ = packed.pack([examples], [chosen], bert.device)
+            real = batch.membership[0].any(dim=1)  # not the spare ones
+            fused.forward(bert, batch, [stream], observe=keep)
     return {layer: _histogram(torch.cat(parts)) for layer, parts in seen.items()}
 
 

@@ -17,29 +17,43 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from aa_ray.dropout import replace_dropouts
 from aa_ray.frozen_linear import replace_linears
 from aa_ray.rational import Rational, activation_name
 from aa_ray.switch import Switch, sample_gumbel
-from aa_ray.trial import Trial
+from aa_ray.trial import Precision, Trial
 
 # Both libraries warn about a classifier without weights, and a moment without active adapter.
 transformers_logging.set_verbosity_error()
 logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
-def load(
-    path: str, device: torch.device | str = "cpu", frozen: bool = True
-) -> BertForSequenceClassification:
-    """The checkpoint (folder or hub name) with AdapterHub's hooks.
-
-    A frozen one, on the CPU, has its linear layers replaced by faster ones without weight gradient.
-    """
-    model = BertForSequenceClassification.from_pretrained(path, use_safetensors=True)
+def load(path: str) -> BertForSequenceClassification:
+    """The checkpoint (folder or hub name) in float32 on the CPU, with AdapterHub's hooks."""
+    model = BertForSequenceClassification.from_pretrained(
+        path, use_safetensors=True, dtype=torch.float32
+    )
     adapters.init(model)
-    model.requires_grad_(not frozen)
+    return model
+
+
+def freeze(
+    model: BertForSequenceClassification,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
+) -> BertForSequenceClassification:
+    """Bring the model to the device for trials that do not change it.
+
+    On the CPU its linear layers and dropouts are replaced by faster ones. In bf16 it computes in
+    bfloat16 throughout; what is trained on it stays in float32.
+    """
+    model.requires_grad_(False)
     model.to(device)
-    if frozen and model.device.type == "cpu":
+    if precision == "bf16":
+        model.base_model.to(torch.bfloat16)
+    if model.device.type == "cpu":
         replace_linears(model.base_model)
+        replace_dropouts(model)
     return model
 
 

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from aa_ray import architectures, backbones, data, deviations, tasks
 from aa_ray.backbones import Backbone, Rates
@@ -14,6 +14,7 @@ from aa_ray.errors import WRONG_USAGE, UsageError, unknown
 from aa_ray.resources import Resources
 from aa_ray.study import PLAIN, Study
 from aa_ray.tables import FORMATS
+from aa_ray.trial import PRECISIONS, Precision
 
 # Of the paper's Tables 2 to 4.
 PAPER_BACKBONE = "bert-large-uncased"
@@ -149,6 +150,12 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         metavar="N",
         help="passes over the training set (default: 20, as in the paper)",
     )
+    add(
+        "--precision",
+        default="fp32",
+        help="of the frozen backbone: fp32 (default), bf16 (about twice as fast where the hardware "
+        "has it), or tf32 (NVIDIA GPUs only); part of a trial, so results are not mixed",
+    )
 
 
 def _add_resources(group: Any) -> None:
@@ -240,6 +247,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         source=Source.named(chosen["data"]),
         rates=_rates(options.rates, found),
         epochs=_number(options, "epochs", int, 1),
+        precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
         variants=((PLAIN, _settings(options.set or ())),),
     )
 

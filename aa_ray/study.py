@@ -12,7 +12,7 @@ from aa_ray.architectures import FIRST_SEED, Layers
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.errors import UsageError
-from aa_ray.trial import Trial
+from aa_ray.trial import Precision, Trial
 
 AA = "aa"
 
@@ -58,6 +58,7 @@ class Study:
     source: Source
     rates: Rates
     epochs: int
+    precision: Precision = "fp32"
     variants: Variants = ((PLAIN, ()),)
     own_selections: bool = True
 
@@ -122,6 +123,7 @@ class Study:
             rational_learning_rate=self.rates.rational,
             switch_learning_rate=self.rates.switch,
             epochs=self.epochs,
+            precision=self.precision,
         )
         settings = dict(self.variants).get(cell.variant, ())
         changes = {name: v for name, v in settings if deviations.applies(name, trial)}

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, fused, histograms, model, watchdog
+from aa_ray import batches, fused, histograms, model, packed, watchdog
 from aa_ray.batches import Examples
 from aa_ray.course import Course, Epoch, MemberState, Parts
 from aa_ray.fused import Stream
 from aa_ray.histograms import Histogram
 from aa_ray.tasks import Task
 from aa_ray.trial import Trial
+
+# Tokens of an evaluation batch, over all streams: what a CPU's cache and a GPU's cores like.
+EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 
 
 class TrainingError(Exception):
@@ -166,9 +169,9 @@ def train_epoch(bert: BertForSequenceClassification, courses: Sequence[Course], 
     orders = [batches.shuffled(len(c.parts.train), size, c.trial.seed, epoch) for c in courses]
     for chosen in zip(*orders, strict=True):
         watchdog.beat()
-        inputs, labels = batches.joint([c.parts.train for c in courses], chosen, bert.device)
+        batch, labels = packed.pack([c.parts.train for c in courses], chosen, bert.device)
         streams = [course.stream(len(chosen[0])) for course in courses]
-        logits = fused.forward(bert, inputs, streams)
+        logits = fused.forward(bert, batch, streams)
         losses = [
             _loss(of_stream, of_labels, course.task)
             for of_stream, of_labels, course in zip(logits, labels, courses, strict=True)
@@ -240,12 +243,13 @@ def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndar
     """[jobs, examples, outputs] of jobs on the same examples."""
     course, _, examples = jobs[0]
     streams = [job.stream for job in jobs]
+    tokens = EVALUATION_TOKENS.get(bert.device.type, EVALUATION_TOKENS["cuda"]) // len(jobs)
     logits = np.empty((len(jobs), len(examples), course.task.outputs), dtype=np.float32)
     with torch.inference_mode():
-        for chosen in batches.by_length(examples, course.trial.batch_size):
+        for chosen in batches.by_length(examples, tokens):
             watchdog.beat()
-            inputs, _ = batches.joint([examples], [chosen], bert.device)
-            of_batch = fused.forward(bert, inputs, streams, shared=True)
+            batch, _ = packed.pack([examples], [chosen], bert.device)
+            of_batch = fused.forward(bert, batch, streams, shared=True)
             logits[:, chosen] = of_batch.float().cpu().numpy()
     return logits
 
@@ -277,7 +281,7 @@ def _outcomes(
                 continue
             result = _evaluation(job, scores, final[job.course], time.monotonic() - started)
             result.input_histograms = histograms.of_inputs(
-                bert, job.stream, job.course.parts.development, job.course.trial.batch_size
+                bert, job.stream, job.course.parts.development
             )
             evaluations[job.course].append(result)
     return [

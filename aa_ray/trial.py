@@ -5,6 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 # Fields of the first version, which count in the hash whatever their value.
 _FIRST_FIELDS = frozenset(
@@ -12,6 +13,9 @@ _FIRST_FIELDS = frozenset(
     "rational_learning_rate switch_learning_rate epochs batch_size max_length max_gradient_norm "
     "reduction_factor temperature".split()
 )
+
+Precision = Literal["fp32", "bf16", "tf32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Trial:
         epochs, batch_size, max_length: passes, examples per step, tokens per example at most.
         max_gradient_norm: the gradient of all trained parameters is clipped to this 2-norm.
         temperature: of the switch's Gumbel-softmax.
+        precision: in which the frozen backbone computes: fp32, bf16, or tf32 (float32 with products
+            in TensorFloat-32, on NVIDIA GPUs only). What is trained is kept in float32 throughout.
         switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
             empty_selection: where paper and released code differ; see ``aa_ray.deviations``.
     """
@@ -59,6 +65,7 @@ class Trial:
     max_gradient_norm: float = 1.0
     reduction_factor: int = 16
     temperature: float = 0.1
+    precision: Precision = "fp32"
     switch_skip: str = "yes"
     switch_identity: str = "released"
     denominator: str = "A"

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import torch
@@ -48,6 +48,8 @@ class Worker:
         self._backbone = backbone
         self._source = source
         self._tests: dict[str, Examples] = {}
+        self._berts: dict[str, BertForSequenceClassification] = {}  # by type of their numbers
+        self._sha256 = ""  # of the weights as they were read
         self._constant = {
             "num_layers": backbone.num_layers,
             "host": provenance.host(),
@@ -59,14 +61,23 @@ class Worker:
             "versions": provenance.versions(),
         }
 
-    @cached_property
-    def _bert(self) -> BertForSequenceClassification:
-        """Loaded with the first trial, so that a failure is in that trial's row."""
-        return model.load(self._backbone.path, self.device)
-
-    @cached_property
-    def _sha256(self) -> str:
-        return model.weights_hash(self._bert)
+    def _bert(self, trial: Trial) -> BertForSequenceClassification:
+        """The model for the trial; loaded with the first one, so that a failure is in its row."""
+        if trial.precision == "tf32" and self.device.type != "cuda":
+            raise TrainingError("precision tf32 needs an NVIDIA GPU; use fp32 or bf16")
+        torch.set_float32_matmul_precision("high" if trial.precision == "tf32" else "highest")
+        if trial.fine_tunes:  # a copy of its own, since it changes the backbone
+            if trial.precision == "bf16":
+                raise TrainingError("the backbone cannot be trained in bf16; use fp32 or tf32")
+            bert = model.load(self._backbone.path)
+            self._sha256 = model.weights_hash(bert)
+            return cast(BertForSequenceClassification, bert.to(self.device))
+        key = "bf16" if trial.precision == "bf16" else "fp32"
+        if key not in self._berts:
+            bert = model.load(self._backbone.path)
+            self._sha256 = model.weights_hash(bert)
+            self._berts[key] = model.freeze(bert, self.device, trial.precision)
+        return self._berts[key]
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -175,12 +186,9 @@ class Worker:
         key = f"{first.task} {first.max_length}"
         if key not in self._tests:
             self._tests[key] = tokenised(splits[first.seed].test)
-        bert = self._bert
-        if first.fine_tunes:  # on a copy of its own, since it changes the backbone
-            bert = model.load(self._backbone.path, self.device, frozen=False)
         return training.run(
-            bert, trials, task, [parts[trial.seed] for trial in trials], self._tests[key],
-            resumed=resumed, keeper=checkpoint,
+            self._bert(first), trials, task, [parts[trial.seed] for trial in trials],
+            self._tests[key], resumed=resumed, keeper=checkpoint,
         )  # fmt: skip
 
     def _histograms(self, result: Evaluation) -> Row:

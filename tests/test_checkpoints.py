@@ -19,7 +19,7 @@ from tests.test_training import ARCHITECTURES, run_array, run_one
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.load(tiny.path)
+    return model.freeze(model.load(tiny.path))
 
 
 @pytest.fixture

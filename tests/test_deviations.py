@@ -29,7 +29,7 @@ AA = {"activation": "rational:one", "switched": True}
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.load(tiny.path)
+    return model.freeze(model.load(tiny.path))
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,13 @@ def test_branches_of_the_switch(
     with torch.no_grad():
         member.switch(0).logits[index] += 1
     output = bert.base_model.encoder.layer[0].output.eval()
-    intermediate, residual = torch.randn(2, 3, 64), torch.randn(2, 3, 32)
+    intermediate, residual = torch.randn(1, 6, 64), torch.randn(1, 6, 32)
+    membership = torch.eye(2).repeat_interleave(3, dim=0)[None]  # two examples of three tokens
     h = output.dense(intermediate)
     x = output.LayerNorm(h + residual)
     up = member.adapter(0)(x, torch.zeros_like(h))[0]  # AdapterHub's own
     branch = {"up + h": up + h, "up": up, "x + h": x + h, "h": h}[expected]
-    found = fused.output_layer(output, 0, intermediate, residual, [Stream(member)])
+    found = fused.output_layer(output, 0, intermediate, residual, [Stream(member)], membership)
     torch.testing.assert_close(found, output.LayerNorm(branch + residual))
 
 

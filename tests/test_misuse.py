@@ -159,6 +159,8 @@ CASES = {
     "large seed": Case(plain("--seeds", "4294967296"), "expected integers from 0 to 4294967295"),
     "seeds with a comma": Case(plain("--seeds", "42,92"), "--seeds 42,92: expected integers"),
     "zero epochs": Case(plain("--epochs", "0"), "--epochs 0: expected a whole number, 1 or more"),
+    "precision": Case(plain("--precision", "fp8"), "unknown precision 'fp8'"),
+    "tf32 on a CPU": Case(plain("--precision", "tf32"), "--precision tf32 needs GPUs"),
     "half an epoch": Case(plain("--epochs", "1.5"), "--epochs 1.5: expected a whole number"),
     "no CPU": Case(plain("--cpus-per-trial", "0"), "--cpus-per-trial 0: expected a whole number"),
     "negative GPUs": Case(plain("--gpus-per-trial", "-0.5"), "expected a number, 0 or more"),

@@ -45,7 +45,11 @@ class SubLayer:
 
     def __call__(self, noise: Tensor | None = None) -> Tensor:
         stream = Stream(self.member, noise=None if noise is None else {0: noise})
-        return fused.output_layer(self.output, 0, *self.inputs, [stream])
+        examples, length, _ = self.inputs[0].shape
+        membership = torch.eye(examples).repeat_interleave(length, dim=0)[None]
+        inner, residual = (part.flatten(0, 1)[None] for part in self.inputs)  # [1, tokens, ...]
+        out = fused.output_layer(self.output, 0, inner, residual, [stream], membership)
+        return out.view_as(self.inputs[1])
 
 
 @pytest.fixture

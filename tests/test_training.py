@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from aa_ray import batches, fused, model, tasks, training
+from aa_ray import batches, fused, model, packed, tasks, training
 from aa_ray.backbones import Backbone
 from aa_ray.batches import Examples
 from aa_ray.course import Course, Parts
@@ -29,7 +29,7 @@ def examples(size: int, task: str = "sst2", seed: int = 0) -> Examples:
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.load(tiny.path)
+    return model.freeze(model.load(tiny.path))
 
 
 Run = Callable[[Trial], Outcome]
@@ -82,9 +82,9 @@ def test_losses_equal_a_plain_recomputation(
     for epoch in range(1, 4):
         of_epoch = []
         for chosen in batches.shuffled(40, 16, trial.seed, epoch):
-            inputs, [labels] = batches.joint([train], [chosen], bert.device)
+            batch, [labels] = packed.pack([train], [chosen], bert.device)
             noise = member.draw_gumbel(len(chosen), bert.device)
-            [logits] = fused.forward(bert, inputs, [Stream(member, noise=noise)])
+            [logits] = fused.forward(bert, batch, [Stream(member, noise=noise)])
             if task == "stsb":
                 loss = ((logits[:, 0] - labels) ** 2).mean()
             else:

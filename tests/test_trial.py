@@ -15,6 +15,7 @@ CHANGES: dict[str, Any] = {
     "activation": "gelu", "switched": True, "inference_depths": (1, 2), "learning_rate": 2e-3,
     "rational_learning_rate": 0.02, "switch_learning_rate": 0.1, "epochs": 2, "batch_size": 16,
     "max_length": 64, "max_gradient_norm": 2.0, "reduction_factor": 8, "temperature": 0.2,
+    "precision": "bf16",
     "switch_skip": "no", "switch_identity": "plain", "denominator": "B", "gradient_at_zero": "abs",
     "drop_range": "released", "restored_switches": "last", "empty_selection": "full",
 }  # fmt: skip
