@@ -1,28 +1,29 @@
 """Which trials of a study are finished, failed, runnable or blocked, as rows come in."""
 
-from collections import Counter, deque
+import heapq
+import itertools
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from aa_ray.forecast import Forecast, Plan, paths, simulate
 from aa_ray.study import Cell, Study
 from aa_ray.trial import Trial
 
 # The columns that an Agenda looks at.
-AGENDA_COLUMNS = ("trial_id", "status", "error", "selected_layers", "task", "regime", "backbone",
-                  "train_seconds", "test_seconds", "array")  # fmt: skip
+AGENDA_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "task", "regime",
+                  "backbone", "train_seconds", "test_seconds", "array")  # fmt: skip
 
 
 # The states of trials that will still have rows.
 UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 
 
-def seconds(row: dict[str, Any]) -> float:
-    """The trial's share of its array's wall time, for training and test."""
-    return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
-
-
 class Agenda:
     """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
+
+    Everything that is done per trial takes the same time however large the study is, or grows with
+    the logarithm.
 
     Args:
         study: the study.
@@ -31,50 +32,88 @@ class Agenda:
 
     def __init__(self, study: Study, rows: Iterable[dict[str, Any]]) -> None:
         self.study = study
-        self._rows: dict[str, dict[str, Any]] = {row["trial_id"]: row for row in rows}
+        self.forecast = Forecast(study)
+        self._rows: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            self._rows[row["trial_id"]] = row
+            self.forecast.learn(row)
         self._trials: dict[Cell, Trial] = {}
-        self._blocked: list[Cell] = list(study.cells)  # they wait for a trial
-        self._lost: list[Cell] = []  # they wait for a trial that has failed
-        self._started: set[str] = set()
-        self._elsewhere: dict[str, Cell] = {}
+        self._cells: dict[str, list[Cell]] = {}  # trial id -> the cells that are this trial
+        self._states: dict[str, str] = {}  # of the trials that are known
+        self._lost: set[Cell] = set()  # they wait for a trial that has failed
+        self._blocked: dict[Cell, None] = dict.fromkeys(study.cells)  # they wait for a trial
+        self._waiting: dict[Cell, list[Cell]] = {}
+        for cell in study.cells:
+            for need in study.needs(cell):
+                self._waiting.setdefault(need, []).append(cell)
+        # Heaps of (-path, number, trial id), of all trials and by fuse key. An entry whose trial is
+        # not runnable any more is dropped when it comes up.
+        self._heaps: dict[Any, list[tuple[float, int, str]]] = {None: []}
+        self._numbers = itertools.count()
         self._forgotten: set[tuple[str, str]] = set()
-        self._queue: deque[Cell] = deque()
-        self._resolve()
+        self._paths = self._longest_first()
+        for cell in study.cells:
+            self._resolve(cell)
+
+    def _longest_first(self) -> dict[Cell, float]:
+        return paths(self.study, {c: self.forecast.weight(c) for c in self.study.cells})
 
     def record(self, row: dict[str, Any]) -> None:
         """Take note of a trial that has just finished or failed."""
         self._rows[row["trial_id"]] = row
-        self._started.discard(row["trial_id"])
-        self._elsewhere.pop(row["trial_id"], None)
-        if row["status"] == "failed" or row["selected_layers"] is not None:
-            self._resolve()  # others may have waited for it
+        self.forecast.learn(row)
+        for cell in self._cells.get(row["trial_id"], ()):
+            self._settle(cell)
 
     def forget_failures(self) -> None:
         """Make failed trials runnable again."""
         failed = {i: row for i, row in self._rows.items() if row["status"] == "failed"}
         self._forgotten = {(i, row["error"]) for i, row in failed.items()}
         self._rows = {i: row for i, row in self._rows.items() if i not in failed}
-        self._queue = deque(self._trials)
-        self._blocked, self._lost = [*self._blocked, *self._lost], []
+        for trial_id in failed.keys() & self._states.keys():
+            self._queue(trial_id)
+        self._blocked |= dict.fromkeys(self._lost)
+        self._lost.clear()
 
     def retries(self, row: dict[str, Any]) -> bool:
         """Whether the row is one of the failures to be tried again, and not a new one."""
         return (row["trial_id"], row["error"]) in self._forgotten
 
-    def _resolve(self) -> None:
-        """Find the trials of cells whose needs have finished, and queue them."""
-        blocked, self._blocked = self._blocked, []
-        for cell in blocked:
-            rows = [self.row(need) for need in self.study.needs(cell)]
-            finished = [row for row in rows if row is not None and row["status"] == "finished"]
-            if any(row is not None and row["status"] == "failed" for row in rows):
-                self._lost.append(cell)
-            elif len(finished) == len(rows):
-                selected = [tuple(row["selected_layers"]) for row in finished]
-                self._trials[cell] = self.study.trial(cell, selected)
-                self._queue.append(cell)
-            else:
-                self._blocked.append(cell)
+    def _resolve(self, cell: Cell) -> None:
+        """Find the cell's trial, if what it needs has finished, and queue it."""
+        if cell not in self._blocked:
+            return
+        rows = [self.row(need) for need in self.study.needs(cell)]
+        finished = [row for row in rows if row is not None and row["status"] == "finished"]
+        if any(row is not None and row["status"] == "failed" for row in rows):
+            self._lost.add(cell)
+            del self._blocked[cell]
+        elif len(finished) == len(rows):
+            del self._blocked[cell]
+            selected = [tuple(row["selected_layers"]) for row in finished]
+            trial = self._trials[cell] = self.study.trial(cell, selected)
+            self._cells.setdefault(trial.id, []).append(cell)
+            if trial.id not in self._states:
+                self._queue(trial.id)
+            if trial.id in self._rows:
+                self._settle(cell)
+
+    def _settle(self, cell: Cell) -> None:
+        """The cell's trial has a row; others may have waited for it."""
+        trial_id = self._trials[cell].id
+        self._states[trial_id] = self._rows[trial_id]["status"]
+        for other in self._waiting.get(cell, ()):
+            self._resolve(other)
+
+    def _queue(self, trial_id: str) -> None:
+        """Make the trial runnable."""
+        cell = self._cells[trial_id][0]
+        self._states[trial_id] = "runnable"
+        entry = (-self._paths[cell], next(self._numbers), trial_id)
+        heapq.heappush(self._heaps[None], entry)
+        key = self._trials[cell].fuse_key
+        if key is not None:
+            heapq.heappush(self._heaps.setdefault(key, []), entry)
 
     def trial(self, cell: Cell) -> Trial | None:
         """The cell's trial; None while it waits for another."""
@@ -86,45 +125,36 @@ class Agenda:
         return self._rows.get(trial.id) if trial else None
 
     def next(self, like: Trial | None = None) -> tuple[Cell, Trial] | None:
-        """A runnable trial, from now on taken for running; None where there is none at present.
+        """The runnable trial with the longest path, from now on taken for running; None without.
 
         ``like``: only one that can train beside this trial.
         """
-        skipped = []
-        found = None
-        while self._queue and found is None:
-            cell = self._queue.popleft()
-            trial = self._trials[cell]
-            if trial.id in self._rows or trial.id in self._started:
-                continue
-            if like is None or like.fuse_key == trial.fuse_key is not None:
-                found = cell, trial
-                self._started.add(trial.id)
-            else:
-                skipped.append(cell)
-        self._queue.extendleft(reversed(skipped))
-        return found
+        if like is not None and like.fuse_key is None:
+            return None
+        heap = self._heaps.get(like.fuse_key if like else None, [])
+        while heap:
+            _, _, trial_id = heapq.heappop(heap)
+            if self._states[trial_id] == "runnable":
+                return self._start(trial_id)
+        return None
 
     def take(self, trial: Trial) -> tuple[Cell, Trial] | None:
         """That very trial, if it is runnable, from now on taken for running."""
-        for cell in self._queue:
-            if self._trials[cell].id == trial.id:
-                if trial.id in self._rows or trial.id in self._started:
-                    return None
-                self._started.add(trial.id)
-                return cell, self._trials[cell]
-        return None
+        return self._start(trial.id) if self._states.get(trial.id) == "runnable" else None
+
+    def _start(self, trial_id: str) -> tuple[Cell, Trial]:
+        self._states[trial_id] = "running"
+        cell = self._cells[trial_id][0]
+        return cell, self._trials[cell]
 
     def leave(self, cell: Cell) -> None:
         """The cell's trial, which ``next`` has given, is run by another driver."""
-        trial_id = self._trials[cell].id
-        self._started.discard(trial_id)
-        self._elsewhere[trial_id] = cell
+        self._states[self._trials[cell].id] = "elsewhere"
 
     def look_again(self) -> None:
         """Let ``next`` give the trials of other drivers again: they may have finished or died."""
-        self._queue.extendleft(self._elsewhere.values())
-        self._elsewhere.clear()
+        for trial_id in [i for i, state in self._states.items() if state == "elsewhere"]:
+            self._queue(trial_id)
 
     def counts(self) -> Counter[str]:
         """Number of trials that are finished, failed, running, elsewhere, runnable, blocked, lost.
@@ -133,55 +163,41 @@ class Agenda:
         one each, since it is not known yet whether some are the same trial. Lost ones wait for a
         trial that failed.
         """
-        return Counter(dict(self._states()).values())
-
-    def _states(self) -> Iterable[tuple[str, str]]:
-        for state, cells in (("blocked", self._blocked), ("lost", self._lost)):
-            yield from ((str(cell), state) for cell in cells)
-        for trial in self._trials.values():
-            if trial.id in self._rows:
-                yield trial.id, self._rows[trial.id]["status"]
-            else:
-                running = "running" if trial.id in self._started else "runnable"
-                yield trial.id, "elsewhere" if trial.id in self._elsewhere else running
+        found = Counter(self._states.values())
+        found.update({"blocked": len(self._blocked), "lost": len(self._lost)})
+        return +found  # without zeros
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left that could run now or later."""
-        while self._queue and self._trials[self._queue[0]].id in self._rows:
-            self._queue.popleft()
-        return not (self._queue or self._started or self._elsewhere or self._blocked)
+        return not self._blocked and not any(s in UNFINISHED for s in self._states.values())
 
     def failures(self) -> list[tuple[Cell, str]]:
         """The failed trials with their errors."""
-        rows = {cell: self.row(cell) for cell in self._trials}
-        found = [(c, row["error"]) for c, row in rows.items() if row and row["status"] == "failed"]
-        return list({self._trials[cell].id: (cell, error) for cell, error in found}.values())
+        failed = [i for i, state in self._states.items() if state == "failed"]
+        return [(self._cells[i][0], self._rows[i]["error"]) for i in failed]
 
     def seconds_left(self, slots: int) -> float | None:
-        """Estimate from the measured times of this backbone's trials, on that many slots.
+        """Estimate on that many slots, all busy to the end; None where nothing was measured."""
+        left = 0.0
+        for cell, state in self._left():
+            expected = self.forecast.seconds(cell)
+            if expected is None:
+                return None
+            left += expected * (0.5 if state in ("running", "elsewhere") else 1)
+        return left / slots
 
-        The mean over the same task and regime where one was measured, else over the same regime,
-        else over all. None where nothing was measured.
-        """
-        times: dict[tuple[str | None, str | None], list[float]] = {}
-        for row in self._rows.values():
-            if row["status"] == "finished" and row["backbone"] == self.study.backbone.identity:
-                for key in ((row["task"], row["regime"]), (None, row["regime"]), (None, None)):
-                    times.setdefault(key, []).append(seconds(row))
-        if not times:
-            return None
-        total = 0.0
-        names = {str(cell): cell for cell in self.study.cells}
-        names |= {trial.id: cell for cell, trial in self._trials.items()}
-        for name, state in dict(self._states()).items():
-            if state in UNFINISHED:
-                cell = names[name]
-                keys = ((cell.task, cell.regime), (None, cell.regime), (None, None))
-                measured = next(times[key] for key in keys if key in times)
-                total += (
-                    sum(measured)
-                    / len(measured)
-                    * (0.5 if state in ("running", "elsewhere") else 1)
-                )
-        return total / slots
+    def plan(self, slots: int, fuse: int) -> Plan | None:
+        """What running the rest on that many slots takes; None where nothing was measured."""
+        weight = {}
+        for cell, _ in self._left():
+            expected = self.forecast.seconds(cell)
+            if expected is None:
+                return None
+            weight[cell] = expected
+        return simulate(self.study, weight, slots, fuse)
+
+    def _left(self) -> list[tuple[Cell, str]]:
+        """The cells of trials that will still have rows, with their states."""
+        known = [(self._cells[i][0], s) for i, s in self._states.items() if s in UNFINISHED]
+        return [*known, *((cell, "blocked") for cell in self._blocked)]

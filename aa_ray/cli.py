@@ -1,6 +1,7 @@
 """The command line that every study shares: run what is left, print the table."""
 
 import argparse
+import dataclasses
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from aa_ray.figures import Drawing, save
 from aa_ray.options import (
     PAPER_BACKBONE,
     add_format,
+    number,
     one_of,
     parser,
     resources_from,
@@ -171,8 +173,10 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
         agenda.forget_failures()
+    if options.gpus is not None and not options.plan:
+        raise UsageError("--gpus is for --plan; a study runs on what --address or this machine has")
     if options.plan:
-        print(_plan(agenda, resources))
+        print(_plan(agenda, resources, number(options, "gpus", int, 1)))
         return 0
     if not options.no_run and not agenda.complete:
         if study.precision == "tf32" and not resources.gpus_per_trial:
@@ -208,26 +212,40 @@ def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
     return FAILED_WORK if failures and not options.no_run else 0
 
 
-def _plan(agenda: Agenda, resources: Resources) -> str:
-    """What is done, runnable and blocked, method by method, and the time the rest may take."""
-    # As on this machine; who plans for a cluster says how many run at once.
-    here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
-    slots = resources.max_concurrent or resources.slots(here)
-    left = agenda.seconds_left(slots)
+def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
+    """What is done, runnable and blocked, and the time the rest may take."""
+    if gpus is not None:  # of a cluster that need not be there yet
+        resources = dataclasses.replace(resources, gpus_per_trial=resources.gpus_per_trial or 1.0)
+        cpus = resources.cpus_per_trial * gpus / resources.gpus_per_trial  # enough of them
+        slots = resources.slots({"CPU": cpus + 1, "GPU": gpus})
+    else:  # as on this machine; who plans for a cluster says how many run at once
+        here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
+        slots = resources.max_concurrent or resources.slots(here)
     counts = agenda.counts()
-    estimate = (
-        "not known until the first trial of this backbone has finished"
-        if left is None
-        else f"about {duration(left)} with {slots} trials at once (see --max-concurrent)"
+    lines = [
+        f"trials    {counts.total()}",
+        f"done      {counts['finished']}",
+        f"failed    {counts['failed']}",
+        f"runnable  {counts['runnable']}",
+        f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
+        f"lost      {counts['lost']} (wait for an aa trial that failed)",
+    ]
+    plan = agenda.plan(slots, resources.fuse)
+    if plan is None:
+        return "\n".join(
+            [*lines, "time left not known until the first trial of this backbone has finished"]
+        )
+    where = f" on {gpus} GPUs" if gpus is not None else ""
+    lines.append(
+        f"time left about {duration(plan.makespan)}{where} with {slots} trials at once"
+        + (" (see --max-concurrent)" if gpus is None else "")
     )
-    return "\n".join(
-        [
-            f"trials    {counts.total()}",
-            f"done      {counts['finished']}",
-            f"failed    {counts['failed']}",
-            f"runnable  {counts['runnable']}",
-            f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
-            f"lost      {counts['lost']} (wait for an aa trial that failed)",
-            f"time left {estimate}",
-        ]
+    lines.append(
+        f"          {duration(plan.busy)} of work; the longest chain of trials that wait for "
+        f"each other takes {duration(plan.path)}"
     )
+    if gpus is not None:
+        hours = plan.busy * resources.gpus_per_trial / 3600
+        used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
+        lines.append(f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %")
+    return "\n".join(lines)

@@ -202,6 +202,11 @@ def _add_output(group: Any) -> None:
         action="store_true",
         help="say what is done, runnable and blocked, and how long the rest may take; run nothing",
     )
+    add(
+        "--gpus",
+        metavar="N",
+        help="with --plan: time and GPU-hours on a cluster with so many GPUs, from measured trials",
+    )
     add("--no-run", action="store_true", help="table from the rows there are; run nothing")
     add("--debug", action="store_true", help="show the traceback of an error")
 
@@ -213,11 +218,11 @@ def resources_from(options: argparse.Namespace) -> Resources:
         UsageError: a number that is none, or too small.
     """
     return Resources(
-        cpus_per_trial=_number(options, "cpus_per_trial", int, 1),
-        gpus_per_trial=_number(options, "gpus_per_trial", float, 0),
-        max_concurrent=_number(options, "max_concurrent", int, 1),
-        fuse=_number(options, "fuse", int, 1),
-        stall_seconds=_number(options, "stall_seconds", float, 1),
+        cpus_per_trial=number(options, "cpus_per_trial", int, 1),
+        gpus_per_trial=number(options, "gpus_per_trial", float, 0),
+        max_concurrent=number(options, "max_concurrent", int, 1),
+        fuse=number(options, "fuse", int, 1),
+        stall_seconds=number(options, "stall_seconds", float, 1),
         address=options.address,
     )
 
@@ -246,7 +251,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         backbone=found,
         source=Source.named(chosen["data"]),
         rates=_rates(options.rates, found),
-        epochs=_number(options, "epochs", int, 1),
+        epochs=number(options, "epochs", int, 1),
         precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
         variants=((PLAIN, _settings(options.set or ())),),
     )
@@ -297,7 +302,7 @@ def _seed(value: str | int) -> int:
     return int(value)
 
 
-def _number(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
+def number(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
     """The option as a finite number of that kind, not below ``least``; None where not given."""
     value = getattr(options, name)
     if value is None:

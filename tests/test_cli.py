@@ -9,6 +9,7 @@ import pytest
 from aa_ray import architectures, cli, options, paper
 from aa_ray.architectures import SEEDS
 from aa_ray.cli import main
+from aa_ray.forecast import Plan
 from aa_ray.options import study_from
 
 TABLE = functools.partial(paper.method_table, "Table 2")
@@ -85,9 +86,22 @@ def test_plan_estimates_for_as_many_at_once_as_asked(
 ) -> None:
     monkeypatch.setattr(cli.os, "cpu_count", lambda: 64)
     monkeypatch.setattr(cli.torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(cli.Agenda, "seconds_left", lambda _, slots: 100.0 * slots)
+    monkeypatch.setattr(cli.Agenda, "plan", lambda _, slots, fuse: Plan(100.0, 7.0 * slots, 50.0))
     assert table2("--plan", "--results", str(tmp_path), *arguments) == 0
     assert f"with {slots or 64} trials at once" in capsys.readouterr().out
+
+
+def test_plan_for_a_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        cli.Agenda, "plan", lambda _, slots, fuse: Plan(7200.0, 3600.0 * slots, 9.0)
+    )
+    arguments = ("--plan", "--results", str(tmp_path), "--gpus", "64", "--gpus-per-trial", "0.5")
+    assert table2(*arguments) == 0
+    said = capsys.readouterr().out
+    assert "about 2.0 h on 64 GPUs with 128 trials at once" in said
+    assert "64.0 GPU-hours of work, GPUs used to 50 %" in said
 
 
 def test_no_run_prints_a_table_of_dashes(

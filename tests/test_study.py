@@ -128,41 +128,6 @@ def test_without_layers_the_activation_tells_nothing_apart() -> None:
     assert len({agenda.trial(cell) for cell in cells}) == 1
 
 
-def test_an_agenda_goes_on_from_the_rows_there_are() -> None:
-    study = make_study()
-    first = Agenda(study, [])
-    rows: list[dict[str, Any]] = []
-    done = finish(first, record=rows)
-    for cut in (0, 3, len(rows) - 1):
-        resumed = Agenda(study, rows[:cut])
-        assert len(finish(resumed)) == len(done) - cut
-        assert resumed.complete
-    assert Agenda(study, rows).complete
-
-
-def test_dependents_of_a_failed_trial_are_lost_and_retry_brings_them_back() -> None:
-    agenda = Agenda(make_study(tasks=("cola",), seeds=(42,)), [])
-    finish(agenda, status="failed")
-    assert agenda.complete
-    counts = agenda.counts()
-    assert counts == {"failed": 3, "lost": 4}  # aa twice and baseline; four methods wait for aa
-    assert {error for _, error in agenda.failures()} == {"broken"}
-    agenda.forget_failures()
-    assert agenda.counts() == {"runnable": 3, "blocked": 4}
-
-
-def test_time_left_from_measured_trials() -> None:
-    agenda = Agenda(make_study(methods=("baseline",)), [])
-    assert agenda.seconds_left(2) is None
-    cell, trial = agenda.next()  # type: ignore[misc]
-    agenda.record({"trial_id": trial.id, "status": "finished", "task": cell.task, "regime": "100",
-                   "backbone": "toy", "train_seconds": 9.0, "test_seconds": 1.0,
-                   "selected_layers": None})  # fmt: skip
-    assert agenda.seconds_left(2) == pytest.approx(3 * 10 / 2)
-    finish(agenda)
-    assert agenda.seconds_left(2) == 0
-
-
 def test_names_are_refused_with_those_allowed() -> None:
     from aa_ray.errors import UsageError
 
