@@ -49,8 +49,13 @@ from aa_ray.storage import StorageError
 from aa_ray.trial import Trial
 
 
-def run(agenda: Agenda, store: Store, resources: Resources) -> None:
+def run(
+    agenda: Agenda, store: Store, resources: Resources, actor: type["TrialActor"] | None = None
+) -> None:
     """Run whatever the agenda has left; afterwards it says what became of it.
+
+    Args:
+        actor: in place of ``TrialActor``, to measure scheduling without training.
 
     Raises:
         UsageError: the cluster cannot be reached or is too small for a trial.
@@ -66,7 +71,7 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
             searcher = AgendaSearcher(
                 agenda, store, leases, Progress(agenda, slots), resources.fuse
             )
-            _tune(agenda, store, searcher, resources, slots)
+            _tune(agenda, store, searcher, resources, slots, actor or TrialActor)
     finally:
         ray.shutdown()
 
@@ -77,6 +82,7 @@ def _tune(
     searcher: AgendaSearcher,
     resources: Resources,
     slots: int,
+    actor: type["TrialActor"],
 ) -> None:
     study = agenda.study
     setting = {
@@ -90,7 +96,7 @@ def _tune(
     with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
         tuner = tune.Tuner(
             tune.with_resources(
-                TrialActor,
+                actor,
                 {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
             ),
             param_space={"setting": json.dumps(setting)},
