@@ -7,6 +7,7 @@ comes from rows is escaped.
 
 import base64
 import hashlib
+import itertools
 import math
 import shlex
 from collections import Counter
@@ -27,6 +28,9 @@ from aa_ray.study import AA
 from aa_ray.tables import SUPERSCRIPT, Entry, Section, Table
 
 METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
+
+# Figures of learned activations on a page, at most: a deep backbone has one per task and regime.
+MOST_ACTIVATIONS = 9
 
 # Points of score that the strip beside a claim shows on either side of 0.
 STRIP = 10.0
@@ -118,6 +122,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         first_table=_first_table(results, options),
         tables=tables,
         pictures=_pictures(results, options) if results.used else [],
+        more_activations=_more_activations(results),
         groups=groups,
         curves={group.key: group.curves for group in groups},
         gaps=overview.gaps(results),
@@ -290,15 +295,25 @@ def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
         picture(figures.layers(part), "Layers that AA selected", "Share of the seeds in which the "
                 "switch of a layer picked its adapter.", "plot_layers")
     )  # fmt: skip
-    for regime in part.study.regimes:
-        for drawing in figures.rationals(part, regime):
-            title = f"Learned activations, {results.regime_title(regime)}"
-            about = (
-                f"What AA learned with seed {part.study.seeds[0]}: learned (solid), initial "
-                "(dashed), the inputs seen (shaded); grey lines: layers that were not selected."
-            )
-            found.append(picture(drawing, title, about, "plot_rationals"))
+    activations = itertools.chain(
+        *(((regime, drawing) for drawing in figures.rationals(part, regime))
+          for regime in part.study.regimes)
+    )  # fmt: skip
+    for regime, drawing in itertools.islice(activations, MOST_ACTIVATIONS):
+        about = (
+            f"What AA learned with seed {part.study.seeds[0]}: learned (solid), initial (dashed), "
+            "the inputs seen (shaded); grey lines: layers that were not selected."
+        )
+        title = f"Learned activations, {results.regime_title(regime)}"
+        found.append(picture(drawing, title, about, "plot_rationals"))
     return found
+
+
+def _more_activations(results: Results) -> bool:
+    """Whether there may be more figures of learned activations than the page shows."""
+    study = results.study
+    deep = study.backbone.num_layers > figures.MOST_COLUMNS
+    return len(study.regimes) * (len(study.tasks) if deep else 1) > MOST_ACTIVATIONS
 
 
 def _notes(tables: Iterable[Shown]) -> list[str]:
