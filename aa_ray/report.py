@@ -11,7 +11,7 @@ import itertools
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -24,7 +24,6 @@ from aa_ray.claims import Judgement
 from aa_ray.errors import UsageError
 from aa_ray.figures import Drawing
 from aa_ray.paper import DASH, Results
-from aa_ray.study import AA
 from aa_ray.tables import SUPERSCRIPT, Entry, Section, Table
 
 METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
@@ -122,6 +121,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         first_table=_first_table(results, options),
         tables=tables,
         pictures=_pictures(results, options) if results.used else [],
+        averages=_has_averages(results.only(architectures.TABLE2)),
         more_activations=_more_activations(results),
         groups=groups,
         curves={group.key: group.curves for group in groups},
@@ -281,7 +281,7 @@ def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
         return Picture(title, about, drawn, wide, drawing.missing, command)
 
     found = []
-    if part.study.methods:
+    if _has_averages(part):
         found += [
             picture(figures.scores(part), "Average score per method",
                     "Points: mean over tasks and seeds; bars: 95 % interval over the seeds.",
@@ -289,17 +289,13 @@ def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
             picture(figures.score_against_parameters(part), "Score against adapter parameters",
                     "The parameters of the adapters in use at inference.", "plot_tables"),
         ]  # fmt: skip
-    if AA not in part.study.methods:
+    if not any(row["selected_layers"] is not None for row in part.used):
         return found
     found.append(
         picture(figures.layers(part), "Layers that AA selected", "Share of the seeds in which the "
                 "switch of a layer picked its adapter.", "plot_layers")
     )  # fmt: skip
-    activations = itertools.chain(
-        *(((regime, drawing) for drawing in figures.rationals(part, regime))
-          for regime in part.study.regimes)
-    )  # fmt: skip
-    for regime, drawing in itertools.islice(activations, MOST_ACTIVATIONS):
+    for regime, drawing in itertools.islice(_activations(part), MOST_ACTIVATIONS):
         about = (
             f"What AA learned with seed {part.study.seeds[0]}: learned (solid), initial (dashed), "
             "the inputs seen (shaded); grey lines: layers that were not selected."
@@ -307,6 +303,18 @@ def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
         title = f"Learned activations, {results.regime_title(regime)}"
         found.append(picture(drawing, title, about, "plot_rationals"))
     return found
+
+
+def _has_averages(results: Results) -> bool:
+    """Whether any seed of a method has all of the study's tasks."""
+    regimes = results.study.regimes
+    return any(results.averages(line, r) for line in results.lines() for r in regimes)
+
+
+def _activations(results: Results) -> Iterator[tuple[str, Drawing]]:
+    """(regime, figure), drawn when asked for: they take the most time of a page."""
+    for regime in results.study.regimes:
+        yield from ((regime, drawing) for drawing in figures.rationals(results, regime))
 
 
 def _more_activations(results: Results) -> bool:
