@@ -41,8 +41,9 @@ def inline(figure: Figure, name: str, label: str) -> str:
     with style.context(STYLE), mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(stream, format="svg", transparent=True)
     root = ElementTree.fromstring(stream.getvalue())
-    for child in root.findall(f"{_SVG}metadata") + root.findall(f"{_SVG}defs"):
-        root.remove(child)  # the root's own defs hold the style sheet only
+    for child in list(root):
+        if child.tag == f"{_SVG}metadata" or child.find(f"{_SVG}style") is not None:
+            root.remove(child)
     for element in root.iter():
         _adapt(element, name)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', ElementTree.tostring(root, "unicode")))
