@@ -123,16 +123,58 @@ def show(
     return _guarded(found.prog, options, work)
 
 
+def report(
+    description: str,
+    methods: Sequence[str],
+    make_page: Callable[[Results, Sequence[str]], str],
+    arguments: Sequence[str],
+) -> int:
+    """Write a page about the rows that there are, be there none; returns the exit status.
+
+    Args:
+        make_page: (the study's results, the options that describe it) -> the page.
+        description, methods, arguments: as in ``main``.
+    """
+    found = rows_parser(description, methods)
+    own = argparse.ArgumentParser(add_help=False)  # what does not describe the study
+    for each in (found, own):
+        each.add_argument(
+            "--output",
+            default="report.html",
+            metavar="FILE",
+            help="the page (default: report.html)",
+        )
+    own.add_argument("--methods", nargs="+")  # the results know them
+    own.add_argument("--debug", action="store_true")
+    options = found.parse_args(arguments)
+
+    def work() -> int:
+        text = make_page(_results(options, methods, empty=True), own.parse_known_args(arguments)[1])
+        path = Path(options.output)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"--output {path}: cannot be written ({error.strerror}); give another file"
+            ) from error
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        return 0
+
+    return _guarded(found.prog, options, work)
+
+
 def _results(
     options: argparse.Namespace,
     methods: Sequence[str],
     adapt: Callable[[Study], Study] = lambda study: study,
+    empty: bool = False,
 ) -> Results:
-    """The rows of the study that the options describe."""
+    """The rows of the study that the options describe; ``empty``: there may be none."""
     study = adapt(study_from(options, methods, PAPER_BACKBONE))
     rows = Store(options.results).read().to_pylist()
     results = Results(Agenda(study, rows), rows)
-    if not results.used:
+    if not (results.used or empty):
         raise UsageError(f"--results {options.results}: no rows of this study; run it first")
     return results
 

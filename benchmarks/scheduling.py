@@ -7,6 +7,8 @@ has --slots CPUs by claim, so that so many trials run at once whatever it has.
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import resource
 import sys
@@ -47,8 +49,6 @@ class SleepingActor(sweep.TrialActor):
             }  # fmt: skip
             store.write([row])
             reported.append({column: row.get(column) for column in AGENDA_COLUMNS})
-        import json
-
         return {"rows": json.dumps(reported), "done": True}
 
 
@@ -65,8 +65,6 @@ class SleepingStudy(Study):
         return dict(self.times)[cell.task, cell.regime]
 
     def trial(self, cell: Cell, selected: list[tuple[int, ...]]) -> Any:
-        import dataclasses
-
         milliseconds = round(1000 * self.seconds(cell))
         return dataclasses.replace(super().trial(cell, selected), epochs=milliseconds)
 
@@ -187,7 +185,7 @@ def main() -> None:
         found = measure(of, options.slots, fuse)
         rest = found.wall - found.first
         expected = found.plan.makespan
-        cost = (rest - expected) / found.trials * 1.0
+        cost = (rest - expected) / found.trials
         print(
             f"| {name} | {found.trials:,} | {found.first:.1f} | {rest:.1f} | {expected:.1f} "
             f"| {rest / expected:.3f} | {cost:.3f} | {found.cpu / found.trials:.3f} "
