@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from aa_ray import agenda, tasks
+from aa_ray import forecast, tasks
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.paper import METRIC_TITLES, Line, Results
 from aa_ray.progress import duration
@@ -72,7 +72,7 @@ class Training:
     @property
     def time(self) -> str:
         """Training and test; of an array, this trial's share."""
-        return duration(agenda.seconds(self.row))
+        return duration(forecast.seconds(self.row))
 
     @property
     def commit(self) -> str:
@@ -221,7 +221,7 @@ def _when(rows: list[Row]) -> list[str]:
 
     first = min(row["started_at"] for row in rows)
     last = max(row["finished_at"] for row in rows)
-    total = duration(sum(agenda.seconds(row) for row in rows))
+    total = duration(sum(forecast.seconds(row) for row in rows))
     return [f"{shown(first)} to {shown(last)}", f"{total} of training and test in all"]
 
 
