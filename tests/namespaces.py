@@ -26,6 +26,7 @@ from types import TracebackType
 
 NETWORK = "10.77.0"
 LAPTOP, HEAD, WORKERS = "laptop", "head", ("worker-1", "worker-2")
+ADDRESSES = {n: f"{NETWORK}.{i}" for i, n in enumerate((LAPTOP, HEAD, *WORKERS), start=1)}
 TOOLS = {"sshd": "openssh-server", "rsync": "rsync", "ip": "iproute2", "unshare": "util-linux"}
 
 # The first process of a host: builds its file system, then becomes its sshd.
@@ -43,8 +44,10 @@ mkdir -p shared tmp/ray run/sshd root/.ssh
 mount --bind "$shared" shared
 mount -t tmpfs tmpfs tmp/ray
 mount -t tmpfs -o mode=0700 tmpfs root/.ssh
+rm -rf root/.ray root/aa-ray
+printf '%s\\n' "$names" > etc/hosts
 cp "$keys"/* root/.ssh/
-printf '%s\\n' "$profile" > root/.bash_profile
+printf '%s\\n' "$profile" | tee root/.bash_profile > root/.bashrc
 hostname "$name"
 ip link set lo up
 exec chroot . /usr/sbin/sshd -D -h /root/.ssh/id_ed25519 -o StrictModes=no -o UsePAM=no \\
@@ -73,8 +76,9 @@ class Host:
     def __init__(self, name: str, address: str, folder: Path, shared: Path, keys: Path) -> None:
         self.name, self.address = name, address
         folder.mkdir()
-        variables = {"folder": str(folder), "shared": str(shared), "keys": str(keys),
-                     "name": name, "profile": PROFILE.strip(), "PATH": os.environ["PATH"]}  # fmt: skip
+        names = "\n".join(["127.0.0.1 localhost", *(f"{a} {n}" for n, a in ADDRESSES.items())])
+        variables = {"folder": str(folder), "shared": str(shared), "keys": str(keys), "name": name,
+                     "names": names, "profile": PROFILE.strip(), "PATH": os.environ["PATH"]}  # fmt: skip
         self._log = folder.with_suffix(".log")
         # Its processes end with unshare, and unshare with the host.
         with self._log.open("w") as log:
@@ -142,12 +146,11 @@ class Hosts:
             self.shared.mkdir()
             keys = _keys(folder / "keys")
             switch = stack.enter_context(_switch())
-            for number, name in enumerate((LAPTOP, HEAD, *WORKERS), start=1):
-                address = f"{NETWORK}.{number}"
+            for name, address in ADDRESSES.items():
                 host = Host(name, address, folder / name, self.shared, keys)
                 stack.callback(host.kill)
                 self.hosts[name] = host
-                _plug_in(switch, host, number)
+                _plug_in(switch, host)
             self._exit = stack.pop_all()
         return self
 
@@ -194,14 +197,17 @@ def _switch():  # type: ignore[no-untyped-def]
         process.stdout.close()
 
 
-def _plug_in(switch: int, host: Host, number: int) -> None:
+def _plug_in(switch: int, host: Host) -> None:
     """A cable between the host and the switch."""
+    port = f"to-{host.name}"
     inside = ["nsenter", "--net", "--target"]
     for where, command in (
-        (switch, f"link add port{number} type veth peer name eth0 netns {host.pid}"),
-        (switch, f"link set port{number} master bridge0 up"),
+        (switch, f"link add {port} type veth peer name eth0 netns {host.pid}"),
+        (switch, f"link set {port} master bridge0 up"),
         (host.pid, f"addr add {host.address}/24 dev eth0"),
         (host.pid, "link set eth0 up"),
+        # Leads nowhere; Ray finds its own address by looking where packets would leave.
+        (host.pid, f"route add default via {ADDRESSES[LAPTOP]}"),
     ):
         subprocess.run([*inside, str(where), "ip", *command.split()], check=True)
 
@@ -215,8 +221,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         with Hosts() as hosts:
-            for host in hosts.hosts.values():
-                print(f"{host.address} {host.name}", file=sys.stderr)
+            for name, address in ADDRESSES.items():
+                print(f"{address} {name}", file=sys.stderr)
             command = options.command or ["bash", "--norc", "-i"]
             return subprocess.run(hosts[LAPTOP].command(*command, directory=os.getcwd())).returncode
     except RuntimeError as error:
