@@ -42,7 +42,7 @@ from aa_ray.data import Source
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
-from aa_ray.resources import Resources
+from aa_ray.resources import Resources, autoscaling_config
 from aa_ray.results import Store
 from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
 from aa_ray.storage import StorageError
@@ -59,7 +59,7 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
     """
     _start_ray(resources.address)
     try:
-        slots = resources.slots(ray.cluster_resources())
+        slots = _slots(resources)
         _check_space(agenda, store, slots)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
@@ -69,6 +69,14 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
             _tune(agenda, store, searcher, resources, slots)
     finally:
         ray.shutdown()
+
+
+def _slots(resources: Resources) -> int:
+    """Trials that run at once, on this machine or on the cluster."""
+    if resources.address is None:
+        return resources.slots(ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return resources.cluster_slots(nodes, autoscaling_config())
 
 
 def _tune(
