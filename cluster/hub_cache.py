@@ -81,7 +81,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("action", choices=["fill", "take"])
     parser.add_argument("archive", nargs="?", metavar="URI", help="path or URI of the archive")
-    parser.add_argument("--backbone", default="bert-large-uncased", help="to fetch (default: %(default)s)")
+    parser.add_argument(
+        "--backbone", default="bert-large-uncased", help="to fetch (default: %(default)s)"
+    )
     parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS), metavar="TASK",
                         choices=list(tasks.TASKS), help="to fetch (default: all nine)")  # fmt: skip
     options = parser.parse_args(arguments)

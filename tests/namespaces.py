@@ -77,8 +77,15 @@ class Host:
         self.name, self.address = name, address
         folder.mkdir()
         names = "\n".join(["127.0.0.1 localhost", *(f"{a} {n}" for n, a in ADDRESSES.items())])
-        variables = {"folder": str(folder), "shared": str(shared), "keys": str(keys), "name": name,
-                     "names": names, "profile": PROFILE.strip(), "PATH": os.environ["PATH"]}  # fmt: skip
+        variables = {
+            "folder": str(folder),
+            "shared": str(shared),
+            "keys": str(keys),
+            "name": name,
+            "names": names,
+            "profile": PROFILE.strip(),
+            "PATH": os.environ["PATH"],
+        }
         self._log = folder.with_suffix(".log")
         # Its processes end with unshare, and unshare with the host.
         with self._log.open("w") as log:
@@ -104,7 +111,7 @@ class Host:
     def command(self, *command: str, directory: str = "/") -> list[str]:
         """The arguments that run a command on the host, as after a login."""
         script = f"cd {shlex.quote(directory)}; . ~/.bash_profile; exec {shlex.join(command)}"
-        enter = ["nsenter", "--target", str(self.pid), "--mount", "--net", "--pid", "--uts", "--ipc",
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts", "--ipc",
                  "--root", "--wd"]  # fmt: skip
         clean = ["env", "-i", "HOME=/root", "USER=root", "LANG=C.UTF-8",
                  f"TERM={os.environ.get('TERM', 'dumb')}"]  # fmt: skip
@@ -181,7 +188,9 @@ def _keys(folder: Path) -> Path:
 @contextlib.contextmanager
 def _switch():  # type: ignore[no-untyped-def]
     """Process id of a network namespace with a bridge, to which hosts are plugged in."""
-    script = "ip link add bridge0 type bridge && ip link set bridge0 up && echo up && sleep infinity"
+    script = (
+        "ip link add bridge0 type bridge && ip link set bridge0 up && echo up && sleep infinity"
+    )
     process = subprocess.Popen(
         ["unshare", "--net", "--kill-child", "sh", "-c", script],
         stdout=subprocess.PIPE, text=True, start_new_session=True,

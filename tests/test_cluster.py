@@ -1,10 +1,9 @@
-"""cluster.yaml and cluster/: Ray's own validation, Amazon's parameter model, and AWS as moto plays it.
+"""cluster.yaml and cluster/: Ray's own validation, Amazon's parameter model, and AWS as by moto.
 
 tests/test_on_three_hosts.py runs a study on a cluster.
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,19 @@ def load(path: Path) -> dict[str, Any]:
 
 def pins() -> dict[str, str]:
     """Package -> version, of the dependencies that pyproject.toml pins exactly."""
-    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
-    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    split = (line.split("==") for line in [*project["dependencies"], *extras] if "==" in line)
-    return {name.partition("[")[0]: version for name, version in split}
+    pinned = re.findall(
+        r'"([a-z0-9-]+)(?:\[.*?\])?==([\d.]+)"', (TOP / "pyproject.toml").read_text()
+    )
+    return dict(pinned)
 
 
-@pytest.fixture
-def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty AWS account."""
-    monkeypatch.setenv("HOME", str(tmp_path))  # Ray puts a key there
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with moto.mock_aws():
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An AWS account in which aws-once.yaml has been deployed."""
+    with pytest.MonkeyPatch.context() as patch, moto.mock_aws():
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray puts a key there
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         boto3.client("cloudformation", region_name="us-west-2").create_stack(
             StackName="aa-ray",
             TemplateBody=(TOP / "cluster" / "aws-once.yaml").read_text(),
@@ -160,13 +159,16 @@ def test_ray_knows_what_the_workers_have() -> None:
 @pytest.mark.usefixtures("aws")
 def test_head_may_start_workers_and_workers_may_not() -> None:
     iam = boto3.client("iam")
-    profiles = {p["InstanceProfileName"]: p for p in iam.list_instance_profiles()["InstanceProfiles"]}
+    profiles = {
+        p["InstanceProfileName"]: p for p in iam.list_instance_profiles()["InstanceProfiles"]
+    }
     types = load(AWS)["available_node_types"].values()
     assert set(profiles) == {t["node_config"]["IamInstanceProfile"]["Name"] for t in types}
 
     assert iam.list_role_policies(RoleName="aa-ray-worker")["PolicyNames"] == []
     (inline,) = iam.list_role_policies(RoleName="aa-ray-head")["PolicyNames"]
     policy = iam.get_role_policy(RoleName="aa-ray-head", PolicyName=inline)["PolicyDocument"]
+    print(policy)
     (passed,) = [s["Resource"] for s in policy["Statement"] if s["Action"] == "iam:PassRole"]
     assert passed == iam.get_role(RoleName="aa-ray-worker")["Role"]["Arn"]
     for role in ("aa-ray-head", "aa-ray-worker"):
