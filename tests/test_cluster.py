@@ -159,16 +159,14 @@ def test_ray_knows_what_the_workers_have() -> None:
 @pytest.mark.usefixtures("aws")
 def test_head_may_start_workers_and_workers_may_not() -> None:
     iam = boto3.client("iam")
-    profiles = {
-        p["InstanceProfileName"]: p for p in iam.list_instance_profiles()["InstanceProfiles"]
-    }
+    profiles = iam.list_instance_profiles()["InstanceProfiles"]
     types = load(AWS)["available_node_types"].values()
-    assert set(profiles) == {t["node_config"]["IamInstanceProfile"]["Name"] for t in types}
+    assert {p["InstanceProfileName"] for p in profiles} == {t["node_config"]["IamInstanceProfile"]["Name"] for t in types}
 
     assert iam.list_role_policies(RoleName="aa-ray-worker")["PolicyNames"] == []
     (inline,) = iam.list_role_policies(RoleName="aa-ray-head")["PolicyNames"]
-    policy = iam.get_role_policy(RoleName="aa-ray-head", PolicyName=inline)["PolicyDocument"]
-    print(policy)
+    document = iam.get_role_policy(RoleName="aa-ray-head", PolicyName=inline)["PolicyDocument"]
+    policy = yaml.safe_load(str(document))  # moto gives a text here, AWS a mapping
     (passed,) = [s["Resource"] for s in policy["Statement"] if s["Action"] == "iam:PassRole"]
     assert passed == iam.get_role(RoleName="aa-ray-worker")["Role"]["Arn"]
     for role in ("aa-ray-head", "aa-ray-worker"):
