@@ -113,6 +113,8 @@ def _tune(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
+                # Tune would copy one here, which on another machine than the driver's fails.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[SweepCallback(searcher)],
             ),
         )
@@ -222,7 +224,7 @@ class TrialActor(tune.Trainable):
         return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune asks for one when a trial ends; the worker keeps its own, in the results folder."""
+        """Tune is told to ask for none; the worker keeps its own, in the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """The worker finds the trial's checkpoint in the results folder."""
