@@ -161,7 +161,9 @@ def test_head_may_start_workers_and_workers_may_not() -> None:
     iam = boto3.client("iam")
     profiles = iam.list_instance_profiles()["InstanceProfiles"]
     types = load(AWS)["available_node_types"].values()
-    assert {p["InstanceProfileName"] for p in profiles} == {t["node_config"]["IamInstanceProfile"]["Name"] for t in types}
+    assert {p["InstanceProfileName"] for p in profiles} == {
+        t["node_config"]["IamInstanceProfile"]["Name"] for t in types
+    }
 
     assert iam.list_role_policies(RoleName="aa-ray-worker")["PolicyNames"] == []
     (inline,) = iam.list_role_policies(RoleName="aa-ray-head")["PolicyNames"]
