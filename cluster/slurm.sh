@@ -40,10 +40,16 @@ head=${machines[0]}
 head_ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
 
 steps=()
+driver=
 requeue=no
+terminate() {
+    requeue=yes
+    [[ -z $driver ]] || kill -TERM "$driver" 2>/dev/null || true
+}
 finish() {
     local status=$?
-    trap - EXIT TERM
+    trap - EXIT
+    trap '' TERM
     ((${#steps[@]} == 0)) || kill "${steps[@]}" 2>/dev/null || true
     wait || true
     if [[ $requeue == yes ]]; then
@@ -52,6 +58,7 @@ finish() {
     exit "$status"
 }
 trap finish EXIT
+trap terminate TERM
 
 # One step per machine, since a step ends as a whole.
 start() {
@@ -89,10 +96,11 @@ for _ in range(60):
 print(f"slurm.sh: only {len(ray.nodes())} of {sys.argv[2]} machines have joined", file=sys.stderr)
 EOP
 
+[[ $requeue == no ]] || exit 143
 srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
     python "${STUDY:-studies/table2.py}" --address "$head_ip:$port" "$@" &
 driver=$!
-trap 'requeue=yes; kill -TERM "$driver"' TERM
+[[ $requeue == no ]] || terminate
 status=0
 wait "$driver" || status=$?
 if [[ $requeue == yes ]]; then

@@ -18,6 +18,10 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from aa_ray import architectures
+from aa_ray.options import parser, resources_from
+from aa_ray.resources import Resources
+
 TOP = Path(__file__).parent.parent
 AWS = TOP / "cluster.yaml"
 # What ray up takes.
@@ -161,9 +165,8 @@ def test_head_may_start_workers_and_workers_may_not() -> None:
     iam = boto3.client("iam")
     profiles = iam.list_instance_profiles()["InstanceProfiles"]
     types = load(AWS)["available_node_types"].values()
-    assert {p["InstanceProfileName"] for p in profiles} == {
-        t["node_config"]["IamInstanceProfile"]["Name"] for t in types
-    }
+    used = {kind["node_config"]["IamInstanceProfile"]["Name"] for kind in types}
+    assert {profile["InstanceProfileName"] for profile in profiles} == used
 
     assert iam.list_role_policies(RoleName="aa-ray-worker")["PolicyNames"] == []
     (inline,) = iam.list_role_policies(RoleName="aa-ray-head")["PolicyNames"]
@@ -177,3 +180,79 @@ def test_head_may_start_workers_and_workers_may_not() -> None:
         resources = [s["Resource"] for s in version["PolicyVersion"]["Document"]["Statement"]]
         assert resources == ["arn:aws:s3:::my-bucket", "arn:aws:s3:::my-bucket/*"]
     assert [b["Name"] for b in boto3.client("s3").list_buckets()["Buckets"]] == ["my-bucket"]
+
+
+def kuberay() -> dict[str, Any]:
+    _, job = yaml.safe_load_all((TOP / "cluster" / "kuberay.yaml").read_text())
+    return job
+
+
+def test_the_rayjob_has_only_fields_that_kuberay_knows() -> None:
+    """Kubernetes would drop others without a word."""
+    job = kuberay()
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert job["spec"].keys() <= {
+        "activeDeadlineSeconds", "backoffLimit", "clusterSelector", "deletionStrategy",
+        "entrypoint", "entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "jobId",
+        "managedBy", "metadata", "rayClusterSpec", "runtimeEnvYAML", "shutdownAfterJobFinishes",
+        "submissionMode", "submitterConfig", "submitterPodTemplate", "suspend",
+        "ttlSecondsAfterFinished",
+    }  # fmt: skip
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster.keys() <= {
+        "authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions",
+        "headGroupSpec", "headServiceAnnotations", "managedBy", "rayVersion", "suspend",
+        "upgradeStrategy", "workerGroupSpecs",
+    }  # fmt: skip
+    assert cluster["autoscalerOptions"].keys() <= {
+        "env", "envFrom", "idleTimeoutSeconds", "image", "imagePullPolicy", "resources",
+        "securityContext", "upscalingMode", "version", "volumeMounts",
+    }  # fmt: skip
+    assert cluster["headGroupSpec"].keys() <= {
+        "enableIngress", "headService", "rayStartParams", "resources", "serviceType", "template",
+    }  # fmt: skip
+    (worker,) = cluster["workerGroupSpecs"]
+    assert worker.keys() <= {
+        "groupName", "idleTimeoutSeconds", "maxReplicas", "minReplicas", "numOfHosts",
+        "rayStartParams", "replicas", "resources", "scaleStrategy", "suspend", "template",
+    }  # fmt: skip
+    for group in (cluster["headGroupSpec"], worker):
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        (container,) = group["template"]["spec"]["containers"]
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in group["template"]["spec"]["volumes"]}
+
+
+def test_on_kubernetes_all_that_the_workers_can_run_is_asked_for() -> None:
+    spec = kuberay()["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    (worker,) = cluster["workerGroupSpecs"]
+    (container,) = worker["template"]["spec"]["containers"]
+    limits = container["resources"]["limits"]
+    chosen = resources_of(spec["entrypoint"])
+    fits = Resources(gpus_per_trial=chosen.gpus_per_trial).slots(
+        {"CPU": int(limits["cpu"]), "GPU": limits["nvidia.com/gpu"]}
+    )
+    assert worker["minReplicas"] == 0
+    assert chosen.max_concurrent == fits * worker["maxReplicas"]
+
+
+def resources_of(text: str) -> Resources:
+    """What a command line of studies/table2.py within a text asks for; it must be a valid one."""
+    words = re.split(r"table2\.py", text)[-1].replace('"', " ").replace("\\\n", " ").split()
+    options = parser("", architectures.TABLE2).parse_args(words)
+    return resources_from(options)
+
+
+def test_the_commands_of_the_walk_through_are_valid() -> None:
+    page = (TOP / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    commands = [
+        line.partition("#")[0].rstrip().rstrip("'")
+        for block in re.findall(r"^```\w*\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if "table2.py" in line
+    ]
+    assert len(commands) >= 6
+    for command in commands:
+        resources_of(command)

@@ -96,7 +96,7 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         on_head(hosts, f"ray job submit --no-wait --submission-id second -- {command}")
         followed = on_head(hosts, "ray job logs --follow second")
         assert "trials done" in followed
-        assert "SUCCEEDED" in on_head(hosts, "ray job status second")
+        wait_for(lambda: "SUCCEEDED" in on_head(hosts, "ray job status second"), 60)
 
         table = on_laptop(hosts, *table2, "/shared/killed", "--no-run")
         assert table.split("rows:")[0] == expected[expected.index("Table 2.") :].split("rows:")[0]

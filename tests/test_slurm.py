@@ -6,8 +6,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).parent.parent / "cluster" / "slurm.sh"
 
 COMMANDS = {
@@ -19,15 +17,19 @@ COMMANDS = {
             case $1 in --nodelist=*) NODE=${1#*=};; esac; shift
         done
         export NODE
+        trap 'stop=yes; kill $child 2>/dev/null' TERM
         "$@" & child=$!
-        trap 'kill $child' TERM
+        [ -z "$stop" ] || kill $child
         wait $child || { status=$?; wait $child; exit $status; }""",
     "hostname": "echo 10.0.0.1",
     "ray": """
         [ -z "$RAY_FAILS" ] || exit 1
         [ "$1" = health-check ] || exec sleep 60""",
     "python": """
-        [ "$1" = - ] && exit 0
+        while [ "$1" = - ]; do  # waits for the three machines
+            [ "$(grep -c '^ray on node-.: start' "$LOG")" = 3 ] && exit 0
+            sleep 0.05
+        done
         [ -n "$STUDY_TAKES" ] || exit "${STUDY_STATUS:-0}"
         trap 'kill $!; echo "study terminated" >> "$LOG"; exit 143' TERM
         sleep "$STUDY_TAKES" & touch "$LOG.running"; wait $!""",
@@ -56,9 +58,13 @@ class Job:
     def end(self) -> tuple[int, str]:
         """Status and messages; every process of the job must have ended too."""
         said = self.process.communicate(timeout=30)[1]
-        with pytest.raises(ProcessLookupError):
-            os.killpg(self.process.pid, 0)
-        return self.process.returncode, said
+        for _ in range(100):  # the last of them may just be ending
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return self.process.returncode, said
+            time.sleep(0.05)
+        raise AssertionError("processes are left")
 
     def calls(self, start: str) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
