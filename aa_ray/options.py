@@ -173,7 +173,12 @@ def _add_resources(group: Any) -> None:
         metavar="X",
         help="GPUs of one trial; 0.25 puts four trials on each GPU (default: 0)",
     )
-    add("--max-concurrent", metavar="N", help="trials at once, at most (default: as many as fit)")
+    add(
+        "--max-concurrent",
+        metavar="N",
+        help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
+        "up started as many as fit once it has grown)",
+    )
     add(
         "--address",
         help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",

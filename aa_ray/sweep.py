@@ -42,7 +42,7 @@ from aa_ray.data import Source
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
-from aa_ray.resources import Resources
+from aa_ray.resources import Resources, autoscaling_config
 from aa_ray.results import Store
 from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
 from aa_ray.storage import StorageError
@@ -64,7 +64,7 @@ def run(
     """
     _start_ray(resources.address)
     try:
-        slots = resources.slots(ray.cluster_resources())
+        slots = _slots(resources)
         _check_space(agenda, store, slots * resources.fuse)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
@@ -74,6 +74,14 @@ def run(
             _tune(agenda, store, searcher, resources, slots, actor or TrialActor)
     finally:
         ray.shutdown()
+
+
+def _slots(resources: Resources) -> int:
+    """Trials that run at once, on this machine or on the cluster."""
+    if resources.address is None:
+        return resources.slots(ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return resources.cluster_slots(nodes, autoscaling_config())
 
 
 def _tune(
@@ -111,6 +119,8 @@ def _tune(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
+                # Tune would copy one here, which on another machine than the driver's fails.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[SweepCallback(searcher)],
             ),
         )
@@ -220,7 +230,7 @@ class TrialActor(tune.Trainable):
         return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune asks for one when a trial ends; the worker keeps its own, in the results folder."""
+        """Tune is told to ask for none; the worker keeps its own, in the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """The worker finds the trial's checkpoint in the results folder."""
