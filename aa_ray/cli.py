@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import torch
 
+from aa_ray import memory
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
@@ -221,13 +222,15 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         print(_plan(agenda, resources, number(options, "gpus", int, 1)))
         return 0
     if not options.no_run and not agenda.complete:
-        if study.precision == "tf32" and not resources.gpus_per_trial:
+        if study.precision == "tf32" and resources.gpus_per_trial == 0:
             raise UsageError(
                 "--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16"
             )
         store.folder.check_writable()
         if resources.address is None:
-            resources.slots({"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
+            memory.settle(resources, agenda, _local_gpus()).slots(
+                {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+            )
         if resources.address is None:
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -257,12 +260,15 @@ def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
 def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
     """What is done, runnable and blocked, and the time the rest may take."""
     if gpus is not None:  # of a cluster that need not be there yet
-        resources = dataclasses.replace(resources, gpus_per_trial=resources.gpus_per_trial or 1.0)
-        cpus = resources.cpus_per_trial * gpus / resources.gpus_per_trial  # enough of them
-        slots = resources.slots({"CPU": cpus + 1, "GPU": gpus})
+        if resources.gpus_per_trial == 0:
+            resources = dataclasses.replace(resources, gpus_per_trial=None)
+        settled = memory.settle(resources, agenda, _local_gpus() or [memory.ASSUMED_BYTES])
+        cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial  # enough of them
+        slots = settled.slots({"CPU": cpus + 1, "GPU": gpus})
     else:  # as on this machine; who plans for a cluster says how many run at once
+        settled = memory.settle(resources, agenda, _local_gpus())
         here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
-        slots = resources.max_concurrent or resources.slots(here)
+        slots = settled.max_concurrent or settled.slots(here)
     counts = agenda.counts()
     lines = [
         f"trials    {counts.total()}",
@@ -272,7 +278,7 @@ def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
         f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
         f"lost      {counts['lost']} (wait for an aa trial that failed)",
     ]
-    plan = agenda.plan(slots, resources.fuse)
+    plan = agenda.plan(slots, settled.fuse)
     if plan is None:
         return "\n".join(
             [*lines, "time left not known until the first trial of this backbone has finished"]
@@ -287,7 +293,13 @@ def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
         f"each other takes {duration(plan.path)}"
     )
     if gpus is not None:
-        hours = plan.busy * resources.gpus_per_trial / 3600
+        hours = plan.busy * settled.gpus_per_trial / 3600
         used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
         lines.append(f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %")
     return "\n".join(lines)
+
+
+def _local_gpus() -> list[int]:
+    """Bytes of memory of each GPU of this machine."""
+    count = torch.cuda.device_count()
+    return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

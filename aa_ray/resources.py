@@ -16,21 +16,31 @@ class Resources:
 
     Attributes:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
-        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials.
+        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials. None: what the
+            backbone needs (see ``aa_ray.memory``).
         max_concurrent: trials at once; None means as many as fit, on a cluster as many as fit once
             it has grown.
-        fuse: trials that train side by side in one process, at most.
+        fuse: trials that train side by side in one process, at most. None: as many as pay, and fit
+            into the device's memory (see ``aa_ray.memory``).
         stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
             has happened in it for so long.
         address: of a running Ray cluster; None starts Ray on this machine.
     """
 
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | None = 0.0
     max_concurrent: int | None = None
-    fuse: int = 1
+    fuse: int | None = 1
     stall_seconds: float = 1800.0
     address: str | None = None
+
+
+@dataclass(frozen=True)
+class Settled(Resources):
+    """Resources with a number everywhere; see ``aa_ray.memory.settle``."""
+
+    gpus_per_trial: float = 0.0
+    fuse: int = 1
 
     def slots(self, available: Mapping[str, float]) -> int:
         """Trials that run at once on that many CPUs and GPUs.

@@ -34,15 +34,16 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from aa_ray import checkpoints, provenance, watchdog
+from aa_ray import checkpoints, memory, provenance, watchdog
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
-from aa_ray.resources import Resources, autoscaling_config
+from aa_ray.resources import Resources, Settled, autoscaling_config
 from aa_ray.results import Store
 from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
 from aa_ray.storage import StorageError
@@ -64,19 +65,44 @@ def run(
     """
     _start_ray(resources.address)
     try:
-        slots = _slots(resources)
-        _check_space(agenda, store, slots * resources.fuse)
+        settled = memory.settle(resources, agenda, _gpus(resources))
+        slots = _slots(settled)
+        _check_space(agenda, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
+            spread = slots if resources.fuse is None else None
             searcher = AgendaSearcher(
-                agenda, store, leases, Progress(agenda, slots), resources.fuse
+                agenda, store, leases, Progress(agenda, slots), settled.fuse, spread
             )
-            _tune(agenda, store, searcher, resources, slots, actor or TrialActor)
+            _tune(agenda, store, searcher, settled, slots, actor or TrialActor)
     finally:
         ray.shutdown()
 
 
-def _slots(resources: Resources) -> int:
+def _gpus(resources: Resources) -> list[int]:
+    """Bytes of memory of a GPU of each node that has one, where they are asked for."""
+    if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
+        return []
+
+    @ray.remote(num_cpus=0)
+    def gpu_bytes() -> int:
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+    asked = [
+        gpu_bytes.options(
+            num_gpus=0.01, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    found = [size for size in ray.get(asked) if size]
+    may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
+    return found or [memory.ASSUMED_BYTES] * may_grow
+
+
+def _slots(resources: Settled) -> int:
     """Trials that run at once, on this machine or on the cluster."""
     if resources.address is None:
         return resources.slots(ray.cluster_resources())
@@ -88,7 +114,7 @@ def _tune(
     agenda: Agenda,
     store: Store,
     searcher: AgendaSearcher,
-    resources: Resources,
+    resources: Settled,
     slots: int,
     actor: type["TrialActor"],
 ) -> None:

@@ -80,7 +80,8 @@ class Cluster:
         }  # fmt: skip
         self.address = "127.0.0.1:16377"
         subprocess.run(
-            [str(Path(sys.executable).parent / "ray"), "start", "--head", "--node-ip-address=127.0.0.1", "--port=16377",
+            [str(Path(sys.executable).parent / "ray"), "start", "--head",
+             "--node-ip-address=127.0.0.1", "--port=16377",
              "--num-cpus=0", "--include-dashboard=false", f"--autoscaling-config={config}"],
             env=self.environment, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from aa_ray import architectures
 from aa_ray.options import parser, resources_from
-from aa_ray.resources import Resources
+from aa_ray.resources import Resources, Settled
 
 TOP = Path(__file__).parent.parent
 AWS = TOP / "cluster.yaml"
@@ -231,7 +231,7 @@ def test_on_kubernetes_all_that_the_workers_can_run_is_asked_for() -> None:
     (container,) = worker["template"]["spec"]["containers"]
     limits = container["resources"]["limits"]
     chosen = resources_of(spec["entrypoint"])
-    fits = Resources(gpus_per_trial=chosen.gpus_per_trial).slots(
+    fits = Settled(gpus_per_trial=chosen.gpus_per_trial or 0.0).slots(
         {"CPU": int(limits["cpu"]), "GPU": limits["nvidia.com/gpu"]}
     )
     assert worker["minReplicas"] == 0
