@@ -64,6 +64,7 @@ class Task:
         metrics: keys of ``METRICS``; the first decides (best epoch, tables).
         train_rows, test_rows: official sizes; the test set here is the official development set.
         test_split: its name.
+        labels: names of the classes, in their order; empty where the data has numbers only.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Task:
     train_rows: int
     test_rows: int
     test_split: str = "validation"
+    labels: tuple[str, ...] = ()
 
     @property
     def regression(self) -> bool:
