@@ -8,6 +8,7 @@ from aa_ray import architectures, tasks
 from aa_ray.backbones import Backbone
 from aa_ray.data import HUB_DATASET
 from aa_ray.export import Trained, adapter_name
+from aa_ray.own_data import Hub
 from aa_ray.results import Row
 from aa_ray.tasks import Task
 from aa_ray.trial import Trial
@@ -50,25 +51,30 @@ def text(trained: Trained, row: Row, backbone: Backbone, remark: str = "") -> st
 
 def _metadata(trained: Trained, row: Row, backbone: Backbone, task: Task) -> ModelCardData:
     """The YAML front matter, from which the hub makes tags, links and the table of scores."""
-    on_hub = row["data_source"].startswith(HUB_DATASET)
+    name = config = None
+    split: object = "test"
+    if isinstance(task.origin, Hub):
+        name, config, split = task.origin.name, task.origin.config, task.origin.test
+    elif row["data_source"].startswith(HUB_DATASET):
+        name, config, split = HUB_DATASET, task.name, task.test_split
     results = [
         EvalResult(
             task_type="text-classification",
-            dataset_type=HUB_DATASET if on_hub else row["data_source"],
+            dataset_type=name or row["data_source"],
             dataset_name=task.title,
-            dataset_config=task.name if on_hub else None,
-            dataset_split=task.test_split if on_hub else "test",
-            metric_type=name,
+            dataset_config=config,
+            dataset_split=str(split),
+            metric_type=metric,
             metric_value=round(value, 4),
         )
-        for name, value in _measured(row)
+        for metric, value in _measured(row)
     ]
     return ModelCardData(
         model_name=adapter_name(row),
         eval_results=results,
         base_model=backbone.hub_name,
         base_model_relation="adapter" if backbone.hub_name else None,
-        datasets=[HUB_DATASET] if on_hub else None,
+        datasets=[name] if name else None,
         metrics=[name for name, _ in _measured(row)],
         library_name="adapter-transformers",  # the hub's name of the library ``adapters``
         pipeline_tag="text-classification",
@@ -118,6 +124,9 @@ def _code(trained: Trained, backbone: Backbone) -> str:
     lines = []
     if activation.startswith("rational:"):
         lines.append("import aa_ray  # registers the rational activation")
+    elif "@" in activation:
+        lines.append("from aa_ray import own")
+        lines.append(f'own.load(["path/to/own.py"])  # the file that defines {activation}')
     lines += [
         "from adapters import AutoAdapterModel",
         "from transformers import AutoTokenizer",
@@ -178,8 +187,10 @@ def _settings(trained: Trained, row: Row) -> str:
         ("learning rates", rates(trial)),
         ("epochs, batch size", f"{trial.epochs}, {trial.batch_size}"),
         ("trial", row["trial_id"]),
-        ("code", f"aa-ray at commit {row['commit'] or 'unknown'}"
-         + " with changes" * bool(row["dirty"])),
+        (
+            "code",
+            f"aa-ray at commit {row['commit'] or 'unknown'}" + " with changes" * bool(row["dirty"]),
+        ),
     ]
     lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in shown)]
     lines.append("\nEvery setting is in `trial.json`.")

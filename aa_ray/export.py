@@ -1,10 +1,11 @@
 """A trained trial as an adapter in AdapterHub's own format, which stock ``adapters`` loads.
 
 A switch is resolved to its choice. Where it chose the adapter, that layer is a plain bottleneck.
-Where it did not, the layer is LN(x + h + i) with x = LN(h + i) in the released code, which is not the
-layer without adapter; but a bottleneck as wide as the layer, with linear activation and identity
-matrices, is up(down(x)) + h = x + h, so that stock AdapterHub computes just that. It costs 2 H (H + 1)
-numbers per such layer, H being the hidden size. With ``switch_identity=plain`` the layer has none.
+Where it did not, the layer is LN(x + h + i) with x = LN(h + i) in the released code, which is not
+the layer without adapter. But a bottleneck as wide as the layer, with linear activation and
+identity matrices, gives up(down(x)) + h = x + h, so that stock AdapterHub computes just that. It
+costs 2 H (H + 1) numbers per such layer, H being the hidden size. With ``switch_identity=plain``
+such a layer needs no adapter.
 """
 
 import json
@@ -105,9 +106,7 @@ class Taker:
         if course.trial != self.trial or depth != self.depth:
             return
         weights = {name: value.cpu() for name, value in course.member.snapshot().items()}
-        self.taken = Trained(
-            self.trial, course.num_layers, depth, weights, course.member.selected
-        )
+        self.taken = Trained(self.trial, course.num_layers, depth, weights, course.member.selected)
 
 
 def depths(trial: Trial, num_layers: int) -> tuple[int, ...]:

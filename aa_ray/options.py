@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, cast
 
-from aa_ray import architectures, backbones, data, deviations, tasks
+from aa_ray import architectures, backbones, data, deviations, own, tasks
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
@@ -160,6 +160,13 @@ def _add_sources(group: Any) -> None:
         help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
         "<task>/train.parquet and <task>/validation.parquet",
     )
+    add(
+        "--own",
+        nargs="+",
+        metavar="FILE",
+        help="Python files that define tasks, architectures and activations of your own; see "
+        "docs/own.md",
+    )
 
 
 def _add_settings(group: Any) -> None:
@@ -268,8 +275,12 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     Raises:
         UsageError: a name that is not allowed, or a backbone that is not there.
     """
+    own.load(options.own or ())
+    methods = (*methods, *(name for name in own.method_names() if name not in methods))
     preset = PRESETS[one_of("preset", options.preset, PRESETS)]
     preset = {"backbone": backbone} | preset
+    if own.task_names():  # who brings a task wants to see it
+        preset["tasks"] = own.task_names()
     chosen = {name: getattr(options, name) or preset[name] for name in preset}
     for name, allowed in (("task", tasks.TASKS), ("regime", data.REGIMES)):
         for value in chosen[f"{name}s"]:
@@ -301,6 +312,7 @@ def study_of_one(options: argparse.Namespace) -> Study:
         UsageError: see ``study_from``.
     """
     _seed(options.seed, "--seed")
+    own.load(options.own or ())
     many = {"tasks": [options.task], "regimes": [options.regime], "seeds": [options.seed],
             "methods": [options.method], "preset": "demo"}  # fmt: skip
     given = argparse.Namespace(**(vars(options) | many))

@@ -28,20 +28,20 @@ from aa_ray.study import Cell, Study
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
-RUN = """Train one trial and show what it does: its settings, learning curve, selected layers and scores.
-
-Its row goes into --results, where studies find it; where it is there already, it is shown. Needs no Ray.
+RUN = """Train one trial and show what it does: settings, learning curve, selected layers
+and scores. Its row goes into --results, where studies find it; a trial that has
+a row is shown from it. Without --backbone and --data: minilm, and generated
+sentences. Needs no Ray.
 
     python -m aa_ray run --task sst2 --method aa
-    python -m aa_ray run --task rte --method aa-focused-spec --data DIR --regime 500 --save adapter
-"""  # noqa: E501
-EXPORT = """Write a trial's adapter for AdapterHub: adapter, head, card, settings and coefficients.
+    python -m aa_ray run --task rte --method aa-focused-spec --data DIR --save out
+"""
+EXPORT = """Write a trial's adapter in AdapterHub's format: adapter, head, card, settings and
+coefficients. It is trained for that: again if it has a row, and then compared
+with it. Where the folder holds the trial's adapter already nothing is trained.
 
-It is trained for that, again if it has a row, and compared with that row. A folder that holds the
-trial's adapter already is left as it is, so that --push can be tried again.
-
-    python -m aa_ray export --task sst2 --method aa --output adapter
-    python -m aa_ray export --task sst2 --method aa --output adapter --push me/sst2-aa
+    python -m aa_ray export --task sst2 --method aa --output out
+    python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
 """
 
 
@@ -303,9 +303,7 @@ def result(found: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _first(
-    study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | None
-) -> list[Row]:
+def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | None) -> list[Row]:
     """Run the trial for its rows, as a study would; goes on where it was interrupted."""
     store.folder.check_writable()
     with Leases(store.folder) as leases:

@@ -35,7 +35,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
-from aa_ray import checkpoints, provenance, watchdog
+from aa_ray import checkpoints, own, provenance, watchdog
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
@@ -82,6 +82,7 @@ def _tune(
     setting = {
         "backbone": asdict(study.backbone),
         "source": asdict(study.source),
+        "own": own.files(),
         "results": store.uri,
         "commit": provenance.commit(),
         "threads": resources.cpus_per_trial,
@@ -193,6 +194,7 @@ class TrialActor(tune.Trainable):
         store = Store(self._setting["results"])
         if self._worker is None:
             torch.set_num_threads(self._setting["threads"])
+            own.restore(self._setting["own"])
             self._worker = Worker(
                 Backbone(**self._setting["backbone"]),
                 Source(**self._setting["source"]),

@@ -14,7 +14,6 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-import yaml
 from adapters import AutoAdapterModel
 from transformers import AutoTokenizer, BertModel
 
@@ -29,8 +28,8 @@ from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
 RATIONAL = {"activation": "rational:one", "rational_learning_rate": 0.05}
-# Switches that learn fast, so that some are off after two epochs.
-SWITCHED = {"switched": True, "switch_learning_rate": 0.2}
+# Switches that learn fast, so that some are off after three epochs.
+SWITCHED = {"switched": True, "switch_learning_rate": 0.3}
 
 # Name -> the trial's settings, and the inference depth. What a method's layers come from is of no
 # account here.
@@ -40,7 +39,8 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "adapter-drop, deeper": ({"inference_depths": (1, 2)}, 2),
     "adapter-drop, none left": ({"inference_depths": (0,)}, 0),
     "aa": ({**RATIONAL, **SWITCHED}, 3),
-    "aa, paper's identity": ({**RATIONAL, **SWITCHED, "switch_identity": "plain"}, 3),
+    "aa, none selected": ({**RATIONAL, **SWITCHED, "switch_learning_rate": 0.2, "seed": 92}, 3),
+    "aa, paper's identity": ({**RATIONAL, **SWITCHED, "switch_identity": "plain", "seed": 92}, 3),
     "aa, last switches": ({**RATIONAL, **SWITCHED, "restored_switches": "last"}, 3),
     "aa, denominator B": ({**RATIONAL, **SWITCHED, "denominator": "B"}, 3),
     "aa-focused": ({**RATIONAL, "layers": (0, 2)}, 3),
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "switch-only": (SWITCHED, 3),
     "rational-only": ({**RATIONAL, "gradient_at_zero": "abs"}, 3),
     "last-n": ({"layers": (1, 2)}, 3),
-    "regression": ({**RATIONAL, **SWITCHED, "task": "stsb"}, 3),
+    "regression": ({**RATIONAL, **SWITCHED, "task": "stsb", "seed": 92}, 3),
     "three classes": ({"task": "mnli"}, 3),
 }
 
@@ -97,7 +97,7 @@ def made(tiny: Backbone, make_trial: Callable[..., Trial]) -> Made:
 
     def make(name: str) -> tuple[Trained, Row]:
         settings, depth = CASES[name]
-        trial = make_trial(**({"learning_rate": 0.01, "epochs": 2} | settings))
+        trial = make_trial(**({"learning_rate": 0.01, "epochs": 3} | settings))
         depths = export.depths(trial, 3)
         if trial not in known:
             takers = Takers(*(Taker(trial, d) for d in depths))
@@ -146,16 +146,20 @@ def test_stock_adapterhub_scores_as_the_trials_own_test(
     scores = task.scores(official.test["label"].to_numpy(), logits.numpy())
     assert scores == pytest.approx(row["test_metrics"], abs=1e-5)
     assert export.check(folder, trained, tiny, official) == export.CHECKED_EXAMPLES
-    varied = len(set(logits.argmax(1).tolist())) > 1  # a constant proves nothing
-    assert varied or task.regression or not trained.trial.layers
+    assert logits.std(dim=0).min() > 10 * export.TOLERANCE  # a constant would prove nothing
 
 
-def test_the_switched_cases_have_switches_on_and_off(made: Made) -> None:
-    for name, identities in (("aa", True), ("switch-only", True), ("aa, paper's identity", False)):
-        trained, row = made(name)
-        assert trained.layers == row["selected_layers"] and 0 < len(trained.layers) < 3
-        off = [layer for layer in range(3) if layer not in trained.layers]
-        assert trained.identities == (off if identities else [])
+@pytest.mark.parametrize(
+    ("name", "count", "identities"),
+    [("aa", 1, 2), ("switch-only", 1, 2), ("aa, none selected", 0, 3),
+     ("aa, paper's identity", 1, 0), ("regression", 2, 1)],
+)  # fmt: skip
+def test_the_switched_cases_have_switches_on_and_off(
+    made: Made, name: str, count: int, identities: int
+) -> None:
+    trained, row = made(name)
+    assert trained.layers == row["selected_layers"] and len(trained.layers) == count
+    assert len(trained.identities) == identities
 
 
 def test_a_layer_whose_switch_is_off_is_not_the_plain_layer(
@@ -179,10 +183,10 @@ def test_a_layer_whose_switch_is_off_is_not_the_plain_layer(
 def test_relu_needs_no_import_of_ours(exported: Callable[..., Path], tiny: Backbone) -> None:
     """The cards' own examples, in a process in which aa_ray cannot be imported."""
     folders = [exported("baseline"), exported("switch-only")]
-    code = "\n".join(["import sys; sys.modules['aa_ray'] = None", *(example(f, tiny) for f in folders)])
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    code = "\n".join(
+        ["import sys; sys.modules['aa_ray'] = None", *(example(f, tiny) for f in folders)]
     )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     printed = re.findall(r"tensor\(\[\[(.*?)\]\]", ran.stdout)
     for folder, numbers in zip(folders, printed, strict=True):
@@ -207,7 +211,7 @@ def test_the_cards_example_runs_with_the_rational(
 
 
 def test_coefficients_as_json(made: Made, exported: Callable[..., Path]) -> None:
-    trained, row = made("aa-focused")
+    _, row = made("aa-focused")
     folder = exported("aa-focused")
     found = json.loads((folder / "rationals.json").read_text())
     assert list(found) == ["0", "2"]
@@ -271,7 +275,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if self.headers["Authorization"] != self.token:
             self.answer(401, {"error": "Invalid username or password."})
         elif self.path == "/api/validate-yaml":
-            self.made["front matter"] = json.loads(body)["content"].split("---")[1].encode()
+            self.made["front matter"] = json.loads(body)["content"].encode()
             self.answer(200, {"warnings": [], "errors": []})
         elif self.path == "/api/repos/create":
             self.answer(200, {"url": f"{self.base}/me/{json.loads(body)['name']}"})
@@ -295,8 +299,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     @property
     def base(self) -> str:
-        host, port = self.server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://{self.headers['Host']}"
 
     def answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()
@@ -337,7 +340,7 @@ def test_pushed_with_the_users_token(
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     assert export.push(folder, "me/sst2").endswith("/me/sst2")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    front = yaml.safe_load(hub.pop("front matter"))
+    front = huggingface_hub.ModelCard(hub.pop("front matter").decode()).data.to_dict()
     assert hub == files
     assert front["library_name"] == "adapter-transformers" and front["metrics"] == ["accuracy"]
 
