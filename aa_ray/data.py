@@ -76,13 +76,15 @@ class Source:
         return f"files-{digest.hexdigest()[:16]}"
 
     def has(self, name: str) -> bool:
-        """Whether a folder holds the task; hub and generator hold them all.
+        """Whether a folder or the generator holds the task; the hub is taken to hold them all.
 
         Raises:
             UsageError: no such folder.
         """
-        if self.location in ("hub", "embedded") or tasks.get(name).origin is not None:
+        if self.location == "hub" or tasks.get(name).origin is not None:
             return True
+        if self.location == "embedded":
+            return name in embedded.TASKS
         return all(path.is_file() for path in self._paths(tasks.get(name)))
 
     def load(self, name: str) -> Official:
@@ -119,6 +121,8 @@ def _load(source: Source, name: str) -> Official:
     if task.origin is not None:
         official = Official(*task.origin.tables(task))
     elif source.location == "embedded":
+        if name not in embedded.TASKS:
+            raise UsageError(f"task {name}: no sentences are generated for it; use --data DIR")
         official = Official(*embedded.generate(name))
     elif source.location == "hub":
         official = _load_hub(task)

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ class Files(Data):
             if kind == ".parquet":
                 return pq.read_table(pa.BufferReader(content))
             if kind in (".csv", ".tsv"):
-                lines = content.decode("utf-8-sig").splitlines(keepends=True)
+                lines = io.StringIO(content.decode("utf-8-sig"), newline="")
                 delimiter = "," if kind == ".csv" else "\t"
                 reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
                 rows = list(reader)
