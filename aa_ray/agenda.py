@@ -12,7 +12,8 @@ from aa_ray.trial import Trial
 
 # The columns that an Agenda looks at.
 AGENDA_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "task", "regime",
-                  "backbone", "train_seconds", "test_seconds", "array")  # fmt: skip
+                  "backbone", "train_seconds", "test_seconds", "array", "device",
+                  "peak_memory_bytes")  # fmt: skip
 
 
 # The states of trials that will still have rows.

@@ -8,7 +8,7 @@ which the paper does not give: ``MARGIN`` is this project's choice.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -257,10 +257,10 @@ def parameters_halved(results: Results) -> Judgement:
     return Judgement("C13", text, effect, "ratio", rule, verdict)
 
 
-def table(results: Results) -> Table:
-    """The judgements as a table."""
+def table(results: Results, judgements: Iterable[Judgement] | None = None) -> Table:
+    """The judgements as a table; ``judgements``: where they have been made already."""
     lines = []
-    for judged in judge(results):
+    for judged in judge(results) if judgements is None else judgements:
         effect = judged.effect
         shown = DASH if math.isnan(effect.mean) else f"{effect.mean:+.2f}"
         interval = DASH if not effect.bounded else f"{effect.low:+.2f} to {effect.high:+.2f}"

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import torch
 
+from aa_ray import memory
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
@@ -134,16 +135,58 @@ def one(found: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     return _guarded(found.prog, options, lambda: int(options.work(options)))
 
 
+def report(
+    description: str,
+    methods: Sequence[str],
+    make_page: Callable[[Results, Sequence[str]], str],
+    arguments: Sequence[str],
+) -> int:
+    """Write a page about the rows that there are, be there none; returns the exit status.
+
+    Args:
+        make_page: (the study's results, the options that describe it) -> the page.
+        description, methods, arguments: as in ``main``.
+    """
+    found = rows_parser(description, methods)
+    own = argparse.ArgumentParser(add_help=False)  # what does not describe the study
+    for each in (found, own):
+        each.add_argument(
+            "--output",
+            default="report.html",
+            metavar="FILE",
+            help="the page (default: report.html)",
+        )
+    own.add_argument("--methods", nargs="+")  # the results know them
+    own.add_argument("--debug", action="store_true")
+    options = found.parse_args(arguments)
+
+    def work() -> int:
+        text = make_page(_results(options, methods, empty=True), own.parse_known_args(arguments)[1])
+        path = Path(options.output)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"--output {path}: cannot be written ({error.strerror}); give another file"
+            ) from error
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        return 0
+
+    return _guarded(found.prog, options, work)
+
+
 def _results(
     options: argparse.Namespace,
     methods: Sequence[str],
     adapt: Callable[[Study], Study] = lambda study: study,
+    empty: bool = False,
 ) -> Results:
-    """The rows of the study that the options describe."""
+    """The rows of the study that the options describe; ``empty``: there may be none."""
     study = adapt(study_from(options, methods, PAPER_BACKBONE))
     rows = Store(options.results).read().to_pylist()
     results = Results(Agenda(study, rows), rows)
-    if not results.used:
+    if not (results.used or empty):
         raise UsageError(f"--results {options.results}: no rows of this study; run it first")
     return results
 
@@ -190,13 +233,15 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         print(_plan(agenda, resources, number(options, "gpus", int, 1)))
         return 0
     if not options.no_run and not agenda.complete:
-        if study.precision == "tf32" and not resources.gpus_per_trial:
+        if study.precision == "tf32" and resources.gpus_per_trial == 0:
             raise UsageError(
                 "--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16"
             )
         store.folder.check_writable()
         if resources.address is None:
-            resources.slots({"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()})
+            memory.settle(resources, agenda, _local_gpus()).slots(
+                {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+            )
         if resources.address is None:
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -226,12 +271,15 @@ def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
 def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
     """What is done, runnable and blocked, and the time the rest may take."""
     if gpus is not None:  # of a cluster that need not be there yet
-        resources = dataclasses.replace(resources, gpus_per_trial=resources.gpus_per_trial or 1.0)
-        cpus = resources.cpus_per_trial * gpus / resources.gpus_per_trial  # enough of them
-        slots = resources.slots({"CPU": cpus + 1, "GPU": gpus})
+        if resources.gpus_per_trial == 0:
+            resources = dataclasses.replace(resources, gpus_per_trial=None)
+        settled = memory.settle(resources, agenda, _local_gpus() or [memory.ASSUMED_BYTES])
+        cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial  # enough of them
+        slots = settled.slots({"CPU": cpus + 1, "GPU": gpus})
     else:  # as on this machine; who plans for a cluster says how many run at once
+        settled = memory.settle(resources, agenda, _local_gpus())
         here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
-        slots = resources.max_concurrent or resources.slots(here)
+        slots = settled.max_concurrent or settled.slots(here)
     counts = agenda.counts()
     lines = [
         f"trials    {counts.total()}",
@@ -241,7 +289,7 @@ def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
         f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
         f"lost      {counts['lost']} (wait for an aa trial that failed)",
     ]
-    plan = agenda.plan(slots, resources.fuse)
+    plan = agenda.plan(slots, settled.fuse)
     if plan is None:
         return "\n".join(
             [*lines, "time left not known until the first trial of this backbone has finished"]
@@ -256,7 +304,13 @@ def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
         f"each other takes {duration(plan.path)}"
     )
     if gpus is not None:
-        hours = plan.busy * resources.gpus_per_trial / 3600
+        hours = plan.busy * settled.gpus_per_trial / 3600
         used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
         lines.append(f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %")
     return "\n".join(lines)
+
+
+def _local_gpus() -> list[int]:
+    """Bytes of memory of each GPU of this machine."""
+    count = torch.cuda.device_count()
+    return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

@@ -17,20 +17,19 @@ from aa_ray.results import Row
 from aa_ray.study import AA, Cell
 from aa_ray.tasks import TASKS
 
-# Inches: one and two columns of a usual journal page.
+# Inches: one and two columns of a usual journal page, and what a caption leaves of its height.
 COLUMN, PAGE = 3.3, 6.9
+MOST_HEIGHT = 8.8
 STYLE = str(resources.files("aa_ray") / "style.mplstyle")
 
 # The layers that the paper's aa selected for BERT-large on QQP with 100 examples (section 5). Only
 # drawn beside what was measured, never used to choose an architecture.
 PAPER_LAYERS = {"bert-large-uncased": (2, 6, 10, 12, 14, 15, 16, 18, 19, 20, 21, 22, 23)}
 
-# Small multiples: layers side by side with one task a line, and for deeper backbones.
-MOST_COLUMNS, DEEP_COLUMNS = 8, 6
+# Small multiples side by side, at most.
+MOST_COLUMNS = 6
 
-# Matplotlib's markers, and what people call them.
-_MARKERS = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds", "v": "arrowheads"}
-MARKERS = tuple(_MARKERS)
+MARKERS = ("o", "s", "^", "D", "v")
 
 
 class Drawing(NamedTuple):
@@ -64,7 +63,7 @@ def rationals(results: Results, regime: str) -> list[Drawing]:
     """The activation that ``aa`` learned in each layer, per task, with the first seed.
 
     Solid: at the best epoch; dashed: the initial function; grey area: the distribution of the
-    inputs that it saw; layers that were not selected are marked. Up to 8 layers all tasks share a
+    inputs that it saw; layers that were not selected are marked. Up to 6 layers all tasks share a
     figure, one line each; a deeper backbone has a figure per task. Paper, Figure 3.
     """
     missing, found = [], {}
@@ -83,7 +82,7 @@ def rationals(results: Results, regime: str) -> list[Drawing]:
         return [_small_multiples(f"rationals-{regime}", found, places, missing)] if found else []
     drawings = []
     for task, row in found.items():
-        places = {(task, n): divmod(n, DEEP_COLUMNS) for n in range(num_layers)}
+        places = {(task, n): divmod(n, MOST_COLUMNS) for n in range(num_layers)}
         name = f"rationals-{regime}-{task}"
         drawings.append(_small_multiples(name, {task: row}, places, missing))
     return drawings
@@ -98,7 +97,8 @@ def _small_multiples(
     """A picture for each (task, layer) at its (line, column)."""
     lines, columns = (1 + max(place[k] for place in places.values()) for k in (0, 1))
     with style.context(STYLE):
-        figure = Figure(figsize=(max(COLUMN, PAGE * columns / DEEP_COLUMNS), 0.4 + 1.0 * lines))
+        height = min(MOST_HEIGHT, 0.4 + 1.0 * lines)
+        figure = Figure(figsize=(_width(1.1 * columns), height))
         axes = figure.subplots(lines, columns, squeeze=False)
         for (task, layer), place in places.items():
             ax = axes[place]
@@ -142,9 +142,9 @@ def layers(results: Results) -> Drawing:
     num_layers = study.backbone.num_layers
     with style.context(STYLE):
         height = 0.7 + 0.22 * len(study.tasks)
-        width = min(PAGE, len(study.regimes) * (0.8 + 0.22 * num_layers))
-        figure = Figure(figsize=(max(COLUMN, width), height))
-        axes = figure.subplots(1, len(study.regimes), squeeze=False)[0]
+        width = _width(len(study.regimes) * (0.8 + 0.22 * num_layers))
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             shares = np.full((len(study.tasks), num_layers), np.nan)
             for i, task in enumerate(study.tasks):
@@ -158,7 +158,8 @@ def layers(results: Results) -> Drawing:
             image = ax.imshow(shares, vmin=0, vmax=1, cmap="cividis", aspect="auto")
             ax.set_title(results.regime_title(regime))
             ax.set_yticks(range(len(study.tasks)), [TASKS[t].title for t in study.tasks])
-            ax.set_xticks(range(0, num_layers, max(1, num_layers // 12)))
+            shown = num_layers * len(study.regimes)  # side by side
+            ax.set_xticks(range(0, num_layers, max(1, num_layers // 12, -(-shown // 24))))
             ax.set_xlabel("layer")
             for layer in PAPER_LAYERS.get(study.backbone.identity, ()):
                 ax.plot(layer, -0.75, marker="v", color="C1", clip_on=False)
@@ -172,7 +173,8 @@ def scores(results: Results) -> Drawing:
     missing = []
     lines = results.lines()
     with style.context(STYLE):
-        figure = Figure(figsize=(min(PAGE, 1.6 + 1.7 * len(study.regimes)), 0.8 + 0.2 * len(lines)))
+        width = _width(1.6 + 1.7 * len(study.regimes))
+        figure = Figure(figsize=(width, 0.8 + 0.2 * len(lines)))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(lines):
@@ -195,29 +197,34 @@ def scores(results: Results) -> Drawing:
 
 
 def score_against_parameters(results: Results) -> Drawing:
-    """Average score against the parameters of the adapters in use, per method and regime."""
+    """Average score against the parameters of the adapters in use, per method and regime.
+
+    Colours are methods; where there are several regimes, markers tell them apart.
+    """
     study = results.study
     missing = []
-    markers = MARKERS
+    regimes = dict(zip(study.regimes, MARKERS, strict=False)) if len(study.regimes) > 1 else {}
     with style.context(STYLE):
-        figure = Figure(figsize=(PAGE * 0.7, 2.6))
+        figure = Figure(figsize=(COLUMN, 3.2 + 0.15 * len(regimes)))
         ax = figure.subplots()
         for i, line in enumerate(results.lines()):
-            for marker, regime in zip(markers, study.regimes, strict=False):
+            for regime in study.regimes:
                 values = results.averages(line, regime)
                 if not values:
                     missing.append(f"{line.title} {regime}")
                     continue
                 size = statistics.mean(results.parameters(line, regime))
                 label = _superscript(line.title) if regime == study.regimes[0] else None
+                marker = regimes.get(regime, MARKERS[0])
                 ax.plot(
                     size / 1000, statistics.mean(values), marker, color=f"C{i % 7}", label=label
                 )
         ax.set_xlabel("adapter parameters in use, thousands")
         ax.set_ylabel("average score x 100")
-        _legend_beside(ax)
-        shown = zip(markers, study.regimes, strict=False)
-        ax.set_title(", ".join(f"{_MARKERS[m]}: {results.regime_title(r)}" for m, r in shown))
+        for regime, marker in regimes.items():
+            ax.plot([], [], marker, color="0.5", label=results.regime_title(regime))
+        if ax.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower center", ncols=2)
     return Drawing("score-against-parameters", figure, missing)
 
 
@@ -230,7 +237,7 @@ def learning_rates(results: Results) -> Drawing:
     missing = []
     _, rational, switch = step_size.RELEASED
     with style.context(STYLE):
-        figure = Figure(figsize=(min(PAGE, 1.6 + 1.9 * len(study.regimes)), 2.4))
+        figure = Figure(figsize=(_width(1.4 + 1.9 * len(study.regimes)), 2.4))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(results.lines()):
@@ -253,6 +260,11 @@ def learning_rates(results: Results) -> Drawing:
         axes[0].set_ylabel("average score x 100")
         _legend_beside(axes[-1])
     return Drawing("learning-rates", figure, missing)
+
+
+def _width(inches: float) -> float:
+    """The narrower of a column and a page that holds so much; a page where neither does."""
+    return COLUMN if inches <= COLUMN + 1e-9 else PAGE
 
 
 def _legend_beside(ax: Axes) -> None:

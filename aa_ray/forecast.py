@@ -37,6 +37,7 @@ class Forecast:
         self._study = study
         self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and number
         self._examples = 0.0
+        self._peaks: list[tuple[int, int]] = []  # bytes on a GPU, trials side by side
 
     def learn(self, row: Mapping[str, Any]) -> None:
         """Take note of a row; those of other backbones, unknown tasks and failures say nothing."""
@@ -49,6 +50,13 @@ class Forecast:
         for key in _keys(cell):
             total, count = self._times.get(key, (0.0, 0))
             self._times[key] = total + seconds(row), count + 1
+        if row.get("peak_memory_bytes") and not row.get("device", "cpu").startswith("cpu"):
+            self._peaks.append((row["peak_memory_bytes"], len(row.get("array") or [1])))
+
+    def peak_bytes(self, shared: int) -> int | None:
+        """Most memory that a trial took on a GPU beyond ``shared`` bytes; None without a row."""
+        found = [max(0, peak - shared) // trials for peak, trials in self._peaks]
+        return max(found, default=None)
 
     def seconds(self, cell: Cell) -> float | None:
         """Mean over the same method, task and regime, else the same task and regime.

@@ -48,9 +48,12 @@ class FrozenLinear(nn.Module):
 def replace_linears(module: nn.Module) -> None:
     """Replace every linear layer below ``module``, all of them frozen and on the CPU.
 
-    Does nothing where torch was built without oneDNN.
+    Does nothing where torch was built without oneDNN, or the processor has no bfloat16 for it.
     """
     if not torch.backends.mkldnn.is_available():
+        return
+    half = any(p.dtype == torch.bfloat16 for p in module.parameters())
+    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

@@ -244,7 +244,7 @@ def _activate_others(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Ten
     if all(s.member.trial.activation == RELU for s in streams):
         return torch.relu(seen)
     functions = [s.member.adapter(layer).non_linearity for s in streams]
-    return torch.stack([f(x) for f, x in zip(functions, seen, strict=True)])
+    return torch.stack([f(x).to(x.dtype) for f, x in zip(functions, seen, strict=True)])
 
 
 def _switch(

@@ -213,9 +213,15 @@ def _add_resources(group: Any) -> None:
         "--gpus-per-trial",
         default="0",
         metavar="X",
-        help="GPUs of one trial; 0.25 puts four trials on each GPU (default: 0)",
+        help="GPUs of one trial (of one array with --fuse); 0.25 puts four on each GPU; auto: what "
+        "the backbone needs, by its shape and by measured trials (default: 0)",
     )
-    add("--max-concurrent", metavar="N", help="trials at once, at most (default: as many as fit)")
+    add(
+        "--max-concurrent",
+        metavar="N",
+        help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
+        "up started as many as fit once it has grown)",
+    )
     add(
         "--address",
         help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",
@@ -225,7 +231,7 @@ def _add_resources(group: Any) -> None:
         default="1",
         metavar="K",
         help="trials of a task and regime that train side by side on one copy of the backbone, at "
-        "most (default: 1)",
+        "most; auto: as many as pay, fit into memory, and leave no slot idle (default: 1)",
     )
     add(
         "--stall-seconds",
@@ -261,9 +267,9 @@ def resources_from(options: argparse.Namespace) -> Resources:
     """
     return Resources(
         cpus_per_trial=number(options, "cpus_per_trial", int, 1),
-        gpus_per_trial=number(options, "gpus_per_trial", float, 0),
+        gpus_per_trial=number_or_auto(options, "gpus_per_trial", float, 0),
         max_concurrent=number(options, "max_concurrent", int, 1),
-        fuse=number(options, "fuse", int, 1),
+        fuse=number_or_auto(options, "fuse", int, 1),
         stall_seconds=number(options, "stall_seconds", float, 1),
         address=options.address,
     )
@@ -378,3 +384,8 @@ def number(options: argparse.Namespace, name: str, kind: type, least: float) -> 
         words = "a whole number" if kind is int else "a number"
         raise UsageError(f"{flag} {value}: expected {words}, {least} or more")
     return number
+
+
+def number_or_auto(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
+    """As ``number``, but None for the word auto."""
+    return None if getattr(options, name) == "auto" else number(options, name, kind, least)

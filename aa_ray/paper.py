@@ -1,11 +1,12 @@
 """The paper's tables, from the rows of a study."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aa_ray import architectures, deviations, statistics
+from aa_ray import architectures, deviations, statistics, tasks
 from aa_ray.agenda import Agenda
 from aa_ray.architectures import UNI
 from aa_ray.backbones import MINILM
@@ -43,14 +44,14 @@ METRIC_TITLES = {
 }
 
 
-def table1(source: Source) -> Table:
+def table1(source: Source, names: Iterable[str] = tuple(TASKS)) -> Table:
     """Table 1: per task the rows here and officially, and the metric; tasks not there get a dash.
 
     Raises:
         UsageError: the folder does not exist, or a file in it is bad.
     """
     lines = []
-    for task in TASKS.values():
+    for task in map(tasks.get, names):
         found = [Entry(DASH), Entry(DASH)]
         if source.has(task.name):
             found = [Entry(f"{len(part)}", mean=len(part)) for part in source.load(task.name)]
@@ -70,15 +71,19 @@ def method_table(name: str, agenda: Agenda, rows: Iterable[Row]) -> Table:
     Scores are test metrics x 100, mean and sample standard deviation over seeds. This is the layout
     of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` goes into the caption.
     """
-    results = Results(agenda, rows)
+    return score_table(name, Results(agenda, rows))
+
+
+def score_table(name: str, results: "Results") -> Table:
+    """``method_table`` of results that are there already."""
     lines = results.lines()
     sections = []
-    for regime in agenda.study.regimes:
+    for regime in results.study.regimes:
         scores = [(line.title, _scores(results, line, regime)) for line in lines]
         counted = [line for line in lines if line.method != "baseline"]
         counts = [(f"|{line.title}|", _sizes(results, line, regime)) for line in counted]
         sections.append(Section(results.regime_title(regime), _with_best(scores) + counts))
-    columns = [TASKS[task].title for task in shown_tasks(agenda.study)] + ["Avg"]
+    columns = [TASKS[task].title for task in shown_tasks(results.study)] + ["Avg"]
     return Table(_caption(name, results), columns, sections)
 
 
@@ -108,6 +113,12 @@ class Results:
         self.used = [row for cell in self.study.cells for row in self._of(cell)]
         self._check_fingerprints()
         self._check_settings()
+
+    def only(self, methods: Iterable[str]) -> "Results":
+        """The results of the study with those of its methods alone."""
+        kept = tuple(name for name in methods if name in self.study.methods)
+        rows = [row for of_trial in self._rows.values() for row in of_trial]
+        return Results(Agenda(dataclasses.replace(self.study, methods=kept), rows), rows)
 
     def _of(self, cell: Cell) -> list[Row]:
         trial = self.agenda.trial(cell)

@@ -1,7 +1,11 @@
 """What one trial asks of the machine or cluster, and how many fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from aa_ray.errors import UsageError
 
@@ -12,20 +16,31 @@ class Resources:
 
     Attributes:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
-        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials.
-        max_concurrent: trials at once; None means as many as fit.
-        fuse: trials that train side by side in one process, at most.
+        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials. None: what the
+            backbone needs (see ``aa_ray.memory``).
+        max_concurrent: trials at once; None means as many as fit, on a cluster as many as fit once
+            it has grown.
+        fuse: trials that train side by side in one process, at most. None: as many as pay, and fit
+            into the device's memory (see ``aa_ray.memory``).
         stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
             has happened in it for so long.
         address: of a running Ray cluster; None starts Ray on this machine.
     """
 
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
+    gpus_per_trial: float | None = 0.0
     max_concurrent: int | None = None
-    fuse: int = 1
+    fuse: int | None = 1
     stall_seconds: float = 1800.0
     address: str | None = None
+
+
+@dataclass(frozen=True)
+class Settled(Resources):
+    """Resources with a number everywhere; see ``aa_ray.memory.settle``."""
+
+    gpus_per_trial: float = 0.0
+    fuse: int = 1
 
     def slots(self, available: Mapping[str, float]) -> int:
         """Trials that run at once on that many CPUs and GPUs.
@@ -33,9 +48,7 @@ class Resources:
         Raises:
             UsageError: not even one fits.
         """
-        fitting = int(available.get("CPU", 0) // self.cpus_per_trial)
-        if self.gpus_per_trial:
-            fitting = min(fitting, _fitting(available.get("GPU", 0.0), self.gpus_per_trial))
+        fitting = self._fit_on(available)
         if fitting < 1:
             raise UsageError(
                 f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
@@ -43,6 +56,60 @@ class Resources:
                 "GPUs; lower --cpus-per-trial or --gpus-per-trial"
             )
         return min(fitting, self.max_concurrent or fitting)
+
+    def cluster_slots(
+        self, nodes: Iterable[Mapping[str, float]], autoscaling: Mapping[str, Any] | None = None
+    ) -> int:
+        """Trials that run at once on a cluster, now or when it has grown as far as it may.
+
+        Trials that wait for a place are what makes a cluster grow, so all of these are asked for
+        at once. No trial spans two nodes.
+
+        Args:
+            nodes: CPU and GPU of each node that is there.
+            autoscaling: the cluster's configuration, if it may grow (see ``autoscaling_config``).
+
+        Raises:
+            UsageError: not even one fits, and ``max_concurrent`` does not say that nodes will come.
+        """
+        if self.max_concurrent:
+            return self.max_concurrent
+        now = sum(self._fit_on(node) for node in nodes)
+        fitting = max(now, self._fit_when_grown(autoscaling) if autoscaling else 0)
+        if fitting < 1:
+            raise UsageError(
+                f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
+                "but no node of the cluster has as much; lower --cpus-per-trial or "
+                "--gpus-per-trial, or, where nodes are yet to come, say with --max-concurrent how "
+                "many trials they will run at once"
+            )
+        return fitting
+
+    def _fit_on(self, available: Mapping[str, float]) -> int:
+        """Trials that fit on those CPUs and GPUs."""
+        fitting = int(available.get("CPU", 0) // self.cpus_per_trial)
+        if self.gpus_per_trial:
+            fitting = min(fitting, _fitting(available.get("GPU", 0.0), self.gpus_per_trial))
+        return fitting
+
+    def _fit_when_grown(self, autoscaling: Mapping[str, Any]) -> int:
+        """Trials that fit on the largest set of workers that the autoscaler may start."""
+        left = autoscaling.get("max_workers", 0)
+        kinds = autoscaling.get("available_node_types", {}).values()
+        fitting = 0
+        for kind in sorted(kinds, key=lambda kind: -self._fit_on(kind.get("resources", {}))):
+            count = min(left, kind.get("max_workers", left))
+            fitting += count * self._fit_on(kind.get("resources", {}))
+            left -= count
+        return fitting
+
+
+def autoscaling_config() -> dict[str, Any] | None:
+    """What ``ray up`` has told this cluster's autoscaler; None except on the head of such a one."""
+    try:
+        return yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
+    except OSError:
+        return None
 
 
 def _fitting(gpus: float, share: float) -> int:

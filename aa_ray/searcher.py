@@ -29,13 +29,23 @@ class AgendaSearcher(Searcher):
     Up to ``fuse`` trials that can train side by side are one Tune trial. A trial is handed out only
     while this driver holds its lease; those of other drivers are looked at from time to time.
 
+    Args:
+        fuse: trials of an array, at most.
+        spread: where given, arrays are kept so small that this many slots have one each.
+
     Attributes:
         progress: the line that shows how far the sweep is.
         stopped: why nothing more can be run; None as long as all is well.
     """
 
     def __init__(
-        self, agenda: Agenda, store: Store, leases: Leases, progress: Progress, fuse: int = 1
+        self,
+        agenda: Agenda,
+        store: Store,
+        leases: Leases,
+        progress: Progress,
+        fuse: int = 1,
+        spread: int | None = None,
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.progress = progress
@@ -44,6 +54,7 @@ class AgendaSearcher(Searcher):
         self._store = store
         self._leases = leases
         self._fuse = fuse
+        self._spread = spread
         self._interrupted = checkpoints.arrays(store.folder, set(store.trial_ids()))
         self._looked = time.monotonic()
         self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
@@ -80,7 +91,10 @@ class AgendaSearcher(Searcher):
             self._looked = time.monotonic()
             self._agenda.look_again()
         array: list[tuple[Cell, Trial]] = []
-        while len(array) < self._fuse:
+        size = self._fuse
+        if self._spread is not None:
+            size = min(size, -(-self._agenda.counts()["runnable"] // self._spread))
+        while len(array) < max(1, size):
             following = self._agenda.next(like=array[0][1] if array else None)
             if following is None:
                 break

@@ -20,10 +20,14 @@ def deviation(values: Sequence[float]) -> float:
 
 def half_interval(values: Sequence[float], level: float = 0.95) -> float:
     """Half the width of the t interval of the mean; NaN of fewer than two values."""
-    if len(values) < 2:
+    return half_interval_of(deviation(values), len(values), level)
+
+
+def half_interval_of(spread: float, count: int, level: float = 0.95) -> float:
+    """``half_interval`` of ``count`` values with that sample standard deviation."""
+    if count < 2:
         return float("nan")
-    quantile = stats.t.ppf((1 + level) / 2, df=len(values) - 1)
-    return float(quantile * deviation(values) / np.sqrt(len(values)))
+    return float(stats.t.ppf((1 + level) / 2, df=count - 1) * spread / math.sqrt(count))
 
 
 class Effect(NamedTuple):

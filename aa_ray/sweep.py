@@ -34,23 +34,29 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from aa_ray import checkpoints, own, provenance, watchdog
+from aa_ray import checkpoints, memory, own, provenance, watchdog
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
-from aa_ray.resources import Resources
+from aa_ray.resources import Resources, Settled, autoscaling_config
 from aa_ray.results import Store
 from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
 from aa_ray.storage import StorageError
 from aa_ray.trial import Trial
 
 
-def run(agenda: Agenda, store: Store, resources: Resources) -> None:
+def run(
+    agenda: Agenda, store: Store, resources: Resources, actor: type["TrialActor"] | None = None
+) -> None:
     """Run whatever the agenda has left; afterwards it says what became of it.
+
+    Args:
+        actor: in place of ``TrialActor``, to measure scheduling without training.
 
     Raises:
         UsageError: the cluster cannot be reached or is too small for a trial.
@@ -59,24 +65,58 @@ def run(agenda: Agenda, store: Store, resources: Resources) -> None:
     """
     _start_ray(resources.address)
     try:
-        slots = resources.slots(ray.cluster_resources())
-        _check_space(agenda, store, slots * resources.fuse)
+        settled = memory.settle(resources, agenda, _gpus(resources))
+        slots = _slots(settled)
+        _check_space(agenda, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
             leases.tidy(set(store.trial_ids()))
+            spread = slots if resources.fuse is None else None
             searcher = AgendaSearcher(
-                agenda, store, leases, Progress(agenda, slots), resources.fuse
+                agenda, store, leases, Progress(agenda, slots), settled.fuse, spread
             )
-            _tune(agenda, store, searcher, resources, slots)
+            _tune(agenda, store, searcher, settled, slots, actor or TrialActor)
     finally:
         ray.shutdown()
+
+
+def _gpus(resources: Resources) -> list[int]:
+    """Bytes of memory of a GPU of each node that has one, where they are asked for."""
+    if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
+        return []
+
+    @ray.remote(num_cpus=0)
+    def gpu_bytes() -> int:
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+    asked = [
+        gpu_bytes.options(
+            num_gpus=0.01, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    found = [size for size in ray.get(asked) if size]
+    may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
+    return found or [memory.ASSUMED_BYTES] * may_grow
+
+
+def _slots(resources: Settled) -> int:
+    """Trials that run at once, on this machine or on the cluster."""
+    if resources.address is None:
+        return resources.slots(ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return resources.cluster_slots(nodes, autoscaling_config())
 
 
 def _tune(
     agenda: Agenda,
     store: Store,
     searcher: AgendaSearcher,
-    resources: Resources,
+    resources: Settled,
     slots: int,
+    actor: type["TrialActor"],
 ) -> None:
     study = agenda.study
     setting = {
@@ -91,7 +131,7 @@ def _tune(
     with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
         tuner = tune.Tuner(
             tune.with_resources(
-                TrialActor,
+                actor,
                 {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
             ),
             param_space={"setting": json.dumps(setting)},
@@ -106,6 +146,8 @@ def _tune(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
+                # Tune would copy one here, which on another machine than the driver's fails.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[SweepCallback(searcher)],
             ),
         )
@@ -216,7 +258,7 @@ class TrialActor(tune.Trainable):
         return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune asks for one when a trial ends; the worker keeps its own, in the results folder."""
+        """Tune is told to ask for none; the worker keeps its own, in the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """The worker finds the trial's checkpoint in the results folder."""

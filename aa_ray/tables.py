@@ -2,11 +2,15 @@
 
 import csv
 import io
+import re
 import textwrap
 from dataclasses import dataclass
 from typing import NamedTuple
 
 FORMATS = ("text", "markdown", "latex", "csv")
+
+# The mark of ``name^mark``, which is raised where a format can.
+SUPERSCRIPT = re.compile(r"\^([\w-]+)")
 
 
 class Entry(NamedTuple):
@@ -113,16 +117,16 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r
 
 
 def _escaped(text: str) -> str:
-    """LaTeX for the text; ``name^mark`` gets the mark as a superscript."""
+    """LaTeX for the text, with the marks of ``SUPERSCRIPT`` raised."""
 
     def plain(part: str) -> str:
         return "".join(_LATEX.get(c, c) for c in part)
 
-    head, caret, mark = text.partition("^")
-    if not caret:
-        return plain(head)
-    word, bar, rest = mark.partition("|")
-    return plain(head) + rf"\textsuperscript{{{plain(word)}}}" + plain(bar + rest)
+    parts = SUPERSCRIPT.split(text)  # plain, mark, plain, mark, ..., plain
+    return "".join(
+        rf"\textsuperscript{{{plain(part)}}}" if i % 2 else plain(part)
+        for i, part in enumerate(parts)
+    )
 
 
 def _csv(table: Table) -> str:

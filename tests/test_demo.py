@@ -25,6 +25,7 @@ COMMANDS = {
     "plot_rationals": [],
     "plot_layers": [],
     "plot_tables": [],
+    "report": [],
     "plot_step_size": ["--tasks", "qqp", "--seeds", "42", "--epochs", "3"],
 }
 

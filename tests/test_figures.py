@@ -90,6 +90,21 @@ def test_scores_have_a_point_with_an_interval_per_method() -> None:
     assert low >= -20 and high <= 105
 
 
+@pytest.mark.parametrize(
+    ("num_layers", "regimes"),
+    [(3, ("100",)), (6, ("100", "500")), (24, ("100", "300", "500", "full"))],
+)
+def test_widths_are_a_journals(num_layers: int, regimes: tuple[str, ...]) -> None:
+    backbone = Backbone("some", "some", num_layers, 32)
+    found = results(num_layers, backbone=backbone, regimes=regimes)
+    drawn = [make(found) for make in (figures.layers, figures.scores, figures.learning_rates,
+             figures.score_against_parameters)]  # fmt: skip
+    drawn += figures.rationals(found, "100")
+    for drawing in drawn:
+        width, height = drawing.figure.get_size_inches()
+        assert width in (3.3, 6.9) and height <= 8.8, drawing.name
+
+
 @pytest.mark.parametrize("make", [figures.layers, figures.scores, figures.score_against_parameters])
 def test_every_figure_is_saved_as_vector_and_picture(make: Any, tmp_path: Path) -> None:
     paths = save(make(results(regimes=("100", "300"))), tmp_path / "new")

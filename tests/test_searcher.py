@@ -135,6 +135,20 @@ def test_arrays_hold_trials_of_one_task_and_regime(tmp_path: Path) -> None:
     assert all(len(set(tasks)) == 1 for tasks in found)
 
 
+@pytest.mark.parametrize(("slots", "sizes"), [(1, [4, 4]), (3, [3, 2, 1, 1, 1])])
+def test_arrays_leave_no_slot_idle(tmp_path: Path, slots: int, sizes: list[int]) -> None:
+    study = make_study(tasks=("qqp", "sst2"), seeds=(42, 92), methods=("baseline", "aa"))
+    agenda = Agenda(study, [])
+    with Leases(Folder(str(tmp_path))) as leases:
+        searcher = AgendaSearcher(
+            agenda, Store(str(tmp_path)), leases, Progress(agenda, slots), fuse=20, spread=slots
+        )
+        found: list[int] = []
+        while isinstance(suggestion := searcher.suggest(str(len(found))), dict):
+            found.append(len(json.loads(suggestion["job"])["trials"]))
+    assert sorted(found, reverse=True) == sizes and len(found) >= slots
+
+
 def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
     study = make_study(tasks=("qqp",), seeds=(42, 92), methods=("baseline", "aa"))
     agenda = Agenda(study, [])

@@ -67,6 +67,18 @@ def test_figures_without_rows(tmp_path: Path, arguments: list[str]) -> None:
     assert "no rows of this study; run it first" in drawn.stderr and drawn.stderr.count("\n") == 1
 
 
+def test_the_report_is_written_from_the_rows(folder: Path, arguments: list[str]) -> None:
+    written = run("report", *arguments, "--output", "pages/r.html", cwd=folder)
+    assert written.returncode == 0, written.stderr
+    assert written.stdout.startswith("pages/r.html (0.")
+    page = (folder / "pages" / "r.html").read_text("utf-8")
+    assert f"studies/table4.py</span> <span>--backbone</span> <span>{arguments[1]}" in page
+    assert "--output" not in page
+    failed = run("report", *arguments, "--output", "pages", cwd=folder)
+    assert failed.returncode == 2 and failed.stderr.count("\n") == 1
+    assert "--output pages: cannot be written (Is a directory)" in failed.stderr
+
+
 def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> None:
     judged = run("claims", *arguments, "--format", "markdown", cwd=folder)
     assert judged.returncode == 0, judged.stderr

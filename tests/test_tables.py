@@ -2,10 +2,15 @@
 
 import csv
 import io
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from aa_ray.tables import Entry, Section, Table
+
+PDFLATEX = shutil.which("pdflatex")
 
 TABLE = Table(
     "Caption 50 % of a_b.",
@@ -56,6 +61,33 @@ def test_latex() -> None:
         line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
     ]
     assert all(line.count(" & ") == 2 or line.startswith(" & ") for line in rows)
+
+
+def test_latex_raises_marks_wherever_they_stand() -> None:
+    lines = [("C4 AA^uni beats Baseline^N by 5 %", [Entry("x^2 ")])]
+    text = Table("c", ["A"], [Section("s", lines)]).render("latex")
+    assert (
+        r"C4 AA\textsuperscript{uni} beats Baseline\textsuperscript{N} by 5 \% & "
+        r"x\textsuperscript{2}  \\" in text
+    )
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-recommended)")
+def test_latex_compiles(tmp_path: Path) -> None:
+    caption = "A\n100 % & more_less $5 #1 ~ {x} \\\\ <y> “q” – é."
+    line = ("|AA^N-1|", [Entry("–"), Entry("-1.0±0.5", True)])
+    odd = Table(caption, ["A_1", "B|C"], [Section("Low & data", [line])])
+    body = "\n".join(table.render("latex") for table in (TABLE, odd))
+    (tmp_path / "tables.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+        f"{body}\n\\end{{document}}\n",
+        "utf-8",
+    )
+    command = [str(PDFLATEX), "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert "Missing character" not in ran.stdout
+    assert (tmp_path / "tables.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_csv_has_the_numbers_at_full_precision() -> None:

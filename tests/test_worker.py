@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,6 +52,36 @@ def test_row_of_a_switched_trial(worker: Worker, make_trial: Callable[..., Trial
     assert (row["commit"], row["dirty"]) == ("abc", True)
     assert json.loads(row["versions"])["adapters"] == "1.3.0"
     assert row["started_at"] <= row["finished_at"]
+
+
+def test_bf16_is_another_trial_on_the_same_weights(
+    worker: Worker, make_trial: Callable[..., Trial]
+) -> None:
+    trials = [make_trial(epochs=1, precision=precision) for precision in ("fp32", "bf16")]
+    full, half = (worker.run([trial], ["x"])[0][0] for trial in trials)
+    assert half["status"] == "finished" and half["trial_id"] != full["trial_id"]
+    assert half["backbone_sha256"] == full["backbone_sha256"]
+    assert half["curves"][0]["train_loss"] == pytest.approx(full["curves"][0]["train_loss"], 0.05)
+    assert half["curves"] != full["curves"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
+        (
+            {"precision": "bf16", "layers": (), "empty_selection": "full"},
+            "the backbone cannot be trained in bf16; use fp32 or tf32",
+        ),
+    ],
+)
+def test_precisions_that_cannot_be_had(
+    worker: Worker, make_trial: Callable[..., Trial], settings: dict[str, Any], message: str
+) -> None:
+    if worker.device.type == "cuda" and settings["precision"] == "tf32":
+        pytest.skip("this machine has a GPU")
+    [[row]] = worker.run([make_trial(**settings)], ["x"])
+    assert row["status"] == "failed" and message in row["error"]
 
 
 def test_adapter_drop_has_a_row_per_depth(worker: Worker, make_trial: Callable[..., Trial]) -> None:

@@ -1,0 +1,198 @@
+"""What scheduling costs: trials that sleep instead of training, with the study's dependencies.
+
+Real driver, searcher, leases, actors, rows and Ray Tune; only the training is replaced. The machine
+has --slots CPUs by claim, so that so many trials run at once whatever it has.
+
+    python benchmarks/scheduling.py > benchmarks/scheduling.md
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aa_ray import architectures, backbones, provenance, sweep, tasks
+from aa_ray.agenda import AGENDA_COLUMNS, Agenda
+from aa_ray.backbones import Backbone
+from aa_ray.data import Source
+from aa_ray.forecast import Plan, simulate
+from aa_ray.resources import Resources
+from aa_ray.results import Store
+from aa_ray.study import Cell, Study
+
+SEED = 0
+
+
+class SleepingActor(sweep.TrialActor):
+    """Sleeps as long as the trial's epochs say, in milliseconds, and writes its row."""
+
+    def step(self) -> dict[str, Any]:
+        store = Store(self._setting["results"])
+        reported = []
+        for trial, method in zip(self._trials, self._methods, strict=True):
+            time.sleep(trial.epochs / 1000)
+            row = {
+                **trial.columns, "method": method, "status": "finished",
+                "selected_layers": [0] if trial.switched else None, "adapter_layers": [0],
+                "train_seconds": trial.epochs / 1000, "test_seconds": 0.0,
+            }  # fmt: skip
+            store.write([row])
+            reported.append({column: row.get(column) for column in AGENDA_COLUMNS})
+        return {"rows": json.dumps(reported), "done": True}
+
+
+@dataclass(frozen=True)
+class SleepingStudy(Study):
+    """A study whose trials take a time that depends on task and regime.
+
+    The time is in the place of the epochs, in milliseconds.
+    """
+
+    times: tuple[tuple[tuple[str, str], float], ...] = ()
+
+    def seconds(self, cell: Cell) -> float:
+        return dict(self.times)[cell.task, cell.regime]
+
+    def trial(self, cell: Cell, selected: list[tuple[int, ...]]) -> Any:
+        milliseconds = round(1000 * self.seconds(cell))
+        return dataclasses.replace(super().trial(cell, selected), epochs=milliseconds)
+
+
+def study(seeds: int, times: dict[tuple[str, str], float]) -> SleepingStudy:
+    """Table 2 on all tasks and low-data regimes with so many seeds: 162 trials per seed."""
+    return SleepingStudy(
+        methods=architectures.TABLE2,
+        tasks=tuple(tasks.TASKS),
+        regimes=("100", "300", "500"),
+        seeds=(architectures.FIRST_SEED, *range(1000, 1000 + seeds - 1)),
+        backbone=Backbone("sleep", "sleep", 12, 768),
+        source=Source("embedded"),
+        rates=backbones.RELEASED_RATES,
+        epochs=1,
+        times=tuple(times.items()),
+    )
+
+
+def even(seconds: float) -> dict[tuple[str, str], float]:
+    """Every trial takes as long."""
+    return {(task, regime): seconds for task in tasks.TASKS for regime in ("100", "300", "500")}
+
+
+def spread(mean: float) -> dict[tuple[str, str], float]:
+    """Log-normal over tasks, in proportion to the examples over regimes; as measured on GLUE."""
+    rng = np.random.default_rng(SEED)
+    of_task = rng.lognormal(0, 0.7, len(tasks.TASKS))
+    found = {
+        (task, regime): float(factor) * int(regime)
+        for task, factor in zip(tasks.TASKS, of_task, strict=True)
+        for regime in ("100", "300", "500")
+    }
+    scale = mean / float(np.mean(list(found.values())))
+    return {key: scale * value for key, value in found.items()}
+
+
+@dataclass
+class Outcome:
+    trials: int
+    wall: float
+    first: float
+    plan: Plan
+    cpu: float
+    memory: float
+
+
+def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
+    """Run the study and plan it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        agenda = Agenda(of, [])
+        cpu = _cpu()
+        started = time.perf_counter()
+        first: list[float] = []
+        record = agenda.record
+
+        def noted(row: dict[str, Any]) -> None:
+            first.append(time.perf_counter() - started)
+            record(row)
+
+        agenda.record = noted  # type: ignore[method-assign]
+        sweep.run(agenda, store, Resources(fuse=fuse), actor=SleepingActor)
+        wall = time.perf_counter() - started
+        if not agenda.complete or agenda.failures():
+            raise SystemExit("the study did not finish")
+        cells = {agenda.trial(cell): cell for cell in of.cells}.values()
+        weight = {cell: of.seconds(cell) for cell in cells}
+        memory = _resident() / 1e6
+        return Outcome(
+            len(weight), wall, first[0], simulate(of, weight, slots, fuse), _cpu() - cpu, memory
+        )
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has at present."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=62, help="of the large study: 162 trials each")
+    options = parser.parse_args()
+    start = sweep.ray.init
+
+    def claimed(**settings: Any) -> Any:
+        return start(**settings, num_cpus=options.slots)
+
+    sweep.ray.init = claimed
+    commit, dirty = provenance.commit()
+    state = " (changed)" if dirty else ""
+    print("# What scheduling costs\n")
+    print(f"    python benchmarks/scheduling.py {' '.join(sys.argv[1:])}\n")
+    device = provenance.device_name(torch.device("cpu"))
+    print(f"Commit {commit}{state}, {date.today()}, {device}.")
+    print(
+        f"Trials sleep; {options.slots} at once on {os.cpu_count()} cores. Start: until the first"
+    )
+    print("trial has finished (Ray, workers, imports). Per trial: what the rest took beyond the")
+    print("simulated makespan, times the slots that are kept waiting, and the driver's CPU time.\n")
+    print("| study | trials | start, s | rest, s | plan, s | rest/plan | cost per trial, s "
+          "| driver CPU per trial, s | driver memory, MB |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    cases = {
+        "10 s each": (study(1, even(10.0)), 1),
+        "spread, mean 5 s": (study(2, spread(5.0)), 1),
+        "spread, mean 1 s, arrays of 4": (study(4, spread(1.0)), 4),
+        "1 s each": (study(options.seeds, even(1.0)), 1),
+    }
+    for name, (of, fuse) in cases.items():
+        found = measure(of, options.slots, fuse)
+        rest = found.wall - found.first
+        expected = found.plan.makespan
+        cost = (rest - expected) / found.trials
+        print(
+            f"| {name} | {found.trials:,} | {found.first:.1f} | {rest:.1f} | {expected:.1f} "
+            f"| {rest / expected:.3f} | {cost:.3f} | {found.cpu / found.trials:.3f} "
+            f"| {found.memory:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

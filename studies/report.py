@@ -1,0 +1,17 @@
+"""The whole study on one HTML page, from the rows there are. Runs nothing.
+
+Tables 1 to 4 with intervals, the claims with their verdicts, figures, each training's learning
+curve, what failed or is missing, and where the rows come from. The page is one file that loads
+nothing from anywhere: mail it, print it, keep it. Run table2.py, table3.py and table4.py first,
+with the same options; whatever of them is there is shown.
+
+    python studies/report.py
+    python studies/report.py --data DIR --tasks cola rte --regimes 100 500 --output cola-rte.html
+"""
+
+import sys
+
+from aa_ray import cli, report
+
+if __name__ == "__main__":
+    sys.exit(cli.report(__doc__ or "", report.METHODS, report.page, sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""Hosts made of Linux namespaces: a cluster of this machine, with ssh, and nothing outside them.
+
+Each host has processes, network, host name, /dev/shm and file system of its own: an overlay over
+this machine's, so that what is installed here is installed there, and what is written there is
+gone with the host. /shared is one folder for them all, as if it were NFS. The hosts are on one
+network, 10.77.0.0/24, which exists in a namespace too. The first, "laptop", is for the user.
+
+Needs root, Linux with overlayfs, and the Debian packages openssh-server, rsync and iproute2.
+
+    python -m tests.namespaces                                # a shell on the laptop
+    python -m tests.namespaces -- ssh 10.77.0.2 hostname      # or one command
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+NETWORK = "10.77.0"
+LAPTOP, HEAD, WORKERS = "laptop", "head", ("worker-1", "worker-2")
+ADDRESSES = {n: f"{NETWORK}.{i}" for i, n in enumerate((LAPTOP, HEAD, *WORKERS), start=1)}
+TOOLS = {"sshd": "openssh-server", "rsync": "rsync", "ip": "iproute2", "unshare": "util-linux"}
+
+# The first process of a host: builds its file system, then becomes its sshd.
+INIT = """
+set -e
+mount -t tmpfs tmpfs "$folder"
+mkdir "$folder/upper" "$folder/work" "$folder/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
+cd "$folder/root"
+mount -t proc proc proc
+mount --rbind /sys sys
+mount --rbind /dev dev
+mount -t tmpfs tmpfs dev/shm
+mkdir -p shared tmp/ray run/sshd root/.ssh
+mount --bind "$shared" shared
+mount -t tmpfs tmpfs tmp/ray
+mount -t tmpfs -o mode=0700 tmpfs root/.ssh
+rm -rf root/.ray root/aa-ray
+printf '%s\\n' "$names" > etc/hosts
+cp "$keys"/* root/.ssh/
+printf '%s\\n' "$profile" | tee root/.bash_profile > root/.bashrc
+hostname "$name"
+ip link set lo up
+exec chroot . /usr/sbin/sshd -D -h /root/.ssh/id_ed25519 -o StrictModes=no -o UsePAM=no \\
+    -o PidFile=none -o MaxStartups=100 -o PermitRootLogin=yes -f /dev/null
+"""
+
+# What a login on a host finds: this Python's commands first, and pip that needs no network.
+PROFILE = f"""
+export PATH={shlex.quote(str(Path(sys.executable).parent))}:/usr/sbin:/usr/bin:/sbin:/bin
+export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0 PIP_ROOT_USER_ACTION=ignore
+export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0
+"""
+
+
+def missing() -> str:
+    """Why hosts cannot be made here; empty if they can."""
+    if os.geteuid() != 0:
+        return "not root"
+    packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    return f"missing Debian packages: {' '.join(packages)}" if packages else ""
+
+
+class Host:
+    """One host; ``address`` is its IP in the hosts' network."""
+
+    def __init__(self, name: str, address: str, folder: Path, shared: Path, keys: Path) -> None:
+        self.name, self.address = name, address
+        folder.mkdir()
+        names = "\n".join(["127.0.0.1 localhost", *(f"{a} {n}" for n, a in ADDRESSES.items())])
+        variables = {
+            "folder": str(folder),
+            "shared": str(shared),
+            "keys": str(keys),
+            "name": name,
+            "names": names,
+            "profile": PROFILE.strip(),
+            "PATH": os.environ["PATH"],
+        }
+        self._log = folder.with_suffix(".log")
+        # Its processes end with unshare, and unshare with the host.
+        with self._log.open("w") as log:
+            self._unshare = subprocess.Popen(
+                ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork",
+                 "--kill-child", "sh", "-c", INIT],
+                env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.pid = self._first_process()
+
+    def _first_process(self) -> int:
+        """Id, on this machine, of the host's process 1, once it is the sshd."""
+        children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
+        for _ in range(200):
+            if self._unshare.poll() is not None:
+                raise RuntimeError(f"host {self.name} did not start: {self._log.read_text()}")
+            for pid in children.read_text().split():
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "sshd":
+                    return int(pid)
+            time.sleep(0.05)
+        raise RuntimeError(f"host {self.name} has no sshd after ten seconds")
+
+    def command(self, *command: str, directory: str = "/") -> list[str]:
+        """The arguments that run a command on the host, as after a login."""
+        script = f"cd {shlex.quote(directory)}; . ~/.bash_profile; exec {shlex.join(command)}"
+        enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts", "--ipc",
+                 "--root", "--wd"]  # fmt: skip
+        clean = ["env", "-i", "HOME=/root", "USER=root", "LANG=C.UTF-8",
+                 f"TERM={os.environ.get('TERM', 'dumb')}"]  # fmt: skip
+        return [*enter, *clean, "bash", "-c", script]
+
+    def processes(self) -> list[str]:
+        """The commands that run on the host, sshd and this look itself aside."""
+        listed = subprocess.run(
+            self.command("ps", "-eo", "pid=,args="), check=True, capture_output=True, text=True
+        )
+        lines = [line.split(maxsplit=1)[1] for line in listed.stdout.splitlines()]
+        return [line for line in lines if "sshd" not in line and not line.startswith("ps -eo")]
+
+    def kill(self) -> None:
+        """As if its power had been cut."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self._unshare.wait()
+
+
+class Hosts:
+    """The laptop, a head and two workers; a context, after which nothing is left of them.
+
+    Attributes:
+        hosts: name -> host.
+        shared: the folder, on this machine, that is /shared on every host.
+    """
+
+    def __init__(self) -> None:
+        if why := missing():
+            raise RuntimeError(f"hosts cannot be made: {why}")
+        self.hosts: dict[str, Host] = {}
+
+    def __enter__(self) -> "Hosts":
+        self._exit = contextlib.ExitStack()
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aa-ray-hosts-")))
+            self.shared = folder / "shared"
+            self.shared.mkdir()
+            keys = _keys(folder / "keys")
+            switch = stack.enter_context(_switch())
+            for name, address in ADDRESSES.items():
+                host = Host(name, address, folder / name, self.shared, keys)
+                stack.callback(host.kill)
+                self.hosts[name] = host
+                _plug_in(switch, host)
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+
+def _keys(folder: Path) -> Path:
+    """A folder with one key, which every host accepts, and holds."""
+    folder.mkdir()
+    key = folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (folder / "authorized_keys").write_text(key.with_suffix(".pub").read_text())
+    quiet = "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n"
+    (folder / "config").write_text(f"Host {NETWORK}.*\n{quiet}")
+    (folder / "config").chmod(0o600)
+    return folder
+
+
+@contextlib.contextmanager
+def _switch():  # type: ignore[no-untyped-def]
+    """Process id of a network namespace with a bridge, to which hosts are plugged in."""
+    script = (
+        "ip link add bridge0 type bridge && ip link set bridge0 up && echo up && sleep infinity"
+    )
+    process = subprocess.Popen(
+        ["unshare", "--net", "--kill-child", "sh", "-c", script],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        if process.stdout.readline() != "up\n":
+            raise RuntimeError("the kernel makes no bridge")
+        yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def _plug_in(switch: int, host: Host) -> None:
+    """A cable between the host and the switch."""
+    port = f"to-{host.name}"
+    inside = ["nsenter", "--net", "--target"]
+    for where, command in (
+        (switch, f"link add {port} type veth peer name eth0 netns {host.pid}"),
+        (switch, f"link set {port} master bridge0 up"),
+        (host.pid, f"addr add {host.address}/24 dev eth0"),
+        (host.pid, "link set eth0 up"),
+        # Leads nowhere; Ray finds its own address by looking where packets would leave.
+        (host.pid, f"route add default via {ADDRESSES[LAPTOP]}"),
+    ):
+        subprocess.run([*inside, str(where), "ip", *command.split()], check=True)
+
+
+def main() -> int:
+    """Run a command on the laptop; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="*", help="to run on the laptop (default: a shell)")
+    options = parser.parse_args()
+    try:
+        with Hosts() as hosts:
+            for name, address in ADDRESSES.items():
+                print(f"{address} {name}", file=sys.stderr)
+            command = options.command or ["bash", "--norc", "-i"]
+            return subprocess.run(hosts[LAPTOP].command(*command, directory=os.getcwd())).returncode
+    except RuntimeError as error:
+        print(f"namespaces: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

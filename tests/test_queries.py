@@ -1,0 +1,94 @@
+"""docs/queries.md: its examples, run as they stand on a results folder, give the right numbers."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aa_ray.results import SCHEMA, Store
+from aa_ray.trial import Trial
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "queries.md"
+EXAMPLES = dict(re.findall(r"^## (\w+)\n\n```python\n(.*?)```", DOCUMENT.read_text("utf-8"),
+                           re.S | re.M))  # fmt: skip
+
+SCORES = {"baseline": (0.5, 0.7), "aa": (0.55, 0.85)}  # per seed
+SEEDS = (42, 92)
+
+
+def row(method: str, seed: int, make_trial: Any) -> dict[str, Any]:
+    """A finished row of two layers and two epochs, as a worker writes it."""
+    rational = method == "aa"
+    trial = make_trial(seed=seed, epochs=2, switched=rational, layers=(0, 1))
+    history = [[[float(epoch), float(layer), 0, 0, 0, 0] for layer in (0, 1)]
+               for epoch in (0, 1, 2)]  # fmt: skip
+    return dict.fromkeys(SCHEMA.names) | trial.columns | {
+        "method": method, "status": "finished", "metric_name": "accuracy", "dev_metric": 0.5,
+        "test_metric": SCORES[method][SEEDS.index(seed)], "adapter_layers": [0, 1],
+        "selected_layers": [1] if rational else None, "num_layers": 2, "epochs": 2,
+        "best_epoch": 2, "train_seconds": 1800.0, "test_seconds": 0.0, "device": "cpu, 1 threads",
+        "peak_memory_bytes": 2_000_000_000, "numerators": history if rational else None,
+        "curves": [{"epoch": n, "train_loss": 1 / n, "dev_metric": n / 10} for n in (1, 2)],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_trial: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where two methods have finished with two seeds, and one training has failed."""
+    store = Store(str(tmp_path / "results"))
+    for method in SCORES:
+        for seed in SEEDS:
+            store.write([row(method, seed, make_trial)])
+    broken: Trial = make_trial(seed=7)
+    store.write([dict.fromkeys(SCHEMA.names) | broken.columns
+                 | {"method": "aa", "status": "failed", "error": "out of memory"}])  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(tool: str) -> dict[str, Any]:
+    """The example's variables after it has run."""
+    pytest.importorskip(tool.lower())
+    found: dict[str, Any] = {}
+    exec(compile(EXAMPLES[tool], f"docs/queries.md, {tool}", "exec"), found)
+    return found
+
+
+def test_there_is_an_example_per_tool() -> None:
+    assert set(EXAMPLES) == {"pandas", "polars", "DuckDB"}
+
+
+def test_pandas(folder: Path) -> None:
+    found = run("pandas")
+    line = found["scores"].loc[("100", "sst2", "aa", 2)]
+    assert line["mean"] == pytest.approx(0.7) and line["count"] == 2
+    assert line["std"] == pytest.approx(np.std([0.55, 0.85], ddof=1))
+    assert found["selected"].selected_layers.tolist() == [1, 1]
+    curves = found["curves"]
+    assert len(curves) == 4 * 2
+    assert curves.groupby("epoch").dev_metric.mean().to_dict() == {1: 0.1, 2: 0.2}
+
+
+def test_polars(folder: Path) -> None:
+    found = run("polars")
+    gains = {line["method"]: line for line in found["gains"].to_dicts()}
+    assert gains["aa"]["gain"] == pytest.approx(10.0) and gains["aa"]["pairs"] == 2
+    assert gains["baseline"]["gain"] == 0
+    numerators = found["numerators"].to_dicts()
+    assert [(n["layer"], n["numerators"][:2]) for n in numerators[:2]] == [
+        (0, [2.0, 0.0]), (1, [2.0, 1.0]),
+    ]  # fmt: skip
+
+
+def test_duckdb(folder: Path) -> None:
+    found = run("DuckDB")
+    assert found["best"].fetchall() == [
+        ("sst2", "100", "aa", 70.0, 2, "0.001"), ("sst2", "100", "baseline", 60.0, 2, "0.001"),
+    ]  # fmt: skip
+    hours = {
+        method: (hours, gigabytes) for _, method, hours, gigabytes in found["hours"].fetchall()
+    }
+    assert hours == {"aa": (1.0, 2.0), "baseline": (1.0, 2.0)}
+    assert found["failed"].fetchall() == [("aa", "sst2", "100", 7, "out of memory")]

@@ -1,0 +1,150 @@
+"""The report in a real browser: nothing is requested, nothing goes wrong, it fits every screen."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from aa_ray import report
+from tests.test_report import OPTIONS, make_results
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)  # fmt: skip
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
+)
+
+PHONE, LAPTOP = 390, 1280
+
+
+class Seen(NamedTuple):
+    """What a visit of a page showed: requests beyond the file, console errors, what overflows."""
+
+    requests: list[str]
+    errors: list[str]
+    overflow: int
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        # Chromium's own sandbox cannot be had as root, as in a container.
+        found = started.chromium.launch(
+            executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report.page(make_results(), OPTIONS), "utf-8")
+    return path
+
+
+def visit(browser: Any, path: Path, scheme: str = "light", width: int = LAPTOP) -> tuple[Any, Seen]:
+    """Open the file, with every part of it that can be opened."""
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    page.wait_for_timeout(200)  # what is opened draws itself in an event
+    overflow = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    outside = [u for u in requests if u != path.as_uri() and not u.startswith("data:")]
+    return page, Seen(outside, errors, overflow)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [("light", PHONE), ("dark", PHONE), ("light", 768), ("light", 1000), ("dark", LAPTOP)],
+)
+def test_no_request_no_error_no_sideways_scroll(
+    browser: Any, path: Path, scheme: str, width: int
+) -> None:
+    page, seen = visit(browser, path, scheme, width)
+    assert seen == Seen([], [], 0)
+    page.close()
+
+
+def test_the_visit_notices_what_it_should(browser: Any, path: Path, tmp_path: Path) -> None:
+    text = path.read_text("utf-8").replace("img-src data:", "img-src data: http:")
+    # Port 9 of this machine: nobody answers, and nothing leaves it.
+    text = text.replace(
+        "<main>", '<main><img src="http://127.0.0.1:9/x.png"><hr style="width: 5000px">'
+    )
+    broken = tmp_path / "broken.html"
+    broken.write_text(text, "utf-8")
+    page, seen = visit(browser, broken)
+    assert seen.requests == ["http://127.0.0.1:9/x.png"] and seen.errors and seen.overflow > 3000
+    page.close()
+
+
+def test_the_policy_stops_foreign_scripts_and_pictures(
+    browser: Any, path: Path, tmp_path: Path
+) -> None:
+    foreign = '<main><script>document.title = "taken"</script><img src="http://127.0.0.1:9/x.png">'
+    broken = tmp_path / "injected.html"
+    broken.write_text(path.read_text("utf-8").replace("<main>", foreign), "utf-8")
+    page, seen = visit(browser, broken)
+    assert page.title().startswith("Adaptable Adapters")
+    assert len(seen.errors) == 2 and all("Content Security Policy" in e for e in seen.errors)
+    page.close()
+
+
+def test_curves_are_drawn_when_a_task_is_opened(browser: Any, path: Path) -> None:
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    group = page.locator("details.group[data-key=cola-100]")
+    assert group.locator("svg").count() == 0
+    group.locator("summary").click()
+    group.locator("svg").first.wait_for()
+    titles = group.locator("h4").all_inner_texts()
+    assert titles[0] == "Baseline" and len(titles) == group.locator("svg").count() == 9
+    assert group.locator("svg").first.locator("polyline").count() == 4  # two seeds, two panels
+    assert group.locator("svg").first.locator("circle").count() == 2  # the best epochs
+    page.close()
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG) of "rgb(r, g, b)"."""
+    parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_both_schemes(browser: Any, path: Path, scheme: str) -> None:
+    page, _ = visit(browser, path, scheme)
+    ground = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert (ground < 0.05) == (scheme == "dark")
+    # Text, small print, links, verdicts, and text in figures: contrast as WCAG AA asks for.
+    for place, what in (("main p", "color"), (".soft", "color"), ("nav a", "color"),
+                        (".verdict.yes", "color"), ("figure svg text", "fill"),
+                        (".charts text", "fill")):  # fmt: skip
+        found = page.evaluate(
+            "([p, w]) => getComputedStyle(document.querySelector(p))[w]", [place, what]
+        )
+        light, dark = sorted((luminance(found), ground), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (place, found)
+    page.close()
+
+
+def test_it_prints(browser: Any, path: Path) -> None:
+    page, _ = visit(browser, path, "dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
