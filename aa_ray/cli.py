@@ -124,6 +124,17 @@ def show(
     return _guarded(found.prog, options, work)
 
 
+def one(found: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name; returns the exit status.
+
+    Args:
+        found: its parsers set ``work``, which takes the options and returns the exit status.
+        arguments: the command line, without the program's name.
+    """
+    options = found.parse_args(arguments)
+    return _guarded(found.prog, options, lambda: int(options.work(options)))
+
+
 def report(
     description: str,
     methods: Sequence[str],

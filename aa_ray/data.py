@@ -60,8 +60,12 @@ class Source:
     def identity(self, task: str) -> str:
         """A name of the data that is the same on every machine; part of a trial's identity.
 
-        The hub's revision, the generator's version, or the SHA-256 of the task's files.
+        The hub's revision, the generator's version, or the SHA-256 of the task's files. A task of
+        one's own has its own data, whatever the source.
         """
+        origin = tasks.get(task).origin
+        if origin is not None:
+            return origin.identity(tasks.get(task))
         if self.location == "hub":
             return f"{HUB_DATASET}@{HUB_REVISION[:12]}"
         if self.location == "embedded":
@@ -72,13 +76,15 @@ class Source:
         return f"files-{digest.hexdigest()[:16]}"
 
     def has(self, name: str) -> bool:
-        """Whether a folder holds the task; hub and generator hold them all.
+        """Whether a folder or the generator holds the task; the hub is taken to hold them all.
 
         Raises:
             UsageError: no such folder.
         """
-        if self.location in ("hub", "embedded"):
+        if self.location == "hub" or tasks.get(name).origin is not None:
             return True
+        if self.location == "embedded":
+            return name in embedded.TASKS
         return all(path.is_file() for path in self._paths(tasks.get(name)))
 
     def load(self, name: str) -> Official:
@@ -112,13 +118,17 @@ class Source:
 @lru_cache(maxsize=16)
 def _load(source: Source, name: str) -> Official:
     task = tasks.get(name)
-    if source.location == "embedded":
+    if task.origin is not None:
+        official = Official(*task.origin.tables(task))
+    elif source.location == "embedded":
+        if name not in embedded.TASKS:
+            raise UsageError(f"task {name}: no sentences are generated for it; use --data DIR")
         official = Official(*embedded.generate(name))
     elif source.location == "hub":
         official = _load_hub(task)
     else:
         official = Official(*(_read_parquet(path) for path in source._files(task)))
-    where = f"{name} from {source.location}"
+    where = f"{name} from {source.location if task.origin is None else task.origin.train}"
     return Official(
         _checked(official.train, task, f"{where}, training split"),
         _checked(official.test, task, f"{where}, {task.test_split} split"),

@@ -7,7 +7,6 @@ selections, where it silently becomes full fine-tuning.
 
 from dataclasses import dataclass
 
-from aa_ray.architectures import RATIONAL
 from aa_ray.errors import unknown
 from aa_ray.trial import Trial
 
@@ -83,7 +82,7 @@ def applies(name: str, trial: Trial) -> bool:
 
     ``empty_selection`` applies to every trial without layers; only focused ones have none.
     """
-    rational = trial.activation == RATIONAL
+    rational = trial.activation.startswith("rational:")
     return {
         "switch_skip": trial.switched,
         "switch_identity": trial.switched,

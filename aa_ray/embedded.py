@@ -263,6 +263,9 @@ _GENERATORS: dict[str, tuple[tuple[str, ...], Callable[[random.Random], Row]]] =
     "wnli": (("sentence1", "sentence2"), _wnli),
 }
 
+# The tasks for which there are sentences.
+TASKS = tuple(_GENERATORS)
+
 
 def generate(task: str) -> tuple[pa.Table, pa.Table]:
     """Training table [2000 rows] and test table [300 rows] of a task, always the same.

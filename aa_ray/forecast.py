@@ -40,10 +40,10 @@ class Forecast:
         self._peaks: list[tuple[int, int]] = []  # bytes on a GPU, trials side by side
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Take note of a row; those of other backbones and of failures say nothing."""
+        """Take note of a row; those of other backbones, unknown tasks and failures say nothing."""
         if row["status"] != "finished" or row.get("train_seconds") is None:
             return
-        if row.get("backbone") != self._study.backbone.identity:
+        if row.get("backbone") != self._study.backbone.identity or row["task"] not in tasks.TASKS:
             return
         cell = Cell(row.get("method", ""), row["task"], row["regime"], 0)
         self._examples += examples(self._study, cell)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
+from aa_ray.architectures import RELU
 from aa_ray.dropout import dropout
 from aa_ray.model import Member
 from aa_ray.packed import Group, Packed
@@ -225,15 +226,25 @@ def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _activate(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
-    """Rational for the streams that come first, ReLU for the others; [U, T, units]."""
+    """Rational for the streams that come first, then each its own; [U, T, units]."""
     modules = [s.member.rationals[layer] for s in streams if s.member.rationals]
     if not modules:
-        return torch.relu(seen)
+        return _activate_others(layer, seen, streams)
     numerators = torch.stack([module.numerator for module in modules])
     denominators = torch.stack([module.denominator for module in modules])
     count, first = len(modules), modules[0]
     y = rational(seen[:count], numerators, denominators, first.version, first.gradient)
-    return y if count == len(streams) else torch.cat([y, torch.relu(seen[count:])])
+    if count == len(streams):
+        return y
+    return torch.cat([y, _activate_others(layer, seen[count:], streams[count:])])
+
+
+def _activate_others(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
+    """ReLU for all at once, or what AdapterHub knows under each stream's name; [U, T, units]."""
+    if all(s.member.trial.activation == RELU for s in streams):
+        return torch.relu(seen)
+    functions = [s.member.adapter(layer).non_linearity for s in streams]
+    return torch.stack([f(x).to(x.dtype) for f, x in zip(functions, seen, strict=True)])
 
 
 def _switch(

@@ -188,7 +188,7 @@ def _member(model: BertForSequenceClassification, trial: Trial, name: str, outpu
     num_layers = model.config.num_hidden_layers
     config = SeqBnConfig(
         reduction_factor=trial.reduction_factor,
-        non_linearity=_non_linearity(trial),
+        non_linearity=non_linearity(trial),
         leave_out=[layer for layer in range(num_layers) if layer not in trial.layers],
     )
     model.add_adapter(name, config=config)
@@ -201,7 +201,7 @@ def _member(model: BertForSequenceClassification, trial: Trial, name: str, outpu
     return Member(trial, name, bottlenecks, classifier, backbone)
 
 
-def _non_linearity(trial: Trial) -> str:
+def non_linearity(trial: Trial) -> str:
     """AdapterHub's name of the trial's activation, with the settings of a rational in it."""
     kind, _, init = trial.activation.partition(":")
     if kind != "rational":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, cast
 
-from aa_ray import architectures, backbones, data, deviations, tasks
+from aa_ray import architectures, backbones, data, deviations, own, tasks
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
@@ -80,6 +80,31 @@ def rows_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentPa
     return found
 
 
+def add_trial(found: argparse.ArgumentParser) -> None:
+    """The options of a command about one trial; ``study_of_one`` reads them."""
+    add = found.add_argument
+    add("--task", required=True, help=", ".join(tasks.TASKS))
+    add("--method", required=True, help=", ".join(architectures.METHODS))
+    add("--regime", default="100", help=f"annotated examples: {', '.join(data.REGIMES)} "
+        "(default: 100)")  # fmt: skip
+    first = architectures.FIRST_SEED
+    add("--seed", default=str(first), help=f"a non-negative integer (default: {first})")
+    _add_sources(found)
+    _add_settings(found)
+    _add_results(found)
+    add(
+        "--cpus-per-trial",
+        metavar="N",
+        help="CPU threads (default: as many as a finished row was made with, else 1)",
+    )
+    add(
+        "--depth",
+        metavar="N",
+        help="of adapter-drop, when its adapter is saved: with the adapters of the last N layers",
+    )
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
 def add_format(group: Any) -> None:
     """The option for the format of a table."""
     group.add_argument(
@@ -105,16 +130,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         help="demo (default; minutes on two cores), low-data, full or "
         "paper; the options below change single points of it",
     )
-    add(
-        "--backbone",
-        help="minilm, a model on the hub such as bert-large-uncased, or a folder "
-        "with a BERT checkpoint",
-    )
-    add(
-        "--data",
-        help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
-        "<task>/train.parquet and <task>/validation.parquet",
-    )
+    _add_sources(group)
     add("--tasks", nargs="+", metavar="TASK", help=", ".join(tasks.TASKS))
     add(
         "--regimes",
@@ -129,6 +145,32 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         help=f"non-negative integers; the paper's are {' '.join(map(str, architectures.SEEDS))}",
     )
     add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods))
+    _add_settings(group)
+
+
+def _add_sources(group: Any) -> None:
+    add = group.add_argument
+    add(
+        "--backbone",
+        help="minilm, a model on the hub such as bert-large-uncased, or a folder "
+        "with a BERT checkpoint",
+    )
+    add(
+        "--data",
+        help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
+        "<task>/train.parquet and <task>/validation.parquet",
+    )
+    add(
+        "--own",
+        nargs="+",
+        metavar="FILE",
+        help="Python files that define tasks, architectures and activations of your own; see "
+        "docs/own.md",
+    )
+
+
+def _add_settings(group: Any) -> None:
+    add = group.add_argument
     add(
         "--rates",
         default="backbone",
@@ -239,8 +281,12 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     Raises:
         UsageError: a name that is not allowed, or a backbone that is not there.
     """
+    own.load(options.own or ())
+    methods = (*methods, *(name for name in own.method_names() if name not in methods))
     preset = PRESETS[one_of("preset", options.preset, PRESETS)]
     preset = {"backbone": backbone} | preset
+    if own.task_names():  # who brings a task wants to see it
+        preset["tasks"] = own.task_names()
     chosen = {name: getattr(options, name) or preset[name] for name in preset}
     for name, allowed in (("task", tasks.TASKS), ("regime", data.REGIMES)):
         for value in chosen[f"{name}s"]:
@@ -261,6 +307,22 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
         variants=((PLAIN, _settings(options.set or ())),),
     )
+
+
+def study_of_one(options: argparse.Namespace) -> Study:
+    """The study of the one trial that the options of ``add_trial`` describe.
+
+    Backbone and data are those of the preset demo unless they are given.
+
+    Raises:
+        UsageError: see ``study_from``.
+    """
+    _seed(options.seed, "--seed")
+    own.load(options.own or ())
+    many = {"tasks": [options.task], "regimes": [options.regime], "seeds": [options.seed],
+            "methods": [options.method], "preset": "demo"}  # fmt: skip
+    given = argparse.Namespace(**(vars(options) | many))
+    return study_from(given, tuple(architectures.METHODS), PAPER_BACKBONE)
 
 
 def _rates(value: str, backbone: Backbone) -> Rates:
@@ -302,9 +364,9 @@ def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
     return value
 
 
-def _seed(value: str | int) -> int:
+def _seed(value: str | int, option: str = "--seeds") -> int:
     if not str(value).isascii() or not str(value).isdigit() or int(value) >= 2**32:
-        raise UsageError(f"--seeds {value}: expected integers from 0 to 4294967295")
+        raise UsageError(f"{option} {value}: expected integers from 0 to 4294967295")
     return int(value)
 
 

@@ -40,6 +40,7 @@ METRIC_TITLES = {
     "f1": "F1",
     "matthews_correlation": "Matthews correlation",
     "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
 }
 
 
@@ -82,7 +83,7 @@ def score_table(name: str, results: "Results") -> Table:
         counted = [line for line in lines if line.method != "baseline"]
         counts = [(f"|{line.title}|", _sizes(results, line, regime)) for line in counted]
         sections.append(Section(results.regime_title(regime), _with_best(scores) + counts))
-    columns = [task.title for task in TASKS.values()] + ["Avg"]
+    columns = [TASKS[task].title for task in shown_tasks(results.study)] + ["Avg"]
     return Table(_caption(name, results), columns, sections)
 
 
@@ -233,12 +234,19 @@ def _sizes(results: Results, line: Line, regime: str) -> list[Entry]:
     ]
 
 
+def shown_tasks(study: Study) -> tuple[str, ...]:
+    """The columns of a table: all nine tasks, or the study's where it has some of one's own."""
+    if any(TASKS[task].origin is not None for task in study.tasks):
+        return study.tasks
+    return tuple(task.name for task in TASKS.values() if task.origin is None)
+
+
 def _collect(
     results: Results, line: Line, regime: str, value: Callable[[Row], float]
 ) -> dict[str, dict[int, float]]:
-    """Task -> seed -> value, of the rows that there are, for all nine tasks."""
+    """Task -> seed -> value, of the rows that there are, for all tasks shown."""
     collected: dict[str, dict[int, float]] = {}
-    for task in TASKS:
+    for task in shown_tasks(results.study):
         seeds = results.seeds(regime) if task in results.study.tasks else ()
         found = {seed: results.row(line, task, regime, seed) for seed in seeds}
         collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
@@ -278,6 +286,8 @@ def _caption(name: str, results: Results) -> str:
     """What the numbers are and what they rest on."""
     study = results.study
     seeds = ", ".join(map(str, study.seeds))
+    own = [task for name in study.tasks if (task := TASKS[name]).origin is not None]
+    metrics = "".join(f"; {METRIC_TITLES[t.metrics[0]]} for {t.title}" for t in own)
     # Files have a name per task, of their content; the rows hold them.
     sources = sorted({row["data_source"].partition("files-")[0] or "from local files"
                       for row in results.used})  # fmt: skip
@@ -288,8 +298,8 @@ def _caption(name: str, results: Results) -> str:
     rates = study.rates
     text = (
         f"{name}. Test scores x 100 (accuracy; F1 for QQP, MRPC; Matthews correlation for CoLA; "
-        "Spearman correlation for STS-B), mean ± sample standard deviation over seeds; best per "
-        "column and regime marked. |...|: adapter layers in use, mean over seeds.\n"
+        f"Spearman correlation for STS-B{metrics}), mean ± sample standard deviation over seeds; "
+        "best per column and regime marked. |...|: adapter layers in use, mean over seeds.\n"
         f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers); data "
         f"{_listed(sources)}; seeds {seeds}; {study.epochs} epochs; learning rates "
         f"{rates.adapter:g} (adapters), {rates.rational:g} (rationals), {rates.switch:g} "

@@ -50,7 +50,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
     ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
     ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
-    ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision> or files-<SHA-256>"),
+    ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
+     "or of a task of one's own own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
     ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
      "examples; null if failed before they were read"),
     ("status", pa.string(), "finished or failed"),

@@ -36,7 +36,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from aa_ray import checkpoints, memory, provenance, watchdog
+from aa_ray import checkpoints, memory, own, provenance, watchdog
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
@@ -122,6 +122,7 @@ def _tune(
     setting = {
         "backbone": asdict(study.backbone),
         "source": asdict(study.source),
+        "own": own.files(),
         "results": store.uri,
         "commit": provenance.commit(),
         "threads": resources.cpus_per_trial,
@@ -235,6 +236,7 @@ class TrialActor(tune.Trainable):
         store = Store(self._setting["results"])
         if self._worker is None:
             torch.set_num_threads(self._setting["threads"])
+            own.restore(self._setting["own"])
             self._worker = Worker(
                 Backbone(**self._setting["backbone"]),
                 Source(**self._setting["source"]),

@@ -1,4 +1,7 @@
-"""The nine GLUE tasks of the study (paper section 4.1, Table 1). A new task is one more row."""
+"""The nine GLUE tasks of the study (paper section 4.1, Table 1).
+
+A task on data of one's own is defined in a file; see ``aa_ray.own``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from scipy import stats
 from sklearn import metrics
 
 from aa_ray.errors import unknown
+from aa_ray.own_data import Files, Hub
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
@@ -64,6 +68,8 @@ class Task:
         metrics: keys of ``METRICS``; the first decides (best epoch, tables).
         train_rows, test_rows: official sizes; the test set here is the official development set.
         test_split: its name.
+        labels: names of the classes, in their order; empty where the data has numbers only.
+        origin: where the examples of a task of one's own come from; None for those of GLUE.
     """
 
     name: str
@@ -74,6 +80,8 @@ class Task:
     train_rows: int
     test_rows: int
     test_split: str = "validation"
+    labels: tuple[str, ...] = ()
+    origin: Files | Hub | None = None
 
     @property
     def regression(self) -> bool:

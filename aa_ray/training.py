@@ -101,6 +101,16 @@ class Keeper(Protocol):
         """Keep the state in place of the last one."""
 
 
+class Listener(Protocol):
+    """Who wants to hear how trials are doing while they train, or to have their weights."""
+
+    def after_epoch(self, course: Course) -> None:
+        """Its last epoch, 0 before training, stands at the end of its history."""
+
+    def after_test(self, course: Course, depth: int) -> None:
+        """The weights of the depth's best epoch are in place, and have been tested."""
+
+
 def run(
     bert: BertForSequenceClassification,
     trials: Sequence[Trial],
@@ -110,6 +120,7 @@ def run(
     *,
     resumed: State | None = None,
     keeper: Keeper | None = None,
+    listener: Listener | None = None,
 ) -> list[Outcome | TrainingError]:
     """Attach the trials' adapters to the frozen model, train them, and test their best epochs.
 
@@ -120,6 +131,7 @@ def run(
         parts: each trial's training and development examples, as many for each.
         resumed: where an interrupted training of these trials had come to; it goes on from there.
         keeper: is given the state after each epoch that it wants.
+        listener: is told of every epoch and test.
 
     Returns:
         By trial what came out, or why it ended: its loss or its outputs became NaN or infinite.
@@ -133,16 +145,22 @@ def run(
     if resumed is not None:
         _resume(bert, courses, resumed)
     first_epoch = max(len(course.history) for course in courses)
+    if listener is not None:
+        for course in courses:
+            listener.after_epoch(course)
     for epoch in range(first_epoch, trials[0].epochs + 1):
         alive = [course for course in courses if course.error is None]
         if not alive:
             break
         train_epoch(bert, alive, epoch)
         _develop(bert, [course for course in alive if course.error is None])
+        if listener is not None:
+            for course in alive:
+                listener.after_epoch(course)
         if keeper is not None and keeper.due():
             keeper.save(_state(bert, courses, time.monotonic() - started))
 
-    outcomes = _outcomes(bert, courses, test, time.monotonic() - started)
+    outcomes = _outcomes(bert, courses, test, time.monotonic() - started, listener)
     by_trial = dict(zip(order, outcomes, strict=True))
     return [by_trial[k] for k in range(len(trials))]
 
@@ -265,6 +283,7 @@ def _outcomes(
     courses: Sequence[Course],
     test: Examples,
     train_seconds: float,
+    listener: Listener | None,
 ) -> list[Outcome | TrainingError]:
     """Test every course at its best epochs: in turn the n-th depth of each, side by side."""
     final = {course: course.member.selected for course in courses}
@@ -284,6 +303,8 @@ def _outcomes(
                 bert, job.stream, job.course.parts.development
             )
             evaluations[job.course].append(result)
+            if listener is not None:
+                listener.after_test(job.course, job.depth)
     return [
         TrainingError(course.error)
         if course.error is not None

@@ -18,7 +18,7 @@ from aa_ray.course import Parts
 from aa_ray.data import Source, Splits, fingerprint, split
 from aa_ray.results import Row
 from aa_ray.storage import Folder, StorageError
-from aa_ray.training import Evaluation, Outcome, State, TrainingError
+from aa_ray.training import Evaluation, Listener, Outcome, State, TrainingError
 from aa_ray.trial import Trial
 
 
@@ -83,7 +83,9 @@ class Worker:
     def _tokenizer(self) -> Any:
         return AutoTokenizer.from_pretrained(self._backbone.path)
 
-    def run(self, trials: Sequence[Trial], methods: Sequence[str]) -> list[list[Row]]:
+    def run(
+        self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None
+    ) -> list[list[Row]]:
         """Run the trials side by side; by trial its rows.
 
         One row per inference depth, or one with the error if the trial failed.
@@ -91,6 +93,7 @@ class Worker:
         Args:
             trials: of equal ``fuse_key``; a single one is an array of one.
             methods: the names under which they are run.
+            listener: is told of every epoch and test.
 
         Raises:
             StorageError: their checkpoint cannot be written.
@@ -106,7 +109,7 @@ class Worker:
             resumed, checkpoint = self._resume(trials, common)
             splits = {trial.seed: self._split(trial) for trial in trials}
             prints = {seed: fingerprint(of_seed) for seed, of_seed in splits.items()}
-            outcomes = self._train(trials, splits, resumed, checkpoint)
+            outcomes = self._train(trials, splits, resumed, checkpoint, listener)
         except StorageError:
             raise
         except Exception as error:  # whatever goes wrong here must not stop other trials
@@ -171,6 +174,7 @@ class Worker:
         splits: dict[int, Splits],
         resumed: State | None,
         checkpoint: Checkpoint | None,
+        listener: Listener | None,
     ) -> list[Outcome | TrainingError]:
         first = trials[0]
         task = tasks.get(first.task)
@@ -188,7 +192,7 @@ class Worker:
             self._tests[key] = tokenised(splits[first.seed].test)
         return training.run(
             self._bert(first), trials, task, [parts[trial.seed] for trial in trials],
-            self._tests[key], resumed=resumed, keeper=checkpoint,
+            self._tests[key], resumed=resumed, keeper=checkpoint, listener=listener,
         )  # fmt: skip
 
     def _histograms(self, result: Evaluation) -> Row:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from aa_ray import embedded
-from aa_ray.tasks import TASKS
+from aa_ray.tasks import get
 
 # If this changes, what is generated has changed: raise embedded.VERSION and update it.
 DIGEST = (1, "c859c4fd39de665e")
@@ -16,15 +16,15 @@ DIGEST = (1, "c859c4fd39de665e")
 
 def test_what_is_generated_is_bound_to_the_version() -> None:
     digest = hashlib.sha256()
-    for name in TASKS:
+    for name in embedded.TASKS:
         for table in embedded.generate(name):
             digest.update(json.dumps(table.to_pydict()).encode())
     assert (embedded.VERSION, digest.hexdigest()[:16]) == DIGEST
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", embedded.TASKS)
 def test_columns_types_and_sizes(name: str) -> None:
-    task = TASKS[name]
+    task = get(name)
     for table, rows in zip(embedded.generate(name), (2000, 300), strict=True):
         assert table.column_names == [*task.texts, "label", "idx"]
         assert len(table) == rows
@@ -38,9 +38,9 @@ def test_columns_types_and_sizes(name: str) -> None:
             assert len(shares) == task.classes and shares.min() > 0.2
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", embedded.TASKS)
 def test_no_example_is_in_both_splits(name: str) -> None:
-    texts = TASKS[name].texts
+    texts = get(name).texts
     train, test = (set(zip(*(t[c].to_pylist() for c in texts), strict=True))
                    for t in embedded.generate(name))  # fmt: skip
     assert len(train) == 2000 and len(test) == 300 and not train & test

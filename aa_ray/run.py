@@ -1,0 +1,360 @@
+"""One trial by hand: what it is, its learning curve, its result; and its adapter.
+
+Its row goes into the results folder like any study's, so that a study finds it finished. Rows hold
+no weights. Where the adapter of a finished trial is wanted, the trial trains again, together with
+those beside which it trained, and its scores are compared with the row's.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from aa_ray import card, checkpoints, data, export, options, provenance, tasks
+from aa_ray.agenda import Agenda
+from aa_ray.architectures import METHODS
+from aa_ray.course import Course, Epoch
+from aa_ray.data import Splits
+from aa_ray.errors import FAILED_WORK, SweepError, UsageError
+from aa_ray.export import Taker, Trained
+from aa_ray.leases import Leases
+from aa_ray.results import Row, Store
+from aa_ray.study import Cell, Study
+from aa_ray.trial import Trial
+from aa_ray.worker import Worker
+
+RUN = """Train one trial and show what it does: settings, learning curve, selected layers
+and scores. Its row goes into --results, where studies find it; a trial that has
+a row is shown from it. Without --backbone and --data: minilm, and generated
+sentences. Needs no Ray.
+
+    python -m aa_ray run --task sst2 --method aa
+    python -m aa_ray run --task rte --method aa-focused-spec --data DIR --save out
+"""
+EXPORT = """Write a trial's adapter in AdapterHub's format: adapter, head, card, settings and
+coefficients. It is trained for that: again if it has a row, and then compared
+with it. Where the folder holds the trial's adapter already nothing is trained.
+
+    python -m aa_ray export --task sst2 --method aa --output out
+    python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``run`` and ``export`` to the subparsers."""
+    add = commands.add_parser
+    form = options.Formatter
+    run = add("run", help="train and show one trial", description=RUN, formatter_class=form)
+    options.add_trial(run)
+    run.add_argument("--save", metavar="DIR", help="also write its adapter, as export does")
+    run.add_argument("--retry-failed", action="store_true", help="run it again if it has failed")
+    run.set_defaults(work=lambda given: perform(given, given.save))
+
+    out = add("export", help="write a trial's adapter", description=EXPORT, formatter_class=form)
+    options.add_trial(out)
+    out.add_argument("--output", metavar="DIR", required=True, help="folder for the adapter")
+    out.add_argument(
+        "--push",
+        metavar="REPOSITORY",
+        help="also upload it to that repository of the hub, with your token (of hf auth login, or "
+        "HF_TOKEN); it is made if it is not there, and public unless you have made it private",
+    )
+    out.set_defaults(
+        work=lambda given: perform(given, given.output, given.push), retry_failed=False
+    )
+
+
+def perform(given: argparse.Namespace, save: str | None, repository: str | None = None) -> int:
+    """Show the trial, run it if need be, and save and upload its adapter if that is asked for."""
+    study = options.study_of_one(given)
+    store = Store(given.results)
+    rows = store.read().to_pylist()
+    [cell] = study.grid()
+    trial = _resolved(study, cell, rows)
+    found = [row for row in rows if row["trial_id"] == trial.id]
+    if found and found[0]["status"] == "failed" and given.retry_failed:
+        found = []
+    target = _Target(Path(save), _depth(given, trial, study)) if save is not None else None
+    if target is not None:
+        export.check_expressible(trial)
+        export.check_folder(target.folder)
+    splits = data.split(study.source.load(cell.task), cell.regime, cell.seed)
+    _set_threads(given, found)
+    print(describe(study, trial, splits))
+    taker = Taker(trial, target.depth) if target and not target.holds(trial) else None
+    if not found:
+        found = fresh = _first(study, cell, trial, store, taker)
+    elif taker is not None and found[0]["status"] == "finished":
+        fresh = _again(study, trial, found, rows, taker)
+    else:
+        fresh = found
+        show(found, study.backbone.num_layers)
+    print(f"row: {store.uri}/rows/{trial.id}.parquet")
+    if found[0]["status"] == "failed":
+        print(f"failed: {cell}: {found[0]['error']}", file=sys.stderr)
+        print("run again with --retry-failed to try it anew", file=sys.stderr)
+        return FAILED_WORK
+    if target is not None:
+        if taker is not None and taker.taken is not None:
+            at = export.depths(trial, study.backbone.num_layers).index(target.depth)
+            _save(study, taker.taken, found[at], fresh[at], target.folder)
+        print(f"adapter: {target.folder}" + ("" if taker else " (was there before)"))
+        if repository is not None:
+            readme = target.folder / "README.md"
+            readme.write_text(readme.read_text("utf-8").replace(card.PLACE, repository), "utf-8")
+            print(f"uploaded: {export.push(target.folder, repository)}")
+    return 0
+
+
+class _Target(NamedTuple):
+    """Where an adapter is to go, and at which inference depth."""
+
+    folder: Path
+    depth: int
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether this very adapter is there already."""
+        notes = export.about(self.folder) or {}
+        return (notes.get("trial_id"), notes.get("depth")) == (trial.id, self.depth)
+
+
+def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
+    """The cell's trial; the layers of a focused one come from the rows.
+
+    Raises:
+        UsageError: the row that decides its layers is missing.
+    """
+    agenda = Agenda(study, rows)
+    trial = agenda.trial(cell)
+    if trial is not None:
+        return trial
+    for need in study.needs(cell):
+        row = agenda.row(need)
+        if row is None or row["status"] == "failed":
+            state = "has no row" if row is None else "has failed"
+            raise UsageError(
+                f"{cell.method} takes its layers from {need}, which {state} in --results; first "
+                f"run --method {need.method} --task {need.task} --regime {need.regime} --seed "
+                f"{need.seed} with the other options as here"
+            )
+    raise AssertionError(f"{cell} waits for nothing")
+
+
+def _depth(given: argparse.Namespace, trial: Trial, study: Study) -> int:
+    """The inference depth of the adapter to be saved."""
+    allowed = export.depths(trial, study.backbone.num_layers)
+    chosen = options.number(given, "depth", int, 0)
+    if chosen is None and len(allowed) == 1:
+        return allowed[0]
+    if chosen not in allowed:
+        numbers = " or ".join(map(str, allowed))
+        if chosen is None:
+            raise UsageError(f"this trial is tested at several depths; give --depth {numbers}")
+        raise UsageError(f"--depth {chosen}: this trial is tested at depth {numbers}")
+    return int(chosen)
+
+
+def _set_threads(given: argparse.Namespace, found: list[Row]) -> None:
+    """As many as asked for; else as the row was made with, since they change the rounding."""
+    made = re.fullmatch(r"cpu, (\d+) threads", (found[0]["device"] or "") if found else "")
+    wanted = options.number(given, "cpus_per_trial", int, 1)
+    torch.set_num_threads(wanted or (int(made[1]) if made else 1))
+
+
+def describe(study: Study, trial: Trial, splits: Splits) -> str:
+    """What the trial is, line by line."""
+    backbone, task = study.backbone, tasks.get(trial.task)
+    [method] = study.methods
+    sizes = f"{len(splits.train)} to train on, {len(splits.development)} development"
+    lines = [
+        ("", f"{METHODS[method].title}: {method} {trial.task} {trial.regime} seed {trial.seed}"),
+        ("task", f"{task.title}, {sizes}, {len(splits.test)} test examples; {trial.data}"),
+        ("backbone", f"{backbone.identity}, {backbone.num_layers} layers of "
+         f"{backbone.hidden_size} units, frozen, {trial.precision}"),
+        ("adapters", _adapters(trial)),
+        ("rates", card.rates(trial)),
+        ("training", f"{trial.epochs} epochs, batches of {trial.batch_size}, up to "
+         f"{trial.max_length} tokens, {torch.get_num_threads()} CPU threads"),
+    ]  # fmt: skip
+    settings = [f"{n}={v}" for _, settings in study.variants for n, v in settings]
+    if settings:
+        lines.append(("settings", " ".join(settings)))
+    return "\n".join(f"{name:<10}{said}".strip() for name, said in [*lines, ("trial", trial.id)])
+
+
+def _adapters(trial: Trial) -> str:
+    if not trial.layers:
+        return "in no layer" + ("; the backbone is trained" if trial.fine_tunes else "")
+    said = f"in layers {_listed(trial.layers)}; {trial.activation}"
+    if trial.switched:
+        said += ", each behind a switch"
+    if trial.inference_depths is not None:
+        depths = " and ".join(map(str, trial.inference_depths))
+        said += f"; the first ones skipped at random, tested with the last {depths}"
+    return said
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return " ".join(map(str, layers)) or "-"
+
+
+class Curve:
+    """Prints the learning curve as it grows; a ``training.Listener``.
+
+    Args:
+        trial: the one of an array to look at.
+        taker: also told.
+    """
+
+    def __init__(self, trial: Trial, taker: Taker | None) -> None:
+        self._trial, self._taker = trial, taker
+        self._printed = 0
+
+    def after_epoch(self, course: Course) -> None:
+        if course.trial != self._trial:
+            return
+        metric = course.task.metrics[0]
+        if not self._printed:
+            count = sum(p.numel() for p in course.member.parameters())
+            print(heading(count, metric, course.depths, course.trial, course.num_layers))
+            self._printed = 1  # epoch 0 is the state before training
+        for n in range(self._printed, len(course.history)):
+            print(line(course.history[: n + 1], metric), flush=True)
+        self._printed = len(course.history)
+
+    def after_test(self, course: Course, depth: int) -> None:
+        if self._taker is not None:
+            self._taker.after_test(course, depth)
+
+
+def heading(
+    parameters: int, metric: str, depths: Sequence[int], trial: Trial, num_layers: int
+) -> str:
+    """The lines above a learning curve."""
+    columns = [f"{metric if d == num_layers else f'last {d}':>10}" for d in depths]
+    return (
+        f"trained   {parameters:,} parameters\n\n"
+        f"development {metric} x 100 after each epoch; * is the best so far\n"
+        f"epoch      loss {' '.join(columns)}" + ("  adapters on in" if trial.switched else "")
+    )
+
+
+def line(history: Sequence[Epoch], metric: str) -> str:
+    """A learning curve's last line: epoch, mean training loss, scores by depth, switches."""
+    last = history[-1]
+    said = f"{last.epoch:>5}  {last.train_loss:>8.4f}"
+    for depth, scores in last.development.items():
+        earlier = [epoch.development[depth][metric] for epoch in history[1:-1]]
+        best = scores[metric] > max(earlier, default=-math.inf)
+        said += f" {100 * scores[metric]:>9.1f}{'*' if best else ' '}"
+    if last.logits:
+        on = [layer for layer, (identity, adapter) in last.logits.items() if adapter > identity]
+        said += f"  {_listed(on)}"
+    return said.rstrip()
+
+
+def show(found: list[Row], num_layers: int) -> None:
+    """Print curve and result of a trial that has rows."""
+    first = found[0]
+    if first["status"] == "failed":
+        return
+    trial = Trial.from_json(first["settings"])
+    depths = export.depths(trial, num_layers)
+    metric = first["metric_name"]
+    history = [Epoch(0)]
+    for n in range(first["epochs"]):
+        logits = first["switch_logits"][n + 1] if first["switch_logits"] else []
+        history.append(
+            Epoch(
+                n + 1,
+                first["curves"][n]["train_loss"],
+                {d: {metric: row["curves"][n]["dev_metric"]}
+                 for d, row in zip(depths, found, strict=True)},
+                {layer: of_layer for layer, of_layer in enumerate(logits) if of_layer},
+            )
+        )  # fmt: skip
+    print(heading(first["trainable_parameters"], metric, depths, trial, num_layers))
+    for n in range(1, len(history)):
+        print(line(history[: n + 1], metric))
+    print(result(found))
+    print(f"finished before, at {first['finished_at']:%Y-%m-%d %H:%M} UTC on {first['device']}")
+
+
+def result(found: list[Row]) -> str:
+    """What came out, of finished rows: best epoch, layers and test scores, for each depth."""
+    lines = [""]
+    for row in found:
+        scores = ", ".join(
+            f"{name} {100 * value:.1f}"
+            for name, value in row["test_metrics"].items()
+            if value is not None
+        )
+        lines.append(f"best epoch {row['best_epoch']}, development {row['metric_name']} "
+                     f"{100 * row['dev_metric']:.1f}")  # fmt: skip
+        if row["selected_layers"] is not None:
+            lines.append(f"selected layers {_listed(row['selected_layers'])}")
+        used = f" (adapters in layers {_listed(row['adapter_layers'])})" if len(found) > 1 else ""
+        lines.append(f"test {scores}{used}")
+    return "\n".join(lines)
+
+
+def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | None) -> list[Row]:
+    """Run the trial for its rows, as a study would; goes on where it was interrupted."""
+    store.folder.check_writable()
+    with Leases(store.folder) as leases:
+        if not leases.acquire(trial.id):
+            raise SweepError(f"{cell} is being run by another process; wait for its row")
+        worker = Worker(study.backbone, study.source, provenance.commit(), store.folder)
+        [rows] = worker.run([trial], [cell.method], Curve(trial, taker))
+        store.write(rows)
+        store.folder.delete(checkpoints.path([trial]))
+    for remark in worker.remarks:
+        print(remark, file=sys.stderr)
+    if rows[0]["status"] == "finished":
+        print(result(rows))
+    return rows
+
+
+def _again(
+    study: Study, trial: Trial, found: list[Row], rows: list[Row], taker: Taker
+) -> list[Row]:
+    """Train the finished trial again for its weights, beside the same others; its new rows."""
+    ids = found[0]["array"] or [trial.id]
+    by_id = {row["trial_id"]: row for row in rows}
+    if not set(ids) <= by_id.keys():
+        ids = [trial.id]
+    trials = [Trial.from_json(by_id[i]["settings"]) for i in ids]
+    others = f", beside the {len(ids) - 1} trials of its array" if len(ids) > 1 else ""
+    print(f"has a row; trains again for its weights{others}")
+    worker = Worker(study.backbone, study.source, provenance.commit())
+    every = worker.run(trials, [by_id[i]["method"] for i in ids], Curve(trial, taker))
+    fresh = every[ids.index(trial.id)]
+    if fresh[0]["status"] == "failed":
+        raise SweepError(f"{trial.task}: trained again it failed: {fresh[0]['error']}")
+    print(result(fresh))
+    return fresh
+
+
+def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> None:
+    """Write the adapter, having compared the scores of its weights with the row's."""
+    remark = ""
+    metric, was, now = row["metric_name"], row["test_metric"], fresh["test_metric"]
+    if was != now:
+        remark = (
+            f"The trial's row, made on {row['device']}, has test {metric} {was:.4f}. These weights "
+            f"were trained again on {fresh['device']} and have {now:.4f}."
+        )
+        print(f"note: {remark}", file=sys.stderr)
+    elif fresh is not row:
+        print(f"test {metric} is that of the row")
+    # The name of its architecture in this command, since several may share a training.
+    fresh = fresh | {"method": study.methods[0]}
+    text = card.text(taken, fresh, study.backbone, remark)
+    export.write(folder, taken, fresh, study.backbone, text)
+    count = export.check(folder, taken, study.backbone, study.source.load(row["task"]))
+    print(f"loaded with AdapterHub, it predicts as the trial does on {count} test examples")
