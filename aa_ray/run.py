@@ -28,17 +28,19 @@ from aa_ray.study import Cell, Study
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
-RUN = """Train one trial and show what it does: settings, learning curve, selected layers
-and scores. Its row goes into --results, where studies find it; a trial that has
-a row is shown from it. Without --backbone and --data: minilm, and generated
-sentences. Needs no Ray.
+RUN = """Train one trial and show its settings, learning curve, selected layers and scores.
+
+Its row goes into --results, where studies find it; a trial that has a row is
+shown from it. Without --backbone and --data: minilm, and generated sentences.
+Needs no Ray.
 
     python -m aa_ray run --task sst2 --method aa
-    python -m aa_ray run --task rte --method aa-focused-spec --data DIR --save out
+    python -m aa_ray run --task rte --method aa --data DIR --save out
 """
-EXPORT = """Write a trial's adapter in AdapterHub's format: adapter, head, card, settings and
-coefficients. It is trained for that: again if it has a row, and then compared
-with it. Where the folder holds the trial's adapter already nothing is trained.
+EXPORT = """Write a trial's adapter in AdapterHub's format, with head, card and coefficients.
+
+It is trained for that: again if it has a row, and then compared with the row.
+Where the folder holds the trial's adapter already, nothing is trained.
 
     python -m aa_ray export --task sst2 --method aa --output out
     python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
@@ -236,7 +238,7 @@ def heading(
     parameters: int, metric: str, depths: Sequence[int], trial: Trial, num_layers: int
 ) -> str:
     """The lines above a learning curve."""
-    columns = [f"{metric if d == num_layers else f'last {d}':>10}" for d in depths]
+    columns = [f"{'score' if d == num_layers else f'last {d}':>10}" for d in depths]
     return (
         f"trained   {parameters:,} parameters\n\n"
         f"development {metric} x 100 after each epoch; * is the best so far\n"
@@ -329,7 +331,7 @@ def _again(
     if not set(ids) <= by_id.keys():
         ids = [trial.id]
     trials = [Trial.from_json(by_id[i]["settings"]) for i in ids]
-    others = f", beside the {len(ids) - 1} trials of its array" if len(ids) > 1 else ""
+    others = f", as one of the {len(ids)} of its array" if len(ids) > 1 else ""
     print(f"has a row; trains again for its weights{others}")
     worker = Worker(study.backbone, study.source, provenance.commit())
     every = worker.run(trials, [by_id[i]["method"] for i in ids], Curve(trial, taker))
