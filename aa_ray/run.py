@@ -28,7 +28,7 @@ from aa_ray.study import Cell, Study
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 
-RUN = """Train one trial and show its settings, learning curve, selected layers and scores.
+RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
 Its row goes into --results, where studies find it; a trial that has a row is
 shown from it. Without --backbone and --data: minilm, and generated sentences.
@@ -37,7 +37,7 @@ Needs no Ray.
     python -m aa_ray run --task sst2 --method aa
     python -m aa_ray run --task rte --method aa --data DIR --save out
 """
-EXPORT = """Write a trial's adapter in AdapterHub's format, with head, card and coefficients.
+EXPORT = """Write a trial's adapter for AdapterHub, with head, card and coefficients.
 
 It is trained for that: again if it has a row, and then compared with the row.
 Where the folder holds the trial's adapter already, nothing is trained.
