@@ -140,9 +140,13 @@ class AgendaSearcher(Searcher):
             else:
                 died = self._deaths.pop(trial_id, "")
                 backbone = self._agenda.study.backbone
-                rows = [_row_of_dead(trial, cell.method, backbone, died) for cell, trial in array]
-                for row in rows:
-                    self._store.write([row])
+                rows = []
+                for cell, trial in array:
+                    row = self._store.row(trial.id)  # it may have died after it wrote its rows
+                    if row is None or self._agenda.retries(row):
+                        row = _row_of_dead(trial, cell.method, backbone, died)
+                        self._store.write([row])
+                    rows.append(row)
             for row in rows:
                 self._agenda.record({column: row.get(column) for column in AGENDA_COLUMNS})
         except StorageError as storage_error:

@@ -4,7 +4,6 @@ The workers are Ray's fake ones: processes of this machine, which its autoscaler
 Opt-in: pytest -m cluster tests/test_autoscaling.py
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 TABLE2 = Path(__file__).parent.parent / "studies" / "table2.py"
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"  # Ray's provider expects it
+ADDRESS = "127.0.0.1:6391"
 WORKERS = 2
 IDLE_SECONDS = 6
 
@@ -30,7 +30,10 @@ CONFIG = {
     "max_workers": WORKERS,
     "idle_timeout_minutes": IDLE_SECONDS / 60,
     "provider": {
-        "type": "fake_multinode",
+        # "fake_multinode" would look for a file of defaults that is not in Ray's wheel.
+        "type": "external",
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        "gcs_address": ADDRESS,
         "use_node_id_as_ip": True,
         "disable_node_updaters": True,
         "disable_launch_config_check": True,
@@ -78,19 +81,20 @@ class Cluster:
             "RAY_CLOUD_INSTANCE_ID": HEAD_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_ID,
             "AA_RAY_MARK": self._mark,
         }  # fmt: skip
-        self.address = "127.0.0.1:16377"
+        self.address = ADDRESS
         subprocess.run(
             [str(Path(sys.executable).parent / "ray"), "start", "--head",
-             "--node-ip-address=127.0.0.1", "--port=16377",
-             "--num-cpus=0", "--include-dashboard=false", f"--autoscaling-config={config}"],
+             "--node-ip-address=127.0.0.1", "--port=6391", "--num-cpus=0",
+             "--include-dashboard=false", f"--autoscaling-config={config}"],
             env=self.environment, check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
     def gpus(self) -> int:
         """GPUs of the nodes that are alive now."""
         code = (
-            "import json, sys, ray; ray.init(sys.argv[1], logging_level='ERROR');"
-            "print(json.dumps([n['Resources'] for n in ray.nodes() if n['Alive']]))"
+            "import sys, ray; ray.init(sys.argv[1], logging_level='ERROR', log_to_driver=False);"
+            "gpus = [n['Resources'].get('GPU', 0) for n in ray.nodes() if n['Alive']];"
+            "print('GPUs:', int(sum(gpus)))"
         )
         environment = {
             name: value
@@ -99,7 +103,8 @@ class Cluster:
         }
         ran = subprocess.run([sys.executable, "-c", code, self.address], env=environment,
                              check=True, capture_output=True, text=True)  # fmt: skip
-        return sum(int(node.get("GPU", 0)) for node in json.loads(ran.stdout.splitlines()[-1]))
+        (line,) = [line for line in ran.stdout.splitlines() if line.startswith("GPUs:")]
+        return int(line.split()[1])
 
     def end(self) -> None:
         """End every process that has been started for this cluster, and no other."""
@@ -130,11 +135,14 @@ def test_from_zero_to_two_workers_and_back(
         env=cluster.environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip
-    most = 0
-    while study.poll() is None:
-        most = max(most, cluster.gpus())
-        time.sleep(1)
-    said = study.communicate()[0]
+    most, began = 0, time.monotonic()
+    try:
+        while study.poll() is None and time.monotonic() - began < 240:
+            most = max(most, cluster.gpus())
+            time.sleep(1)
+    finally:
+        study.kill()
+        said = study.communicate()[0]
     assert study.returncode == 0, said
     assert most == WORKERS  # all that help, and none of those without a GPU
     assert len(results.read(str(tmp_path / "kept"))) >= 10

@@ -64,6 +64,24 @@ def test_trials_are_handed_out_as_their_dependencies_finish(
     assert agenda.complete
 
 
+def test_a_process_that_died_after_its_rows_were_written_changes_nothing(
+    agenda: Agenda, tmp_path: Path
+) -> None:
+    with Leases(Folder(str(tmp_path))) as leases:
+        searcher = driver(agenda, tmp_path, leases)
+        job = searcher.suggest("1")
+        assert isinstance(job, dict)
+        trial = Trial.from_json(json.loads(job["job"])["trials"][0])
+        store = Store(str(tmp_path))
+        store.write([{**trial.columns, "method": "aa", "status": "finished",
+                      "selected_layers": [1]}])  # fmt: skip
+        searcher.on_trial_death("1", "killed")
+        searcher.on_trial_complete("1", None, error=True)
+    row = store.row(trial.id)
+    assert row is not None and row["status"] == "finished"
+    assert agenda.counts() == {"finished": 1, "runnable": 1}
+
+
 def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
     searcher: AgendaSearcher, agenda: Agenda, tmp_path: Path
 ) -> None:
