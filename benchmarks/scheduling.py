@@ -154,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=62, help="of the large study: 162 trials each")
+    parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2, 3], help="of the four")
     options = parser.parse_args()
     start = sweep.ray.init
 
@@ -181,7 +182,7 @@ def main() -> None:
         "spread, mean 1 s, arrays of 4": (study(4, spread(1.0)), 4),
         "1 s each": (study(options.seeds, even(1.0)), 1),
     }
-    for name, (of, fuse) in cases.items():
+    for name, (of, fuse) in [list(cases.items())[k] for k in options.cases]:
         found = measure(of, options.slots, fuse)
         rest = found.wall - found.first
         expected = found.plan.makespan
