@@ -29,6 +29,13 @@ settings.load_profile("untimed")
 
 TINY_LAYERS = 3
 
+# Files that run whole sweeps: begun first, so that the two processes end at about the same time.
+LONG = ("test_resilience.py", "test_studies.py", "test_table2.py", "test_leases.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)  # stable
+
 
 @pytest.fixture(scope="session")
 def released() -> dict[str, torch.Tensor]:
