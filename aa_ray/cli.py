@@ -242,7 +242,6 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
             memory.settle(resources, agenda, _local_gpus()).slots(
                 {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
             )
-        if resources.address is None:
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray import sweep

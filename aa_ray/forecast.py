@@ -151,8 +151,9 @@ def _array(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:
     array, others = [heapq.heappop(ready)[2]], []
     while ready and len(array) < fuse:
         item = heapq.heappop(ready)
-        if item[2][1:3] == array[0][1:3]:
-            array.append(item[2])
+        cell = item[2]
+        if (cell.task, cell.regime) == (array[0].task, array[0].regime):
+            array.append(cell)
         else:
             others.append(item)
     for item in others:

@@ -49,6 +49,9 @@ from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
 from aa_ray.storage import StorageError
 from aa_ray.trial import Trial
 
+# How long nodes are waited for when they are asked for their GPU's memory.
+GPU_SECONDS = 60.0
+
 
 def run(
     agenda: Agenda, store: Store, resources: Resources, actor: type["TrialActor"] | None = None
@@ -97,7 +100,9 @@ def _gpus(resources: Resources) -> list[int]:
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("GPU")
     ]
-    found = [size for size in ray.get(asked) if size]
+    # A GPU that another job holds does not answer; the others decide then.
+    answered = ray.wait(asked, num_returns=len(asked), timeout=GPU_SECONDS)[0] if asked else []
+    found = [size for size in ray.get(answered) if size]
     may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
     return found or [memory.ASSUMED_BYTES] * may_grow
 

@@ -2,61 +2,18 @@
 
 import pytest
 import torch
-from torch import Tensor
 
-from aa_ray import rational_torch
+from tests.rational_checks import KernelChecks
 
 pytest.importorskip("triton", reason="the Triton package is not installed")
-from aa_ray import rational_cuda as cuda
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+from aa_ray import rational_cuda
 
 
-# One element, less than a block, several blocks and a part of one; several rationals.
-SHAPES = [(1, 1), (2, 100), (1, cuda.BLOCK), (3, 2 * cuda.BLOCK + 17)]
+class TestCuda(KernelChecks):
+    kernels = rational_cuda
+    device = "cuda" if torch.cuda.is_available() else "cpu"
 
-
-@pytest.mark.parametrize("gradient", ["kernel", "abs"])
-@pytest.mark.parametrize("version", ["A", "B"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_equals_the_torch_path(
-    shape: tuple[int, int], dtype: torch.dtype, version: str, gradient: str
-) -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=dtype).to(DEVICE)
-
-    x, upstream = normal(*shape), normal(*shape)
-    x[:, 0] = 0  # the kink
-    a, b = normal(shape[0], 6), normal(shape[0], 4)
-    b[0, 1] = 0
-    rtol, atol = (2e-5, 2e-4) if dtype == torch.float32 else (1e-9, 1e-9)
-    expected = rational_torch.forward(x, a, b, version)
-    torch.testing.assert_close(cuda.forward(x, a, b, version), expected, rtol=rtol, atol=atol)
-    gradients = rational_torch.backward(upstream, x, a, b, version, gradient)
-    found = cuda.backward(upstream, x, a, b, version, gradient)
-    for one, other in zip(found, gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
-
-
-# Triton's interpreter computes with numpy.
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_nan_and_infinity_pass_through() -> None:
-    a, b = torch.ones(1, 6).to(DEVICE), torch.ones(1, 4).to(DEVICE)
-    x = torch.tensor([[float("nan"), float("inf"), 1.0]]).to(DEVICE)
-    y = cuda.forward(x, a, b, "A")
-    assert y[0, :2].isnan().all() and y[0, 2] == 6 / 5
-    grad_x, *sums = cuda.backward(torch.ones_like(x), x, a, b, "A", "kernel")
-    assert grad_x[0, :2].isnan().all() and grad_x[0, 2].isfinite()
-    assert all(s.isnan().all() for s in sums)
-
-
-def test_strided_input() -> None:
-    a, b = torch.randn(2, 6).to(DEVICE), torch.randn(2, 4).to(DEVICE)
-    x = torch.randn(50, 2).to(DEVICE).T
-    upstream = torch.ones(1, 1).to(DEVICE).expand(2, 50)
-    expected = rational_torch.backward(upstream, x, a, b, "B", "abs")
-    for one, other in zip(cuda.backward(upstream, x, a, b, "B", "abs"), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    # Triton's interpreter computes with numpy, which warns.
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    def test_nan_and_infinity_pass_through(self) -> None:
+        super().test_nan_and_infinity_pass_through()
