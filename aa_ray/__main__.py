@@ -1,19 +1,51 @@
-"""``python -m aa_ray``: one trial by hand, and its adapter to take away."""
+"""``python -m aa_ray``: one trial by hand, its adapter to take away, and a tidy results folder."""
 
+import argparse
 import sys
+from typing import Any
 
 from aa_ray import cli, options, run
+from aa_ray.results import Store
+
+COMPACT = """Put the rows of finished trials, one file each, together into few files.
+
+Reading a folder of many thousand files takes minutes, on an object store more.
+Nothing else changes, and studies may run meanwhile.
+
+    python -m aa_ray compact --results s3://my-bucket/results
+"""
 
 
 def main() -> int:
     """Run the command that the command line names; returns the exit status."""
     parser = options.Parser(
         prog="python -m aa_ray",
-        description="One trial at a time. Whole studies are run by the scripts in studies/.",
+        description="One trial at a time, and the results folder. Whole studies are run by the "
+        "scripts in studies/.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     run.add_commands(commands)
+    _add_compact(commands)
     return cli.one(parser, sys.argv[1:])
+
+
+def _add_compact(commands: Any) -> None:
+    found = commands.add_parser(
+        "compact",
+        help="put the rows of a results folder into few files",
+        description=COMPACT,
+        formatter_class=options.Formatter,
+    )
+    options.add_results(found)
+    found.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    found.set_defaults(work=_compact)
+
+
+def _compact(given: argparse.Namespace) -> int:
+    store = Store(given.results)
+    moved = store.compact()
+    print(f"{moved:,} trials put together in {store.uri}/compacted")
+    return 0
 
 
 if __name__ == "__main__":

@@ -120,6 +120,11 @@ class Agenda:
         """The cell's trial; None while it waits for another."""
         return self._trials.get(cell)
 
+    @property
+    def trial_ids(self) -> list[str]:
+        """Ids of the trials that are known by now."""
+        return list(self._states)
+
     def row(self, cell: Cell) -> dict[str, Any] | None:
         """A row of the cell's trial; None while there is none."""
         trial = self._trials.get(cell)

@@ -10,22 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from aa_ray import memory
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
+from aa_ray.chosen import PAPER_BACKBONE, number, one_of, resources_from, study_from
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
-from aa_ray.options import (
-    PAPER_BACKBONE,
-    add_format,
-    number,
-    one_of,
-    parser,
-    resources_from,
-    rows_parser,
-    study_from,
-)
+from aa_ray.options import add_format, parser, rows_parser
 from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
@@ -184,8 +178,9 @@ def _results(
 ) -> Results:
     """The rows of the study that the options describe; ``empty``: there may be none."""
     study = adapt(study_from(options, methods, PAPER_BACKBONE))
-    rows = Store(options.results).read().to_pylist()
-    results = Results(Agenda(study, rows), rows)
+    table = Store(options.results).read()
+    agenda = Agenda(study, table.select(AGENDA_COLUMNS).to_pylist())
+    results = Results(agenda, _of_study(table, agenda))
     if not (results.used or empty):
         raise UsageError(f"--results {options.results}: no rows of this study; run it first")
     return results
@@ -223,8 +218,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if not options.no_run:
         study.check_data()
     store = Store(options.results)
-    rows = store.read()
-    agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
+    agenda = Agenda(study, store.read(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
         agenda.forget_failures()
     if options.gpus is not None and not options.plan:
@@ -247,10 +241,15 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         from aa_ray import sweep
 
         sweep.run(agenda, store, resources)
-        rows = store.read()
-    table = make_table(agenda, rows.to_pylist())
+    table = make_table(agenda, _of_study(store.read(), agenda))
     print(table.render(style), end="")
     return _closing(agenda, store, options)
+
+
+def _of_study(rows: pa.Table, agenda: Agenda) -> list[Row]:
+    """The rows of the study's trials; a folder may hold a great many others."""
+    wanted = pa.array(agenda.trial_ids, pa.string())
+    return list(rows.filter(pc.is_in(rows["trial_id"], wanted)).to_pylist())
 
 
 def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:

@@ -1,54 +1,14 @@
-"""The options that every study shares, and the study and resources that they describe."""
+"""The options that every study and command shares; ``chosen`` is what they describe."""
 
 import argparse
-import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, cast
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from aa_ray import architectures, backbones, data, deviations, own, tasks
-from aa_ray.backbones import Backbone, Rates
-from aa_ray.data import Source
+from aa_ray import architectures, data, tasks
 from aa_ray.deviations import DEVIATIONS
-from aa_ray.errors import WRONG_USAGE, UsageError, unknown
-from aa_ray.resources import Resources
-from aa_ray.study import PLAIN, Study
+from aa_ray.errors import WRONG_USAGE
 from aa_ray.tables import FORMATS
-from aa_ray.trial import PRECISIONS, Precision
-
-# Of the paper's Tables 2 to 4.
-PAPER_BACKBONE = "bert-large-uncased"
-
-# What a preset sets; an option of the command line wins over it. Where a preset has no backbone,
-# it is the study's: the paper's BERT-large, or BERT-base in its Appendix A.
-PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {
-        "backbone": backbones.MINILM,
-        "data": "embedded",
-        "tasks": ("qqp", "sst2", "cola"),
-        "regimes": ("100",),
-        "seeds": architectures.SEEDS[:2],
-    },
-    "low-data": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": ("100", "300", "500"),
-        "seeds": architectures.SEEDS,
-    },
-    "full": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": ("full",),
-        "seeds": architectures.SEEDS,
-    },
-    "paper": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": tuple(data.REGIMES),
-        "seeds": architectures.SEEDS,
-    },
-}
-
 
 Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
 
@@ -75,7 +35,7 @@ def rows_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentPa
     """The parser of a study that looks at the rows there are, and runs nothing."""
     found = Parser(description=description, formatter_class=Formatter)
     _add_study(found.add_argument_group("which rows"), methods)
-    _add_results(found)
+    add_results(found)
     found.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return found
 
@@ -91,7 +51,7 @@ def add_trial(found: argparse.ArgumentParser) -> None:
     add("--seed", default=str(first), help=f"a non-negative integer (default: {first})")
     _add_sources(found)
     _add_settings(found)
-    _add_results(found)
+    add_results(found)
     add(
         "--cpus-per-trial",
         metavar="N",
@@ -112,7 +72,7 @@ def add_format(group: Any) -> None:
     )
 
 
-def _add_results(group: Any) -> None:
+def add_results(group: Any) -> None:
     group.add_argument(
         "--results",
         default="results",
@@ -202,7 +162,7 @@ def _add_settings(group: Any) -> None:
 
 def _add_resources(group: Any) -> None:
     add = group.add_argument
-    _add_results(group)
+    add_results(group)
     add(
         "--cpus-per-trial",
         default="1",
@@ -257,135 +217,3 @@ def _add_output(group: Any) -> None:
     )
     add("--no-run", action="store_true", help="table from the rows there are; run nothing")
     add("--debug", action="store_true", help="show the traceback of an error")
-
-
-def resources_from(options: argparse.Namespace) -> Resources:
-    """What a trial asks for, as the options say.
-
-    Raises:
-        UsageError: a number that is none, or too small.
-    """
-    return Resources(
-        cpus_per_trial=number(options, "cpus_per_trial", int, 1),
-        gpus_per_trial=number_or_auto(options, "gpus_per_trial", float, 0),
-        max_concurrent=number(options, "max_concurrent", int, 1),
-        fuse=number_or_auto(options, "fuse", int, 1),
-        stall_seconds=number(options, "stall_seconds", float, 1),
-        address=options.address,
-    )
-
-
-def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: str) -> Study:
-    """The study that the options describe; ``backbone`` is that of presets that have none.
-
-    Raises:
-        UsageError: a name that is not allowed, or a backbone that is not there.
-    """
-    own.load(options.own or ())
-    methods = (*methods, *(name for name in own.method_names() if name not in methods))
-    preset = PRESETS[one_of("preset", options.preset, PRESETS)]
-    preset = {"backbone": backbone} | preset
-    if own.task_names():  # who brings a task wants to see it
-        preset["tasks"] = own.task_names()
-    chosen = {name: getattr(options, name) or preset[name] for name in preset}
-    for name, allowed in (("task", tasks.TASKS), ("regime", data.REGIMES)):
-        for value in chosen[f"{name}s"]:
-            one_of(name, value, allowed)
-    picked = options.methods or methods
-    for value in picked:
-        one_of("method", value, methods)
-    found = backbones.find(chosen["backbone"])
-    return Study(
-        methods=_in_order(picked, methods),
-        tasks=_in_order(chosen["tasks"], tasks.TASKS),
-        regimes=_in_order(chosen["regimes"], data.REGIMES),
-        seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
-        backbone=found,
-        source=Source.named(chosen["data"]),
-        rates=_rates(options.rates, found),
-        epochs=number(options, "epochs", int, 1),
-        precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
-        variants=((PLAIN, _settings(options.set or ())),),
-    )
-
-
-def study_of_one(options: argparse.Namespace) -> Study:
-    """The study of the one trial that the options of ``add_trial`` describe.
-
-    Backbone and data are those of the preset demo unless they are given.
-
-    Raises:
-        UsageError: see ``study_from``.
-    """
-    _seed(options.seed, "--seed")
-    own.load(options.own or ())
-    many = {"tasks": [options.task], "regimes": [options.regime], "seeds": [options.seed],
-            "methods": [options.method], "preset": "demo"}  # fmt: skip
-    given = argparse.Namespace(**(vars(options) | many))
-    return study_from(given, tuple(architectures.METHODS), PAPER_BACKBONE)
-
-
-def _rates(value: str, backbone: Backbone) -> Rates:
-    """The learning rates that ``--rates`` names."""
-    named = {"backbone": backbone.own_rates, "released": backbones.RELEASED_RATES}
-    if value in named:
-        return named[value]
-    try:
-        rate = float(value)
-    except ValueError:
-        raise unknown("rates", value, [*named, "a number"]) from None
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"--rates {value}: expected a number above 0")
-    return dataclasses.replace(backbones.RELEASED_RATES, adapter=rate)
-
-
-def _settings(chosen: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The settings of ``--set``, checked, without those that are the default anyway."""
-    settings = {}
-    for text in chosen:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: expected NAME=VALUE, such as denominator=B")
-        deviations.check(name, value)
-        settings[name] = value
-    return tuple((n, v) for n, v in sorted(settings.items()) if v != DEVIATIONS[n].default)
-
-
-def _in_order(chosen: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
-    """The chosen names, each once, in the order of tables."""
-    wanted = set(chosen)
-    return tuple(name for name in allowed if name in wanted)
-
-
-def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The value, which must be among the allowed ones."""
-    if value not in allowed:
-        raise unknown(what, value, allowed)
-    return value
-
-
-def _seed(value: str | int, option: str = "--seeds") -> int:
-    if not str(value).isascii() or not str(value).isdigit() or int(value) >= 2**32:
-        raise UsageError(f"{option} {value}: expected integers from 0 to 4294967295")
-    return int(value)
-
-
-def number(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
-    """The option as a finite number of that kind, not below ``least``; None where not given."""
-    value = getattr(options, name)
-    if value is None:
-        return None
-    try:
-        number = kind(value)
-    except ValueError:
-        number = None
-    if number is None or not least <= number < float("inf"):
-        flag = "--" + name.replace("_", "-")
-        words = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{flag} {value}: expected {words}, {least} or more")
-    return number
-
-
-def number_or_auto(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
-    """As ``number``, but None for the word auto."""
-    return None if getattr(options, name) == "auto" else number(options, name, kind, least)

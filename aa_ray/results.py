@@ -1,15 +1,18 @@
 """The rows of a study: their schema, and the Parquet files that hold them.
 
-A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``. A file appears
-whole or not at all. One that cannot be read is named and moved to ``set-aside/``; its trial is run
-again.
+A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``, and after
+``Store.compact`` files of many trials under ``compacted/``. A file appears whole or not at all. One
+that cannot be read is named and moved to ``set-aside/``; its trials are run again.
 """
 
+import hashlib
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aa_ray.errors import UsageError
@@ -18,6 +21,9 @@ from aa_ray.storage import Folder, StorageError, reason
 # 2: input_histograms; 3: hosts, resumed_after, array. Columns are only ever added; in older rows
 # they are null.
 SCHEMA_VERSION = 3
+
+# Trials of one file under compacted/, at most: a few hundred megabytes of memory.
+COMPACTED_TRIALS = 2_000
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +124,7 @@ class Store:
 
     def __init__(self, folder: Folder | str) -> None:
         self.folder = Folder(folder) if isinstance(folder, str) else folder
+        self._known: dict[str, set[str]] = {}  # see _compacted
 
     @property
     def uri(self) -> str:
@@ -129,67 +136,121 @@ class Store:
         Raises:
             StorageError: disk full, read-only, no permission.
         """
+        self._write(_path(rows[0]["trial_id"]), pa.Table.from_pylist(rows, schema=SCHEMA))
+
+    def _write(self, path: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, write_page_checksum=True)
-        self.folder.write(_path(rows[0]["trial_id"]), sink.getvalue())
+        pq.write_table(table, sink, write_page_checksum=True)
+        self.folder.write(path, sink.getvalue())
 
     def row(self, trial_id: str) -> Row | None:
         """One of the trial's rows; None where it has none that can be read."""
-        if not self.folder.exists(_path(trial_id)):
-            return None
-        table = self._read_file(f"{trial_id}.parquet")
+        table = None
+        if self.folder.exists(_path(trial_id)):
+            table = self._read_file(_path(trial_id))
+        for path, ids in self._compacted().items() if table is None else ():
+            if trial_id in ids and (found := self._read_file(path)) is not None:
+                table = found.filter(pc.equal(found["trial_id"], trial_id))
+                break
         return table.slice(0, 1).to_pylist()[0] if table is not None else None
 
-    def trial_ids(self) -> list[str]:
-        """The trials that have a file."""
-        return [name.removesuffix(".parquet") for name in self._names()]
+    def trial_ids(self) -> set[str]:
+        """The trials that have rows."""
+        loose = {path.removeprefix("rows/").removesuffix(".parquet") for path in self._paths()}
+        return loose.union(*self._compacted().values())
 
-    def read(self) -> pa.Table:
-        """All rows as one table with ``SCHEMA``; no rows where nothing has finished yet.
+    def read(self, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
+        """All rows as one table with those columns of ``SCHEMA``; no rows where there are none.
 
         Raises:
             UsageError: a file was written by a newer aa_ray.
             StorageError: the file system does not give a file.
         """
-        tables = [self._read_file(name) for name in self._names()]
-        return pa.concat_tables([SCHEMA.empty_table(), *(t for t in tables if t is not None)])
+        found = [SCHEMA.empty_table().select(columns)]
+        seen: set[str] = set()
+        # In this order: a file that is being compacted meanwhile is in one of the two. The file of
+        # a single trial is the newer one.
+        for path in itertools.chain(self._paths(), self._paths("compacted")):
+            table = self._read_file(path)
+            if table is not None:
+                ids = table["trial_id"].to_pylist()
+                if not seen.isdisjoint(ids):
+                    table = table.filter(pa.array([i not in seen for i in ids]))
+                seen.update(ids)
+                found.append(table.select(columns))
+        return pa.concat_tables(found)
 
-    def _names(self) -> Iterable[str]:
-        return (name for name in self.folder.names("rows") if name.endswith(".parquet"))
+    def compact(self) -> int:
+        """Put the files of single finished trials together into few; the number of trials.
 
-    def _read_file(self, name: str) -> pa.Table | None:
+        Finished rows never change, so drivers may be at work meanwhile. Failed trials keep their
+        files, which a retry replaces.
+        """
+        moved = 0
+        paths = list(self._paths())
+        for start in range(0, len(paths), COMPACTED_TRIALS):
+            tables = {path: self._read_file(path) for path in paths[start:][:COMPACTED_TRIALS]}
+            finished = {
+                path: table
+                for path, table in tables.items()
+                if table is not None and "failed" not in table["status"].to_pylist()
+            }
+            if finished:
+                name = hashlib.sha256(" ".join(sorted(finished)).encode()).hexdigest()[:20]
+                self._write(f"compacted/{name}.parquet", pa.concat_tables(finished.values()))
+                for path in finished:
+                    self.folder.delete(path)
+            moved += len(finished)
+        return moved
+
+    def _paths(self, folder: str = "rows") -> Iterator[str]:
+        """The files of a folder, which is listed when the first is asked for."""
+        for name in self.folder.names(folder):
+            if name.endswith(".parquet"):
+                yield f"{folder}/{name}"
+
+    def _compacted(self) -> dict[str, set[str]]:
+        """Compacted file -> ids of its trials. Such files never change, so each is read once."""
+        for path in self._paths("compacted"):
+            if path not in self._known:
+                table = self._read_file(path)
+                if table is not None:
+                    self._known[path] = set(table["trial_id"].to_pylist())
+        return self._known
+
+    def _read_file(self, path: str) -> pa.Table | None:
         """The file's rows, or None, having set it aside, where it is not what it should be."""
         try:  # what goes wrong in here is the file system's fault, and says nothing of the file
-            content = pa.BufferReader(self.folder.read(f"rows/{name}"))
-        except FileNotFoundError:  # another driver has just moved it
+            content = pa.BufferReader(self.folder.read(path))
+        except FileNotFoundError:  # another driver has just moved it, or it was compacted
             return None
         except OSError as error:
-            raise StorageError(f"cannot read {self.uri}/rows/{name} ({reason(error)})") from error
+            raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
         try:
             table = pq.read_table(content, page_checksum_verification=True)
             version = int((table.schema.metadata or {})[_VERSION_KEY])
             if version <= SCHEMA_VERSION:
                 table = _completed(table, version)
-                ids = table["trial_id"].to_pylist()
-                if not ids or any(f"{i}.parquet" != name for i in ids):
+                ids = set(table["trial_id"].to_pylist())
+                if not ids or (path.startswith("rows/") and {_path(i) for i in ids} != {path}):
                     raise ValueError("its rows are of another trial")
                 return table
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-            self._set_aside(name, error)
+            self._set_aside(path, error)
             return None
         raise UsageError(
-            f"{self.uri}/rows/{name} was written by a newer aa_ray (schema {version}, this one "
+            f"{self.uri}/{path} was written by a newer aa_ray (schema {version}, this one "
             f"knows {SCHEMA_VERSION}); update aa_ray or use another --results"
         )
 
-    def _set_aside(self, name: str, error: Exception) -> None:
-        what = f"{self.uri}/rows/{name} does not hold rows of aa_ray ({reason(error)})"
+    def _set_aside(self, path: str, error: Exception) -> None:
+        what = f"{self.uri}/{path} does not hold rows of aa_ray ({reason(error)})"
         try:
-            self.folder.move(f"rows/{name}", f"set-aside/{name}")
+            self.folder.move(path, f"set-aside/{path.rpartition('/')[2]}")
         except OSError as denied:
             logger.warning("%s; it is left out (cannot be moved: %s)", what, reason(denied))
         else:
-            logger.warning("%s; moved to set-aside/, its trial has to run again", what)
+            logger.warning("%s; moved to set-aside/, what is lost has to run again", what)
 
 
 def _path(trial_id: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from aa_ray import card, checkpoints, data, export, options, provenance
+from aa_ray import card, checkpoints, chosen, data, export, options, provenance
 from aa_ray.agenda import Agenda
 from aa_ray.curve import Curve, describe, result, show
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
@@ -69,7 +69,7 @@ def add_commands(commands: Any) -> None:
 
 def perform(given: argparse.Namespace, save: str | None, repository: str | None = None) -> int:
     """Show the trial, run it if need be, and save and upload its adapter if that is asked for."""
-    study = options.study_of_one(given)
+    study = chosen.study_of_one(given)
     store = Store(given.results)
     rows = store.read().to_pylist()
     [cell] = study.grid()
@@ -92,7 +92,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
     else:
         fresh = found
         show(found, study.backbone.num_layers)
-    print(f"row: {store.uri}/rows/{trial.id}.parquet")
+    print(f"row: {trial.id} in {store.uri}")
     if found[0]["status"] == "failed":
         print(f"failed: {cell}: {found[0]['error']}", file=sys.stderr)
         print("run again with --retry-failed to try it anew", file=sys.stderr)
@@ -146,21 +146,21 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
 def _depth(given: argparse.Namespace, trial: Trial, study: Study) -> int:
     """The inference depth of the adapter to be saved."""
     allowed = export.depths(trial, study.backbone.num_layers)
-    chosen = options.number(given, "depth", int, 0)
-    if chosen is None and len(allowed) == 1:
+    asked = chosen.number(given, "depth", int, 0)
+    if asked is None and len(allowed) == 1:
         return allowed[0]
-    if chosen not in allowed:
+    if asked not in allowed:
         numbers = " or ".join(map(str, allowed))
-        if chosen is None:
+        if asked is None:
             raise UsageError(f"this trial is tested at several depths; give --depth {numbers}")
-        raise UsageError(f"--depth {chosen}: this trial is tested at depth {numbers}")
-    return int(chosen)
+        raise UsageError(f"--depth {asked}: this trial is tested at depth {numbers}")
+    return int(asked)
 
 
 def _set_threads(given: argparse.Namespace, found: list[Row]) -> None:
     """As many as asked for; else as the row was made with, since they change the rounding."""
     made = re.fullmatch(r"cpu, (\d+) threads", (found[0]["device"] or "") if found else "")
-    wanted = options.number(given, "cpus_per_trial", int, 1)
+    wanted = chosen.number(given, "cpus_per_trial", int, 1)
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
 
 

@@ -55,7 +55,7 @@ class AgendaSearcher(Searcher):
         self._leases = leases
         self._fuse = fuse
         self._spread = spread
-        self._interrupted = checkpoints.arrays(store.folder, set(store.trial_ids()))
+        self._interrupted = checkpoints.arrays(store.folder, store.trial_ids())
         self._looked = time.monotonic()
         self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
         self._deaths: dict[str, str] = {}  # Tune's id -> how its worker process died

@@ -72,7 +72,7 @@ def run(
         slots = _slots(settled)
         _check_space(agenda, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
-            leases.tidy(set(store.trial_ids()))
+            leases.tidy(store.trial_ids())
             spread = slots if resources.fuse is None else None
             searcher = AgendaSearcher(
                 agenda, store, leases, Progress(agenda, slots), settled.fuse, spread

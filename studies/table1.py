@@ -7,6 +7,7 @@ python studies/table1.py --data DIR --format markdown
 import sys
 
 from aa_ray import options, paper
+from aa_ray.chosen import one_of
 from aa_ray.data import Source
 from aa_ray.errors import WRONG_USAGE, UsageError
 from aa_ray.tables import FORMATS
@@ -18,7 +19,7 @@ def main() -> int:
     parser.add_argument("--format", default="text", help=", ".join(FORMATS))
     chosen = parser.parse_args()
     try:
-        style = options.one_of("format", chosen.format, FORMATS)
+        style = one_of("format", chosen.format, FORMATS)
         print(paper.table1(Source.named(chosen.data)).render(style), end="")
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aa_ray import architectures, cli, options, paper
+from aa_ray import architectures, chosen, cli, options, paper
 from aa_ray.architectures import SEEDS
+from aa_ray.chosen import study_from
 from aa_ray.cli import main
 from aa_ray.forecast import Plan
-from aa_ray.options import study_from
 
 TABLE = functools.partial(paper.method_table, "Table 2")
 
@@ -41,7 +41,7 @@ def test_the_demo_is_what_the_readme_says() -> None:
 def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     from aa_ray.backbones import RELEASED_RATES, Backbone
 
-    monkeypatch.setattr(options.backbones, "find", lambda name: Backbone(name, name, 24, 1024))
+    monkeypatch.setattr(chosen.backbones, "find", lambda name: Backbone(name, name, 24, 1024))
     study = study_from(parsed("--preset", "paper"), architectures.TABLE2, "bert-large-uncased")
     assert study.backbone.identity == "bert-large-uncased"
     assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)

@@ -19,7 +19,8 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from aa_ray import architectures
-from aa_ray.options import parser, resources_from
+from aa_ray.chosen import resources_from
+from aa_ray.options import parser
 from aa_ray.resources import Resources, Settled
 
 TOP = Path(__file__).parent.parent

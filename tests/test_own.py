@@ -16,10 +16,10 @@ from aa_ray import __main__ as program
 from aa_ray import (
     architectures,
     backbones,
+    chosen,
     cli,
     data,
     embedded,
-    options,
     own,
     paper,
     results,
@@ -334,4 +334,4 @@ def test_a_study_on_ray_with_own_files(
     rows = results.read("results").to_pylist()
     assert {row["method"] for row in rows} == {"aa", "squareplus-all", "sine-switched"}
     assert all(row["status"] == "finished" and row["task"] == "reviews" for row in rows)
-    assert "Sine, switched" in ran.stdout and options.PRESETS["demo"]["tasks"] != ("reviews",)
+    assert "Sine, switched" in ran.stdout and chosen.PRESETS["demo"]["tasks"] != ("reviews",)

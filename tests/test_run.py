@@ -214,3 +214,12 @@ def test_help(name: str | None, command: Command) -> None:
     status, said, _ = command(*((name, "--help") if name else ("--help",)), task=None)
     assert status == 0 and "usage: python -m aa_ray" in said
     assert max(map(len, said.splitlines())) <= 80
+
+
+def test_compact_puts_rows_into_few_files(command: Command, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "results"))
+    for trial in "ab":
+        store.write([{"trial_id": trial, "status": "finished"}])
+    status, printed, _ = command("compact", task=None)
+    assert status == 0 and printed == f"2 trials put together in {tmp_path}/results/compacted\n"
+    assert len(store.read()) == 2
