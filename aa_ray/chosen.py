@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from aa_ray import architectures, backbones, data, deviations, own, tasks
+from aa_ray import architectures, backbones, data, deviations, own, tasks, trackers
 from aa_ray.backbones import Backbone, Rates
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
@@ -52,7 +52,7 @@ def resources_from(options: argparse.Namespace) -> Resources:
     """What a trial asks for, as the options say.
 
     Raises:
-        UsageError: a number that is none, or too small.
+        UsageError: a number that is none, or too small; a tracker that is not there.
     """
     return Resources(
         cpus_per_trial=number(options, "cpus_per_trial", int, 1),
@@ -61,6 +61,8 @@ def resources_from(options: argparse.Namespace) -> Resources:
         fuse=number_or_auto(options, "fuse", int, 1),
         stall_seconds=number(options, "stall_seconds", float, 1),
         address=options.address,
+        dashboard=options.dashboard,
+        trackers=trackers.check(options.track or ()),
     )
 
 

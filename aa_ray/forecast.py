@@ -112,7 +112,12 @@ class Plan:
 
 
 def simulate(
-    study: Study, weight: Mapping[Cell, float], slots: int, fuse: int = 1, pause: float = 0.0
+    study: Study,
+    weight: Mapping[Cell, float],
+    slots: int,
+    fuse: int = 1,
+    pause: float = 0.0,
+    order: Mapping[Cell, float] | None = None,
 ) -> Plan:
     """List scheduling of the cells, those with the longest path first, as ``Agenda`` does it.
 
@@ -120,8 +125,10 @@ def simulate(
         weight: cell -> its seconds; needs that are not among the cells are taken for finished.
         fuse: cells of a task and regime that run as one array, at most, one after the other.
         pause: seconds that a slot is idle between two arrays.
+        order: the cell with the highest value starts first, in place of the longest path.
     """
-    order = paths(study, weight)
+    longest = paths(study, weight)
+    order = longest if order is None else order
     open_needs = {cell: {n for n in study.needs(cell) if n in weight} - {cell} for cell in weight}
     waiting: dict[Cell, list[Cell]] = {}
     for cell, needs in open_needs.items():
@@ -143,7 +150,7 @@ def simulate(
             open_needs[cell] -= set(finished)
             if not open_needs[cell] and cell not in finished:
                 heapq.heappush(ready, (-order[cell], next(serial), cell))
-    return Plan(now, busy, max(order.values(), default=0.0))
+    return Plan(now, busy, max(longest.values(), default=0.0))
 
 
 def _array(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:

@@ -9,6 +9,7 @@ from aa_ray import architectures, data, tasks
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.tables import FORMATS
+from aa_ray.trackers import TRACKERS, TRACKING
 
 Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
 
@@ -200,6 +201,18 @@ def _add_resources(group: Any) -> None:
         help="end and continue a trial in which nothing has happened for so long (default: 1800)",
     )
     add("--retry-failed", action="store_true", help="run failed trials again")
+    add(
+        "--track",
+        nargs="+",
+        metavar="TOOL",
+        help=f"also send learning curves to {', '.join(TRACKERS)} (files go to {TRACKING}/ unless "
+        "the tool's own environment variables say otherwise)",
+    )
+    add(
+        "--dashboard",
+        action="store_true",
+        help="start Ray's dashboard, on the loopback address, and print where it is",
+    )
 
 
 def _add_output(group: Any) -> None:

@@ -1,6 +1,7 @@
 """The line that shows how far a sweep is: rewritten in a terminal, appended in a log file."""
 
 import sys
+import textwrap
 import time
 from datetime import timedelta
 from typing import TextIO
@@ -10,6 +11,9 @@ from aa_ray.agenda import Agenda
 # Seconds between two lines where they cannot be rewritten.
 LOG_INTERVAL = 15.0
 WIDTH = 79
+
+# One part in so many of a sweep's time, at most, goes into finding out what to say.
+COST = 200
 
 
 def duration(seconds: float) -> str:
@@ -29,23 +33,25 @@ def _clock(seconds: float) -> str:
 
 
 def describe(agenda: Agenda, slots: int) -> str:
-    """One line: trials done, running, waiting, failed, and the estimated time left."""
+    """One line, what matters most first: a narrow terminal cuts off the rest."""
     counts = agenda.counts()
     waiting = counts["runnable"] + counts["blocked"]
-    parts = [
-        f"{counts['finished']}/{counts.total()} trials done",
-        f"{counts['running']} running",
-        f"{waiting} waiting",
-        f"{counts['failed']} failed",
-    ]
+    parts = [f"{counts['finished']}/{counts.total()} trials done"]
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    left = agenda.seconds_left(slots)
+    if left is not None and waiting + counts["running"]:
+        parts.append(f"about {duration(left)} left")
+    parts += [f"{counts['running']} running", f"{waiting} waiting"]
     if counts["elsewhere"]:
         parts.append(f"{counts['elsewhere']} at another driver")
     if counts["lost"]:
         parts.append(f"{counts['lost']} cannot run")
-    left = agenda.seconds_left(slots)
-    if left is not None and waiting + counts["running"]:
-        parts.append(f"about {duration(left)} left")
     return ", ".join(parts)
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent="    ")
 
 
 class Progress:
@@ -63,15 +69,17 @@ class Progress:
         self._stream = stream or sys.stderr
         self._started = time.monotonic()
         self._printed = -LOG_INTERVAL
+        self._pause = 0.0
         self._text = ""
 
     def update(self) -> None:
         """Print, if something has changed and it is time."""
         now = time.monotonic()
         terminal = self._stream.isatty()
-        if now - self._printed < (1.0 if terminal else LOG_INTERVAL):
+        if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
             return
         text = describe(self._agenda, self._slots)
+        self._pause = COST * (time.monotonic() - now)  # of a large study it takes a while
         if text == self._text and not terminal:
             return
         self._text, self._printed = text, now
@@ -79,7 +87,7 @@ class Progress:
         if terminal:
             self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
         else:
-            self._stream.write(line + "\n")
+            self._stream.write(_wrapped(line) + "\n")
         self._stream.flush()
 
     def say(self, line: str) -> None:
@@ -92,6 +100,7 @@ class Progress:
     def close(self) -> None:
         """Print the final state on a line of its own."""
         taken = _clock(time.monotonic() - self._started)
-        line = f"[{taken}] {describe(self._agenda, self._slots)}"
-        self._stream.write(("\r" if self._stream.isatty() else "") + line.ljust(WIDTH) + "\n")
+        line = _wrapped(f"[{taken}] {describe(self._agenda, self._slots)}")
+        erased = "\r" + " " * WIDTH + "\r" if self._stream.isatty() else ""
+        self._stream.write(erased + line + "\n")
         self._stream.flush()

@@ -25,6 +25,8 @@ class Resources:
         stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
             has happened in it for so long.
         address: of a running Ray cluster; None starts Ray on this machine.
+        dashboard: start Ray's dashboard too, where Ray is started.
+        trackers: tools that get the trials' learning curves (see ``aa_ray.trackers``).
     """
 
     cpus_per_trial: int = 1
@@ -33,6 +35,8 @@ class Resources:
     fuse: int | None = 1
     stall_seconds: float = 1800.0
     address: str | None = None
+    dashboard: bool = False
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

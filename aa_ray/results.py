@@ -145,6 +145,10 @@ class Store:
 
     def row(self, trial_id: str) -> Row | None:
         """One of the trial's rows; None where it has none that can be read."""
+        return next(iter(self.rows(trial_id)), None)
+
+    def rows(self, trial_id: str) -> list[Row]:
+        """The trial's rows: several of one AdapterDrop training; none where none can be read."""
         table = None
         if self.folder.exists(_path(trial_id)):
             table = self._read_file(_path(trial_id))
@@ -152,7 +156,7 @@ class Store:
             if trial_id in ids and (found := self._read_file(path)) is not None:
                 table = found.filter(pc.equal(found["trial_id"], trial_id))
                 break
-        return table.slice(0, 1).to_pylist()[0] if table is not None else None
+        return list(table.to_pylist()) if table is not None else []
 
     def trial_ids(self) -> set[str]:
         """The trials that have rows."""

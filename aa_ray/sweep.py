@@ -1,4 +1,4 @@
-"""Ray Tune runs a study. Only this module and ``searcher`` import ray.
+"""Ray Tune runs a study. Only this module and those that it alone imports import ray.
 
 One Tuner per run; a searcher that hands out the next trial whose dependencies have rows; reused
 actors that keep the backbone. The Parquet rows, not Tune's own folder, are the record of what is
@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -36,25 +37,23 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from aa_ray import checkpoints, memory, own, provenance, watchdog
-from aa_ray.agenda import AGENDA_COLUMNS, Agenda
-from aa_ray.backbones import Backbone
-from aa_ray.data import Source
+from aa_ray import memory, own, provenance
+from aa_ray.actor import TrialActor
+from aa_ray.agenda import Agenda
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.leases import Leases
 from aa_ray.progress import Progress
 from aa_ray.resources import Resources, Settled, autoscaling_config
 from aa_ray.results import Store
 from aa_ray.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
-from aa_ray.storage import StorageError
-from aa_ray.trial import Trial
+from aa_ray.tracking import Tracking
 
 # How long nodes are waited for when they are asked for their GPU's memory.
 GPU_SECONDS = 60.0
 
 
 def run(
-    agenda: Agenda, store: Store, resources: Resources, actor: type["TrialActor"] | None = None
+    agenda: Agenda, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
 ) -> None:
     """Run whatever the agenda has left; afterwards it says what became of it.
 
@@ -66,7 +65,9 @@ def run(
         StorageError: the results folder can no longer be written to. What has finished is kept.
         SweepError: Ray itself has failed. What has finished is kept.
     """
-    _start_ray(resources.address)
+    dashboard = _start_ray(resources)
+    if dashboard:
+        print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
     try:
         settled = memory.settle(resources, agenda, _gpus(resources))
         slots = _slots(settled)
@@ -77,7 +78,7 @@ def run(
             searcher = AgendaSearcher(
                 agenda, store, leases, Progress(agenda, slots), settled.fuse, spread
             )
-            _tune(agenda, store, searcher, settled, slots, actor or TrialActor)
+            _tune(agenda, store, searcher, settled, slots, actor)
     finally:
         ray.shutdown()
 
@@ -121,7 +122,7 @@ def _tune(
     searcher: AgendaSearcher,
     resources: Settled,
     slots: int,
-    actor: type["TrialActor"],
+    actor: type[TrialActor],
 ) -> None:
     study = agenda.study
     setting = {
@@ -153,7 +154,10 @@ def _tune(
                 failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
                 # Tune would copy one here, which on another machine than the driver's fails.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[SweepCallback(searcher)],
+                callbacks=[
+                    SweepCallback(searcher),
+                    *(Tracking(name, study, store) for name in resources.trackers),
+                ],
             ),
         )
         try:
@@ -179,15 +183,17 @@ def _check_space(agenda: Agenda, store: Store, running: int) -> None:
         )
 
 
-def _start_ray(address: str | None) -> None:
+def _start_ray(resources: Resources) -> str | None:
+    """Connect to the cluster, or start Ray here; host and port of its dashboard, if it has one."""
+    address = resources.address
     if address is not None and address != "auto":
         _check_that_somebody_listens(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
+        context = ray.init(
             address=address or "local",  # never a cluster that happens to run here
-            include_dashboard=None if address else False,
+            include_dashboard=None if address else resources.dashboard,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -201,6 +207,7 @@ def _start_ray(address: str | None) -> None:
         raise UsageError(f"{where} ({str(error).splitlines()[0]})") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)  # ray.init has put its own there
+    return context.dashboard_url or None
 
 
 def _check_that_somebody_listens(address: str) -> None:
@@ -212,61 +219,6 @@ def _check_that_somebody_listens(address: str) -> None:
         socket.create_connection((parts.hostname, parts.port), timeout=5).close()
     except (OSError, ValueError) as error:
         raise UsageError(f"--address {address}: no Ray cluster answers ({error})") from error
-
-
-class TrialActor(tune.Trainable):
-    """A Tune trial is one array; the actor keeps its Worker, with the backbone, for the next."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self._worker: Any = None
-        self._take(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._take(new_config)
-        return True
-
-    def _take(self, config: dict[str, Any]) -> None:
-        self._setting = json.loads(config["setting"])
-        job = json.loads(config["job"])
-        self._trials = [Trial.from_json(trial) for trial in job["trials"]]
-        self._methods = job["methods"]
-        self._wanted = set(job["wanted"])
-
-    def step(self) -> dict[str, Any]:
-        """Run the trials, write their rows, report what the agenda needs of one of each."""
-        import torch
-
-        from aa_ray.worker import Worker
-
-        store = Store(self._setting["results"])
-        if self._worker is None:
-            torch.set_num_threads(self._setting["threads"])
-            own.restore(self._setting["own"])
-            self._worker = Worker(
-                Backbone(**self._setting["backbone"]),
-                Source(**self._setting["source"]),
-                tuple(self._setting["commit"]),
-                store.folder,
-            )
-        watchdog.arm(self._setting["stall_seconds"])
-        try:
-            every = self._worker.run(self._trials, self._methods)
-            wanted = [rows for rows in every if rows[0]["trial_id"] in self._wanted]
-            for rows in wanted:
-                store.write(rows)
-            store.folder.delete(checkpoints.path(self._trials))
-        except StorageError as error:
-            return {"stop": str(error), "done": True}
-        finally:
-            watchdog.disarm()
-        reported = [{column: rows[0].get(column) for column in AGENDA_COLUMNS} for rows in wanted]
-        return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune is told to ask for none; the worker keeps its own, in the results folder."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """The worker finds the trial's checkpoint in the results folder."""
 
 
 class SweepCallback(tune.Callback):

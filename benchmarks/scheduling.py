@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from aa_ray import architectures, backbones, provenance, sweep, tasks
-from aa_ray.agenda import AGENDA_COLUMNS, Agenda
+from aa_ray.actor import TrialActor
+from aa_ray.agenda import Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.forecast import Plan, simulate
@@ -35,13 +36,18 @@ from aa_ray.study import Cell, Study
 SEED = 0
 
 
-class SleepingActor(sweep.TrialActor):
+class SleepingActor(TrialActor):
     """Sleeps as long as the trial's epochs say, in milliseconds, and writes its row."""
 
     def step(self) -> dict[str, Any]:
+        from aa_ray.agenda import AGENDA_COLUMNS
+        from aa_ray.results import Store
+        from aa_ray.trial import Trial
+
         store = Store(self._setting["results"])
         reported = []
-        for trial, method in zip(self._trials, self._methods, strict=True):
+        trials = [Trial.from_json(trial) for trial in self._job["trials"]]
+        for trial, method in zip(trials, self._job["methods"], strict=True):
             started = datetime.now(UTC)
             time.sleep(trial.epochs / 1000)
             row = {
@@ -127,7 +133,7 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
             raise SystemExit("the study did not finish")
         cells = {agenda.trial(cell): cell for cell in of.cells}.values()
         weight = {cell: of.seconds(cell) for cell in cells}
-        memory, cpu = _resident() / 1e6, _cpu() - cpu
+        memory, cpu = resident() / 1e6, _cpu() - cpu
         begun = sorted(at.timestamp() for at in store.read().column("started_at").to_pylist())
         ready = statistics.mean(begun[: slots * fuse : fuse])
         plan = simulate(of, weight, slots, fuse)
@@ -139,7 +145,7 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes of memory that this process has at present."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -164,10 +170,10 @@ def main() -> None:
     device = provenance.device_name(torch.device("cpu"))
     print(f"Commit {commit}{state}, {date.today()}, {device}.")
     print(
-        f"Trials sleep; {options.slots} at once on {os.cpu_count()} cores. Start: until the first"
+        f"Trials sleep; {options.slots} at once on {os.cpu_count()} cores. Start: until the slots"
     )
-    print("trial has finished (Ray, workers, imports). Per trial: what the rest took beyond the")
-    print("simulated makespan, times the slots that are kept waiting, and the driver's CPU time.\n")
+    print("begin their first trial, on average (Ray, workers, imports). Cost per trial: what the")
+    print("rest took beyond the simulated makespan; and the driver's CPU time.\n")
     print("| study | trials | start, s | rest, s | plan, s | rest/plan | cost per trial, s "
           "| driver CPU per trial, s | driver memory, MB |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)

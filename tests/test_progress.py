@@ -1,6 +1,7 @@
 """aa_ray.progress: what the line says, in a terminal and in a log file."""
 
 import io
+from collections import Counter
 
 import pytest
 
@@ -27,12 +28,12 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_describe_counts_and_estimates() -> None:
     agenda = Agenda(make_study(), [])
-    assert describe(agenda, 2) == "0/25 trials done, 0 running, 25 waiting, 0 failed"
+    assert describe(agenda, 2) == "0/25 trials done, 0 running, 25 waiting"
     agenda.next()
     assert "1 running, 24 waiting" in describe(agenda, 2)
     finished = Agenda(make_study(), [])
     finish(finished)
-    assert describe(finished, 2) == "21/21 trials done, 0 running, 0 waiting, 0 failed"
+    assert describe(finished, 2) == "21/21 trials done, 0 running, 0 waiting"
 
 
 class Terminal(io.StringIO):
@@ -65,3 +66,16 @@ def test_a_log_gets_a_line_only_when_something_changed(monkeypatch: pytest.Monke
             agenda.next()
         shown.update()
     assert len(stream.getvalue().splitlines()) == 2 and "\r" not in stream.getvalue()
+
+
+def test_every_line_of_a_large_study_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    agenda, stream = Agenda(make_study(), []), io.StringIO()
+    counts = {"finished": 10199, "failed": 12, "running": 128, "runnable": 90810, "elsewhere": 64,
+              "lost": 8}  # fmt: skip
+    monkeypatch.setattr(agenda, "counts", lambda: Counter(counts))
+    monkeypatch.setattr(agenda, "seconds_left", lambda slots: 200000.0)
+    Progress(agenda, 2, stream).close()
+    said = stream.getvalue().splitlines()
+    assert len(said) == 2 and all(len(line) < 80 for line in said)
+    assert "10199/101221 trials done, 12 failed, about 2.3 days left, 128 running" in said[0]
+    assert said[1].endswith("64 at another driver, 8 cannot run")

@@ -1,0 +1,242 @@
+"""The whole study on many GPUs, in simulation, and a results folder of 100,000 rows, in earnest.
+
+The simulation is the one behind ``--plan``. A trial takes what trials of its method, task and
+regime took in the rows of --results, or where there are none what its number of examples lets
+expect, times a log-normal factor that is as wide as those rows are around their means. The folder
+is filled with copies of those rows, one per trial of a study with many seeds, as drivers would.
+
+    python benchmarks/scale.py --results DIR > benchmarks/scale.md
+"""
+
+import argparse
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aa_ray import architectures, backbones, forecast, provenance, tasks
+from aa_ray.agenda import AGENDA_COLUMNS, Agenda
+from aa_ray.backbones import Backbone
+from aa_ray.data import Source
+from aa_ray.forecast import Forecast, Plan, paths, simulate
+from aa_ray.progress import duration
+from aa_ray.results import Row, Store
+from aa_ray.study import Cell, Study
+from benchmarks.scheduling import resident
+
+GPUS = (1, 8, 64, 512)
+LOW_DATA = ("100", "300", "500")
+SEED = 0
+REPEATS = 5  # draws of the trial times; medians are shown
+
+
+def study(backbone: Backbone, regimes: tuple[str, ...], seeds: tuple[int, ...]) -> Study:
+    """Tables 2 to 4 on all tasks."""
+    methods = dict.fromkeys([*architectures.TABLE2, *architectures.TABLE3, *architectures.TABLE4])
+    return Study(
+        methods=tuple(methods), tasks=tuple(tasks.TASKS), regimes=regimes, seeds=seeds,
+        backbone=backbone, source=Source("embedded"), rates=backbones.RELEASED_RATES, epochs=20,
+    )  # fmt: skip
+
+
+def forecast_of(of: Study, rows: list[Row]) -> Forecast:
+    found = Forecast(of)
+    for row in rows:
+        found.learn(row)
+    return found
+
+
+def spread(of: Study, rows: list[Row], expected: Forecast) -> float:
+    """Standard deviation of the logarithm of measured over expected seconds."""
+    factors = []
+    for row in rows:
+        cell = Cell(row["method"], row["task"], row["regime"], row["seed"])
+        mean = expected.seconds(cell)
+        if row["status"] == "finished" and mean:
+            factors.append(math.log(forecast.seconds(row) / mean))
+    return statistics.pstdev(factors)
+
+
+def drawn(of: Study, expected: Forecast, width: float, draw: int) -> dict[Cell, float]:
+    """Seconds of each cell's trial; cells that are one trial for sure count once.
+
+    Which focused architectures will coincide is not known before; none are taken to.
+    """
+    rng = np.random.default_rng([SEED, draw])
+    agenda = Agenda(of, [])
+    known = {trial.id: cell for cell in of.cells if (trial := agenda.trial(cell))}
+    left = [*known.values(), *(cell for cell in of.cells if agenda.trial(cell) is None)]
+    factors = np.exp(rng.normal(-width * width / 2, width, len(left)))
+    return {c: expected.weight(c) * float(f) for c, f in zip(left, factors, strict=True)}
+
+
+def median(plans: list[Plan]) -> Plan:
+    """The plan with the median makespan."""
+    return sorted(plans, key=lambda plan: plan.makespan)[len(plans) // 2]
+
+
+def tell_gpus(of: Study, expected: Forecast, width: float) -> None:
+    times = [drawn(of, expected, width, draw) for draw in range(REPEATS)]
+    longest = max(times[0], key=lambda cell: times[0][cell])
+    print(f"{len(times[0]):,} trainings; the longest is {longest}.\n")
+    print("| GPUs | makespan | GPUs in use | over the longest chain | over work / GPUs |")
+    print("|---:|---:|---:|---:|---:|")
+    for gpus in GPUS:
+        plan = median([simulate(of, weight, gpus) for weight in times])
+        print(
+            f"| {gpus} | {duration(plan.makespan)} | {plan.busy / plan.makespan / gpus:.0%} "
+            f"| {plan.makespan / plan.path:.2f}x | {plan.makespan / (plan.busy / gpus):.2f}x |"
+        )
+    print()
+
+
+def orders(of: Study, expected: Forecast, weight: Mapping[Cell, float]) -> dict[str, Any]:
+    """Name -> (cell -> value), by what is known before: the cell with the highest starts first."""
+    known = {cell: expected.weight(cell) for cell in weight}
+    chance = np.random.default_rng(SEED).random(len(weight))
+    return {
+        "longest chain first (ours)": paths(of, known),
+        "longest trial first": known,
+        "in the order of the grid": {cell: -k for k, cell in enumerate(of.grid())} | {
+            cell: 0 for cell in of.cells if cell not in set(of.grid())},
+        "by chance": dict(zip(weight, chance, strict=True)),
+        "shortest trial first": {cell: -seconds for cell, seconds in known.items()},
+    }  # fmt: skip
+
+
+def tell_orders(of: Study, expected: Forecast, width: float) -> None:
+    times = [drawn(of, expected, width, draw) for draw in range(REPEATS)]
+    print("| order | " + " | ".join(f"{gpus} GPUs" for gpus in GPUS[1:]) + " |")
+    print("|---|" + "---:|" * (len(GPUS) - 1))
+    for name in orders(of, expected, times[0]):
+        found = []
+        for gpus in GPUS[1:]:
+            plans = [
+                simulate(of, weight, gpus, order=orders(of, expected, weight)[name])
+                for weight in times
+            ]
+            plan = median(plans)
+            found.append(plan.makespan / max(plan.path, plan.busy / gpus))
+        print(f"| {name} | " + " | ".join(f"{ratio:.2f}x" for ratio in found) + " |")
+    print()
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print a line with the time that the block takes, and the process's memory after it."""
+    started = time.perf_counter()
+    yield
+    taken = time.perf_counter() - started
+    print(f"| {name} | {taken:.1f} | {resident() / 1e6:,.0f} |", flush=True)
+
+
+def fill(agenda: Agenda, store: Store, templates: list[Row]) -> int:
+    """Write a row for each trial of the agenda, as they become runnable."""
+    for number in range(10**9):
+        following = agenda.next()
+        if following is None:
+            return number
+        cell, trial = following
+        template = templates[number % len(templates)]
+        selected = template["selected_layers"] or [0]
+        row = {
+            **template, **trial.columns, "method": cell.method, "status": "finished", "error": None,
+            "selected_layers": selected if trial.switched else None,
+            "train_seconds": 1.0 + number % 7, "test_seconds": 0.5,
+        }  # fmt: skip
+        store.write([row])
+        agenda.record({column: row[column] for column in AGENDA_COLUMNS})
+    raise AssertionError("not reached")
+
+
+def size(folder: Path) -> str:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    used = sum(path.stat().st_blocks * 512 for path in files)
+    return f"{len(files):,} file(s), {used / 1e6:,.0f} MB on disk"
+
+
+def tell_folder(backbone: Backbone, templates: list[Row], rows: int) -> None:
+    per_seed = len(study(backbone, LOW_DATA, architectures.SEEDS[:1]).cells)
+    seeds = (architectures.FIRST_SEED, *range(1000, 1000 + rows // per_seed))
+    of = study(backbone, LOW_DATA, seeds)
+    print("| step | seconds | memory of the process after it, MB |")
+    print("|---|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        with step(f"an agenda of {len(of.cells):,} cells"):
+            agenda = Agenda(of, [])
+        with step("write the rows of all its trials, one file each"):
+            written = fill(agenda, store, templates)
+        assert agenda.complete
+        del agenda
+        before = size(Path(folder))
+        _continue(of, store, "")
+        with step("compact"):
+            store.compact()
+        after = size(Path(folder))
+        _continue(of, store, ", compacted")
+        with step("all columns of all rows, compacted"):
+            assert len(store.read()) == written
+    print(f"\n{written:,} trials. One file each: {before}. Compacted: {after}.")
+
+
+def _continue(of: Study, store: Store, how: str) -> None:
+    """What a driver does that finds everything finished."""
+    with step(f"read what a driver needs{how}"):
+        rows = store.read(AGENDA_COLUMNS).to_pylist()
+    with step(f"the agenda of a study that goes on{how}"):
+        assert Agenda(of, rows).complete
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", required=True, help="rows of the backbone --backbone")
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--rows", type=int, default=100_000)
+    options = parser.parse_args()
+    backbone = backbones.find(options.backbone)
+    columns = [*AGENDA_COLUMNS, "seed"]
+    table = Store(options.results).read()
+    rows = table.select(columns).to_pylist()
+    low, every = (study(backbone, r, architectures.SEEDS) for r in (LOW_DATA, (*LOW_DATA, "full")))
+    expected = forecast_of(every, rows)
+    width = spread(every, rows, expected)
+    commit, dirty = provenance.commit()
+    print("# The study on many GPUs, and many rows\n")
+    print(f"    python benchmarks/scale.py {' '.join(sys.argv[1:])}\n")
+    state = " (changed)" if dirty else ""
+    device = provenance.device_name(torch.device("cpu"))
+    print(f"Commit {commit}{state}, {date.today()}, {device}.\n")
+    print("## Simulated: Tables 2 to 4, nine tasks, five seeds\n")
+    print(
+        f"A GPU stands for a place where one trial after the other runs as fast as the {len(rows)}"
+    )
+    print(
+        f"measured ones of {backbone.identity} did, on {rows[0]['device']}. Ratios and use do not"
+    )
+    print(f"depend on that speed, makespans do. Measured times scatter by {math.exp(width):.2f}x")
+    print(f"(one standard deviation); medians of {REPEATS} draws.\n")
+    print("### 100, 300 and 500 examples\n")
+    tell_gpus(low, expected, width)
+    print("### The same, and full data with one seed\n")
+    tell_gpus(every, expected, width)
+    print("### Orders\n")
+    print("Makespan over what no order can fall below (the longest chain, or all work evenly on")
+    print("all GPUs). First 100, 300 and 500 examples, then full data too.\n")
+    tell_orders(low, expected, width)
+    tell_orders(every, expected, width)
+    print("## Measured: 100,000 rows in a folder\n")
+    tell_folder(backbone, table.to_pylist()[:200], options.rows)
+
+
+if __name__ == "__main__":
+    main()
