@@ -67,7 +67,10 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "not root"
     packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
-    return f"missing Debian packages: {' '.join(packages)}" if packages else ""
+    if packages:
+        return f"missing Debian packages: {' '.join(packages)}"
+    tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], check=False)
+    return "the kernel makes no namespaces here" if tried.returncode else ""
 
 
 class Host:

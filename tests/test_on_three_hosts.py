@@ -69,6 +69,29 @@ def rows(folder: Path) -> int:
     return len(list(folder.glob("rows/*.parquet")))
 
 
+def dashboard_through_a_tunnel(hosts: Hosts) -> str:
+    """What the cluster's dashboard says of its version, on the laptop, as docs/cluster.md has it."""
+    ask = (
+        "import pathlib, urllib.request as web;"
+        "token = (pathlib.Path.home() / '.ray' / 'auth_token').read_text().strip();"
+        "ask = web.Request('http://127.0.0.1:8265/api/version',"
+        " headers={'Authorization': 'Bearer ' + token});"
+        "print(web.urlopen(ask, timeout=5).read().decode())"
+    )
+    command = hosts[LAPTOP].command("ray", "dashboard", CONFIG, directory=str(TOP))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as tunnel:
+        try:
+            for _ in range(20):
+                time.sleep(1)
+                inside = hosts[LAPTOP].command("python", "-c", ask)
+                asked = subprocess.run(inside, capture_output=True, text=True, timeout=60)
+                if asked.returncode == 0:
+                    return asked.stdout
+            raise AssertionError(asked.stderr)
+        finally:
+            tunnel.terminate()
+
+
 def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> None:
     with Hosts() as hosts:
         study = ["--backbone", "/shared/tiny-bert", "--tasks", "qqp", "--epochs", "60"]
@@ -94,12 +117,19 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         on_head(hosts, "ray job stop first")
         assert rows(killed) < rows(alone)
         on_head(hosts, f"ray job submit --no-wait --submission-id second -- {command}")
+        assert "ray_version" in dashboard_through_a_tunnel(hosts)
+        plan = on_laptop(hosts, *table2, "/shared/killed", "--plan", "--gpus", "8")
+        assert "GPU-hours of work" in plan
         followed = on_head(hosts, "ray job logs --follow second")
-        assert "trials done" in followed
+        assert "trials done" in followed and "Ray dashboard: http://127.0.0.1:8265" in followed
         wait_for(lambda: "'second' succeeded" in on_head(hosts, "ray job status second"), 60)
 
         table = on_laptop(hosts, *table2, "/shared/killed", "--no-run")
         assert table == expected and "AA-focused" in table
+        for figure in ("plot_layers", "plot_rationals", "plot_tables"):
+            drawn = on_laptop(hosts, "python", f"studies/{figure}.py", *study, "--results",
+                              "/shared/killed", "--output", "/shared/figures")  # fmt: skip
+            assert "/shared/figures/" in drawn
         report = resilience.Report()
         resilience.compare(hosts.shared, report)
         assert (report.lost, report.duplicates, report.differing) == (0, 0, 0)

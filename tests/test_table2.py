@@ -41,7 +41,7 @@ def arguments(tiny_folder: Path, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def first(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return table2(*arguments, cwd=folder)
+    return table2(*arguments, "--track", "tensorboard", cwd=folder)
 
 
 def test_the_whole_study_runs_and_prints_its_table(
@@ -53,6 +53,15 @@ def test_the_whole_study_runs_and_prints_its_table(
     assert f"rows: {folder}/kept/rows" in first.stderr
     assert re.search(r"\[\d:\d\d\] (\d+)/\1 trials done, 0 running, 0 waiting", first.stderr)
     assert "Traceback" not in first.stderr and len(first.stderr.splitlines()) < 30
+
+
+def test_every_trial_has_its_learning_curve_in_tensorboard(
+    first: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    runs = {path.name for path in (folder / "tracking" / "tensorboard").iterdir()}
+    rows = results.read(str(folder / "kept")).to_pylist()
+    assert {run[-8:] for run in runs} == {row["trial_id"][:8] for row in rows}
+    assert all(list((folder / "tracking").rglob(f"{run}/events.out.tfevents.*")) for run in runs)
 
 
 def test_rows_hold_every_architecture(
@@ -269,6 +278,19 @@ def test_a_disk_that_fills_up_stops_the_sweep_and_loses_nothing(
     again = table2(*arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert kept < {path.name for path in results_.glob("rows/*")}
+
+
+@pytest.mark.slow
+def test_wandb_offline_and_the_dashboard(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    ran = table2("--backbone", str(tiny_folder), "--tasks", "sst2", "--seeds", "42", "--epochs",
+                 "1", "--methods", "baseline", "--track", "wandb", "--dashboard", cwd=tmp_path)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    [files] = (tmp_path / "tracking" / "wandb").rglob("run-*.wandb")
+    assert b"dev_metric" in files.read_bytes() and b"test_metric" in files.read_bytes()
+    assert re.search(r"^Ray dashboard: http://127\.0\.0\.1:\d+$", ran.stderr, re.M)
 
 
 @pytest.mark.slow
