@@ -70,7 +70,7 @@ def rows(folder: Path) -> int:
 
 
 def dashboard_through_a_tunnel(hosts: Hosts) -> str:
-    """What the cluster's dashboard says of its version, on the laptop, as docs/cluster.md has it."""
+    """What the dashboard says of its version, seen from the laptop as docs/cluster.md has it."""
     ask = (
         "import pathlib, urllib.request as web;"
         "token = (pathlib.Path.home() / '.ray' / 'auth_token').read_text().strip();"

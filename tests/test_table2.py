@@ -285,8 +285,8 @@ def test_wandb_offline_and_the_dashboard(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    ran = table2("--backbone", str(tiny_folder), "--tasks", "sst2", "--seeds", "42", "--epochs",
-                 "1", "--methods", "baseline", "--track", "wandb", "--dashboard", cwd=tmp_path)  # fmt: skip
+    study = "--tasks sst2 --seeds 42 --epochs 1 --methods baseline --track wandb --dashboard"
+    ran = table2("--backbone", str(tiny_folder), *study.split(), cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     [files] = (tmp_path / "tracking" / "wandb").rglob("run-*.wandb")
     assert b"dev_metric" in files.read_bytes() and b"test_metric" in files.read_bytes()

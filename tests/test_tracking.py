@@ -7,6 +7,7 @@ import json
 import struct
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,10 +43,8 @@ def tell(name: str, store: Store, rows: list[dict[str, Any]]) -> None:
     tracking = Tracking(name, make_study(), store)
     tracking.setup()
 
-    class TuneTrial:
-        last_result = {"rows": json.dumps([{"trial_id": rows[0]["trial_id"]}])}
-
-    tracking.on_trial_complete(0, [], TuneTrial())
+    reported = {"rows": json.dumps([{"trial_id": rows[0]["trial_id"]}])}
+    tracking.on_trial_complete(0, [], SimpleNamespace(last_result=reported))
     tracking.on_experiment_end([])
 
 
