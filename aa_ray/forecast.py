@@ -116,7 +116,6 @@ def simulate(
     weight: Mapping[Cell, float],
     slots: int,
     fuse: int = 1,
-    pause: float = 0.0,
     order: Mapping[Cell, float] | None = None,
 ) -> Plan:
     """List scheduling of the cells, those with the longest path first, as ``Agenda`` does it.
@@ -124,7 +123,6 @@ def simulate(
     Args:
         weight: cell -> its seconds; needs that are not among the cells are taken for finished.
         fuse: cells of a task and regime that run as one array, at most, one after the other.
-        pause: seconds that a slot is idle between two arrays.
         order: the cell with the highest value starts first, in place of the longest path.
     """
     longest = paths(study, weight)
@@ -144,7 +142,7 @@ def simulate(
             array = _array(ready, fuse)
             taken = sum(weight[cell] for cell in array)
             busy += taken
-            heapq.heappush(running, (now + taken + pause, next(serial), array))
+            heapq.heappush(running, (now + taken, next(serial), array))
         now, _, finished = heapq.heappop(running)
         for cell in itertools.chain.from_iterable(waiting.get(c, ()) for c in finished):
             open_needs[cell] -= set(finished)

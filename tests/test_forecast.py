@@ -89,10 +89,12 @@ def test_one_slot_works_without_a_pause(weight: Mapping[Cell, float]) -> None:
         assert plan.makespan == pytest.approx(sum(weight.values()))
 
 
-def test_a_pause_after_every_array() -> None:
-    weight = dict.fromkeys(STUDY.cells, 1.0)
-    count = len(STUDY.cells)
-    assert simulate(STUDY, weight, 1, pause=0.5).makespan == pytest.approx(1.5 * count)
+def test_another_order() -> None:
+    study = make_study(methods=("baseline",), tasks=("qqp", "sst2", "cola"), seeds=(1,))
+    weight = {c: 2.0 if c.task == "cola" else 1.0 for c in study.cells}
+    assert simulate(study, weight, slots=2).makespan == 2.0
+    shortest = {cell: -seconds for cell, seconds in weight.items()}
+    assert simulate(study, weight, slots=2, order=shortest).makespan == 3.0
 
 
 def test_arrays_are_of_one_task_and_regime() -> None:
