@@ -77,7 +77,7 @@ def _worker(setting: dict[str, Any], folder: Any) -> Any:
     own.restore(setting["own"])
     return Worker(
         Backbone(**setting["backbone"]),
-        Source(**setting["source"]),
+        Source(setting["source"]),
         tuple(setting["commit"]),
         folder,
     )

@@ -11,6 +11,7 @@ from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import UsageError, unknown
 from aa_ray.resources import Resources
+from aa_ray.results import Store
 from aa_ray.study import PLAIN, Study
 from aa_ray.trial import PRECISIONS, Precision
 
@@ -92,7 +93,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         regimes=_in_order(chosen["regimes"], data.REGIMES),
         seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
         backbone=found,
-        source=Source.named(chosen["data"]),
+        source=_source(chosen["data"], options.results),
         rates=_rates(options.rates, found),
         epochs=number(options, "epochs", int, 1),
         precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
@@ -114,6 +115,20 @@ def study_of_one(options: argparse.Namespace) -> Study:
             "methods": [options.method], "preset": "demo"}  # fmt: skip
     given = argparse.Namespace(**(vars(options) | many))
     return study_from(given, tuple(architectures.METHODS), PAPER_BACKBONE)
+
+
+def _source(name: str, results: str) -> Source:
+    """The source that ``--data`` names; of ``rows`` the rows under ``results`` tell."""
+    if name != data.ROWS:
+        return Source.named(name)
+    found: dict[str, str] = {}
+    for row in Store(results).read(["task", "data_source"]).to_pylist():
+        if found.setdefault(row["task"], row["data_source"]) != row["data_source"]:
+            raise UsageError(
+                f"--data rows: the rows of task {row['task']} come from several sources "
+                f"({found[row['task']]}, {row['data_source']}); give the data itself"
+            )
+    return Source(data.ROWS, tuple(sorted(found.items())))
 
 
 def _rates(value: str, backbone: Backbone) -> Rates:

@@ -28,6 +28,9 @@ HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 REGIMES: dict[str, int | None] = {"100": 100, "300": 300, "500": 500, "full": None}
 TRAIN_SHARE = 0.75
 
+# The source of which only rows are there.
+ROWS = "rows"
+
 
 class Official(NamedTuple):
     """A task as published: Arrow tables with the task's text columns and ``label``."""
@@ -46,9 +49,13 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder."""
+    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder.
+
+    ``rows``: from wherever rows came, whose ``recorded`` (task, identity) are all that is known.
+    """
 
     location: str
+    recorded: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def named(cls, name: str) -> "Source":
@@ -66,6 +73,8 @@ class Source:
         origin = tasks.get(task).origin
         if origin is not None:
             return origin.identity(tasks.get(task))
+        if self.location == ROWS:
+            return dict(self.recorded).get(task, "not recorded")
         if self.location == "hub":
             return f"{HUB_DATASET}@{HUB_REVISION[:12]}"
         if self.location == "embedded":
@@ -83,6 +92,8 @@ class Source:
         """
         if self.location == "hub" or tasks.get(name).origin is not None:
             return True
+        if self.location == ROWS:
+            return name in dict(self.recorded)
         if self.location == "embedded":
             return name in embedded.TASKS
         return all(path.is_file() for path in self._paths(tasks.get(name)))
@@ -126,6 +137,11 @@ def _load(source: Source, name: str) -> Official:
         official = Official(*embedded.generate(name))
     elif source.location == "hub":
         official = _load_hub(task)
+    elif source.location == ROWS:
+        raise UsageError(
+            "--data rows: rows hold no examples, so nothing can be trained; use it with --no-run, "
+            "--plan, figures and claims, or give the data itself"
+        )
     else:
         official = Official(*(_read_parquet(path) for path in source._files(task)))
     where = f"{name} from {source.location if task.origin is None else task.origin.train}"

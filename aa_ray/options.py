@@ -119,7 +119,8 @@ def _add_sources(group: Any) -> None:
     add(
         "--data",
         help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
-        "<task>/train.parquet and <task>/validation.parquet",
+        "<task>/train.parquet and <task>/validation.parquet; rows: whatever the rows in --results "
+        "were made of, to look at them without it",
     )
     add(
         "--own",

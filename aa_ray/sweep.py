@@ -127,7 +127,7 @@ def _tune(
     study = agenda.study
     setting = {
         "backbone": asdict(study.backbone),
-        "source": asdict(study.source),
+        "source": study.source.location,
         "own": own.files(),
         "results": store.uri,
         "commit": provenance.commit(),

@@ -10,7 +10,9 @@ from aa_ray import architectures, chosen, cli, options, paper
 from aa_ray.architectures import SEEDS
 from aa_ray.chosen import study_from
 from aa_ray.cli import main
+from aa_ray.errors import UsageError
 from aa_ray.forecast import Plan
+from aa_ray.results import Store
 
 TABLE = functools.partial(paper.method_table, "Table 2")
 
@@ -24,8 +26,6 @@ def parsed(*arguments: str) -> Any:
 
 
 def test_debug_shows_the_traceback() -> None:
-    from aa_ray.errors import UsageError
-
     with pytest.raises(UsageError):
         table2("--tasks", "colla", "--debug")
 
@@ -121,3 +121,15 @@ def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("demo", "low-data", "minilm", "hub", "embedded", "wnli", "aa-focused-sim", "s3://",
                  "latex", "42 92 111 245 651"):  # fmt: skip
         assert word in text
+
+
+def test_rows_of_several_sources_do_not_say_which_data_is_meant(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    for source in ("one", "two"):
+        row = {"trial_id": source, "task": "sst2", "data_source": source, "status": "finished"}
+        store.write([row])
+    given = parsed("--backbone", str(tiny_folder), "--data", "rows", "--results", str(tmp_path))
+    with pytest.raises(UsageError, match=r"task sst2 come from several sources \(one, two\)"):
+        study_from(given, architectures.TABLE2, "bert-large-uncased")

@@ -48,6 +48,18 @@ def test_studies_share_trials(folder: Path, arguments: list[str]) -> None:
     assert "done      " in plan.stdout and "done      0" not in plan.stdout
 
 
+def test_rows_can_be_looked_at_without_their_data(folder: Path, arguments: list[str]) -> None:
+    with_data = run("table4", *arguments, "--no-run", cwd=folder)
+    without = run("table4", *arguments, "--data", "rows", "--no-run", cwd=folder)
+    assert without.returncode == 0, without.stderr
+    numbers = [out.stdout.split("\n\n", 1)[1] for out in (with_data, without)]
+    assert numbers[0] == numbers[1] and "Switch-only" in numbers[0]
+    more = [*arguments, "--data", "rows", "--regimes", "300"]
+    refused = run("table4", *more, cwd=folder)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "--data rows: rows hold no examples, so nothing can be trained" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("study", "figure"),
     [("plot_rationals", "rationals-100"), ("plot_layers", "layers"), ("plot_tables", "scores")],
