@@ -24,7 +24,7 @@ USABLE = 0.8
 # A cell of Table 2 has about as many trials that do not wait for others.
 MOST_TRIALS = 20
 
-# On a CPU a trial fills its cores by itself; more than this only takes memory (benchmarks/fused.md).
+# On a CPU a trial fills its cores by itself; more only take memory (benchmarks/fused.md).
 CPU_TRIALS = 4
 
 # Processes that share a GPU, at most.

@@ -11,7 +11,6 @@ is filled with copies of those rows, one per trial of a study with many seeds, a
 import argparse
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -31,11 +30,12 @@ from aa_ray.forecast import Forecast, Plan, paths, simulate
 from aa_ray.progress import duration
 from aa_ray.results import Row, Store
 from aa_ray.study import Cell, Study
-from benchmarks.scheduling import resident
 
 GPUS = (1, 8, 64, 512)
+PARTS = ("simulation", "folder")
 LOW_DATA = ("100", "300", "500")
 SEED = 0
+CPU = torch.device("cpu")
 REPEATS = 5  # draws of the trial times; medians are shown
 
 
@@ -55,7 +55,7 @@ def forecast_of(of: Study, rows: list[Row]) -> Forecast:
     return found
 
 
-def spread(of: Study, rows: list[Row], expected: Forecast) -> float:
+def spread(rows: list[Row], expected: Forecast) -> float:
     """Standard deviation of the logarithm of measured over expected seconds."""
     factors = []
     for row in rows:
@@ -103,11 +103,11 @@ def orders(of: Study, expected: Forecast, weight: Mapping[Cell, float]) -> dict[
     """Name -> (cell -> value), by what is known before: the cell with the highest starts first."""
     known = {cell: expected.weight(cell) for cell in weight}
     chance = np.random.default_rng(SEED).random(len(weight))
+    place = {cell: -k for k, cell in enumerate(of.grid())}
     return {
         "longest chain first (ours)": paths(of, known),
         "longest trial first": known,
-        "in the order of the grid": {cell: -k for k, cell in enumerate(of.grid())} | {
-            cell: 0 for cell in of.cells if cell not in set(of.grid())},
+        "in the order of the grid": {cell: place.get(cell, 0) for cell in weight},
         "by chance": dict(zip(weight, chance, strict=True)),
         "shortest trial first": {cell: -seconds for cell, seconds in known.items()},
     }  # fmt: skip
@@ -117,14 +117,10 @@ def tell_orders(of: Study, expected: Forecast, width: float) -> None:
     times = [drawn(of, expected, width, draw) for draw in range(REPEATS)]
     print("| order | " + " | ".join(f"{gpus} GPUs" for gpus in GPUS[1:]) + " |")
     print("|---|" + "---:|" * (len(GPUS) - 1))
-    for name in orders(of, expected, times[0]):
+    for name, order in orders(of, expected, times[0]).items():
         found = []
         for gpus in GPUS[1:]:
-            plans = [
-                simulate(of, weight, gpus, order=orders(of, expected, weight)[name])
-                for weight in times
-            ]
-            plan = median(plans)
+            plan = median([simulate(of, weight, gpus, order=order) for weight in times])
             found.append(plan.makespan / max(plan.path, plan.busy / gpus))
         print(f"| {name} | " + " | ".join(f"{ratio:.2f}x" for ratio in found) + " |")
     print()
@@ -132,11 +128,11 @@ def tell_orders(of: Study, expected: Forecast, width: float) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print a line with the time that the block takes, and the process's memory after it."""
+    """Print a line with the time that the block takes, and the process's peak memory so far."""
     started = time.perf_counter()
     yield
     taken = time.perf_counter() - started
-    print(f"| {name} | {taken:.1f} | {resident() / 1e6:,.0f} |", flush=True)
+    print(f"| {name} | {taken:.1f} | {provenance.peak_memory_bytes(CPU) / 1e6:,.0f} |", flush=True)
 
 
 def fill(agenda: Agenda, store: Store, templates: list[Row]) -> int:
@@ -168,7 +164,7 @@ def tell_folder(backbone: Backbone, templates: list[Row], rows: int) -> None:
     per_seed = len(study(backbone, LOW_DATA, architectures.SEEDS[:1]).cells)
     seeds = (architectures.FIRST_SEED, *range(1000, 1000 + rows // per_seed))
     of = study(backbone, LOW_DATA, seeds)
-    print("| step | seconds | memory of the process after it, MB |")
+    print("| step | seconds | peak memory so far, MB |")
     print("|---|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
@@ -197,34 +193,16 @@ def _continue(of: Study, store: Store, how: str) -> None:
         assert Agenda(of, rows).complete
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--results", required=True, help="rows of the backbone --backbone")
-    parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--rows", type=int, default=100_000)
-    options = parser.parse_args()
-    backbone = backbones.find(options.backbone)
-    columns = [*AGENDA_COLUMNS, "seed"]
-    table = Store(options.results).read()
-    rows = table.select(columns).to_pylist()
+def simulated(options: argparse.Namespace, backbone: Backbone) -> None:
+    rows = Store(options.results).read([*AGENDA_COLUMNS, "seed"]).to_pylist()
     low, every = (study(backbone, r, architectures.SEEDS) for r in (LOW_DATA, (*LOW_DATA, "full")))
     expected = forecast_of(every, rows)
-    width = spread(every, rows, expected)
-    commit, dirty = provenance.commit()
-    print("# The study on many GPUs, and many rows\n")
-    print(f"    python benchmarks/scale.py {' '.join(sys.argv[1:])}\n")
-    state = " (changed)" if dirty else ""
-    device = provenance.device_name(torch.device("cpu"))
-    print(f"Commit {commit}{state}, {date.today()}, {device}.\n")
+    width = spread(rows, expected)
     print("## Simulated: Tables 2 to 4, nine tasks, five seeds\n")
-    print(
-        f"A GPU stands for a place where one trial after the other runs as fast as the {len(rows)}"
-    )
-    print(
-        f"measured ones of {backbone.identity} did, on {rows[0]['device']}. Ratios and use do not"
-    )
-    print(f"depend on that speed, makespans do. Measured times scatter by {math.exp(width):.2f}x")
-    print(f"(one standard deviation); medians of {REPEATS} draws.\n")
+    print("A GPU stands for a place where one trial after the other runs as fast as the")
+    print(f"{len(rows)} measured ones of {backbone.identity} did, on {rows[0]['device']}.")
+    print("Ratios and use do not depend on that speed, makespans do. Measured times scatter by")
+    print(f"{math.exp(width):.2f}x (one standard deviation); medians of {REPEATS} draws.\n")
     print("### 100, 300 and 500 examples\n")
     tell_gpus(low, expected, width)
     print("### The same, and full data with one seed\n")
@@ -234,8 +212,27 @@ def main() -> None:
     print("all GPUs). First 100, 300 and 500 examples, then full data too.\n")
     tell_orders(low, expected, width)
     tell_orders(every, expected, width)
-    print("## Measured: 100,000 rows in a folder\n")
-    tell_folder(backbone, table.to_pylist()[:200], options.rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", required=True, help="rows of the backbone --backbone")
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    options = parser.parse_args()
+    backbone = backbones.find(options.backbone)
+    commit, dirty = provenance.commit()
+    print("# The study on many GPUs, and many rows\n")
+    print("    python benchmarks/scale.py --results DIR\n")
+    state = " (changed)" if dirty else ""
+    print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(CPU)}.\n")
+    if "simulation" in options.parts:
+        simulated(options, backbone)
+    if "folder" in options.parts:
+        print(f"## Measured: {options.rows:,} rows in a folder\n")
+        templates = Store(options.results).read().to_pylist()
+        tell_folder(backbone, templates, options.rows)
 
 
 if __name__ == "__main__":
