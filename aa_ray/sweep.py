@@ -6,6 +6,7 @@ finished: an actor writes a trial's rows before it reports. Checkpoints are ours
 folder, where any later run of the study finds them.
 """
 
+import importlib
 import json
 import logging
 import os
@@ -188,6 +189,8 @@ def _start_ray(resources: Resources) -> str | None:
     address = resources.address
     if address is not None and address != "auto":
         _check_that_somebody_listens(address)
+    if resources.dashboard and address is None:
+        _check_that_the_dashboard_is_installed()
     logging.getLogger("ray").setLevel(logging.ERROR)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
@@ -208,6 +211,15 @@ def _start_ray(resources: Resources) -> str | None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)  # ray.init has put its own there
     return context.dashboard_url or None
+
+
+def _check_that_the_dashboard_is_installed() -> None:
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")
+    except ImportError as error:
+        raise UsageError(
+            f"--dashboard: Ray's dashboard is not installed ({error}); pip install -e '.[cluster]'"
+        ) from error
 
 
 def _check_that_somebody_listens(address: str) -> None:

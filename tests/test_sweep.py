@@ -1,5 +1,6 @@
 """aa_ray.sweep: what is checked before the start. tests/test_table2.py runs whole sweeps."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from aa_ray import sweep
 from aa_ray.agenda import Agenda
 from aa_ray.errors import UsageError
+from aa_ray.resources import Resources
 from aa_ray.results import Store
 from aa_ray.sweep import _check_that_somebody_listens
 from tests.test_study import make_study
@@ -27,3 +29,9 @@ def test_too_little_space_is_said_before_the_start(
 def test_an_address_is_checked_at_once(address: str) -> None:
     with pytest.raises(UsageError, match=f"--address {address}: no Ray cluster answers"):
         _check_that_somebody_listens(address)
+
+
+def test_a_dashboard_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.dashboard.optional_deps", None)
+    with pytest.raises(UsageError, match=r"--dashboard: .* is not installed .*\[cluster\]"):
+        sweep._start_ray(Resources(dashboard=True))
