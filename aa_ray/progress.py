@@ -13,7 +13,7 @@ LOG_INTERVAL = 15.0
 WIDTH = 79
 
 # One part in so many of a sweep's time, at most, goes into finding out what to say.
-COST = 200
+COST = 50
 
 
 def duration(seconds: float) -> str:
@@ -78,8 +78,10 @@ class Progress:
         terminal = self._stream.isatty()
         if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
             return
+        worked = time.process_time()
         text = describe(self._agenda, self._slots)
-        self._pause = COST * (time.monotonic() - now)  # of a large study it takes a while
+        # Of a large study it takes a while; a machine that is busy elsewhere is no reason.
+        self._pause = COST * (time.process_time() - worked)
         if text == self._text and not terminal:
             return
         self._text, self._printed = text, now

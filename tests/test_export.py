@@ -1,12 +1,10 @@
 """aa_ray.export: what stock AdapterHub predicts with the folder is what the trial predicted."""
 
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from aa_ray.export import Taker, Trained
 from aa_ray.results import Row
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
+from tests.hub import served
 
 RATIONAL = {"activation": "rational:one", "rational_learning_rate": 0.05}
 # Switches that learn fast, so that some are off after three epochs.
@@ -264,73 +263,18 @@ def test_other_peoples_files_are_left_alone(tmp_path: Path, exported: Callable[.
     export.check_folder(exported("baseline"))
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """What the hub answers to an upload of small files."""
-
-    made: dict[str, bytes]
-    token = "Bearer hf_right"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.headers["Authorization"] != self.token:
-            self.answer(401, {"error": "Invalid username or password."})
-        elif self.path == "/api/validate-yaml":
-            self.made["front matter"] = json.loads(body)["content"].encode()
-            self.answer(200, {"warnings": [], "errors": []})
-        elif self.path == "/api/repos/create":
-            self.answer(200, {"url": f"{self.base}/me/{json.loads(body)['name']}"})
-        elif "/preupload/" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
-                     for f in json.loads(body)["files"]]  # fmt: skip
-            self.answer(200, {"files": files})
-        elif "/commit/" in self.path:
-            import base64
-
-            for each in map(json.loads, body.splitlines()):
-                if each["key"] == "file":
-                    content = base64.b64decode(each["value"]["content"])
-                    self.made[each["value"]["path"]] = content
-            self.answer(200, {"commitUrl": f"{self.base}/me/x/commit/1", "commitOid": "1"})
-        else:
-            self.answer(404, {"error": self.path})
-
-    def do_GET(self) -> None:
-        self.answer(404, {"error": self.path})
-
-    @property
-    def base(self) -> str:
-        return f"http://{self.headers['Host']}"
-
-    def answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """A stand-in for the hub; the files that were uploaded to it."""
+    """The files that were uploaded to a stand-in for the hub."""
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
-    made: dict[str, bytes] = {}
-    handler = type("Handler", (Hub,), {"made": made})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    with served() as (address, made):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         _http.reset_sessions()
         yield made
         _http.reset_sessions()
-        server.shutdown()
-        thread.join()
 
 
 def test_pushed_with_the_users_token(

@@ -79,3 +79,20 @@ def test_every_line_of_a_large_study_fits_80_columns(monkeypatch: pytest.MonkeyP
     assert len(said) == 2 and all(len(line) < 80 for line in said)
     assert "10199/101221 trials done, 12 failed, about 2.3 days left, 128 running" in said[0]
     assert said[1].endswith("64 at another driver, 8 cannot run")
+
+
+def test_what_takes_long_to_find_out_is_said_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, clock, spent = io.StringIO(), [1000.0], [0.0]
+    shown = Progress(Agenda(make_study(), []), 2, stream)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress.time, "process_time", lambda: spent[0])
+
+    def describe_slowly(agenda: Agenda, slots: int) -> str:
+        spent[0] += 2.0
+        return f"after {spent[0]} seconds of work"
+
+    monkeypatch.setattr(progress, "describe", describe_slowly)
+    for _ in range(20):
+        shown.update()
+        clock[0] += 15.0
+    assert stream.getvalue().count("\n") == 3  # every 100 s of 300, not every 15 s
