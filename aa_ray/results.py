@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,10 @@ SCHEMA_VERSION = 3
 
 # Trials of one file under compacted/, at most: a few hundred megabytes of memory.
 COMPACTED_TRIALS = 2_000
+
+# Files that are read at the same time, and in one go; an object store takes its time for each.
+READERS = 16
+MANY = 1_000
 
 logger = logging.getLogger(__name__)
 
@@ -171,18 +176,29 @@ class Store:
             StorageError: the file system does not give a file.
         """
         found = [SCHEMA.empty_table().select(columns)]
+        parts: list[pa.Table] = []
         seen: set[str] = set()
         # In this order: a file that is being compacted meanwhile is in one of the two. The file of
         # a single trial is the newer one.
-        for path in itertools.chain(self._paths(), self._paths("compacted")):
-            table = self._read_file(path)
-            if table is not None:
-                ids = table["trial_id"].to_pylist()
-                if not seen.isdisjoint(ids):
-                    table = table.filter(pa.array([i not in seen for i in ids]))
-                seen.update(ids)
-                found.append(table.select(columns))
-        return pa.concat_tables(found)
+        for table in itertools.chain(self._tables("rows"), self._tables("compacted")):
+            ids = table["trial_id"].to_pylist()
+            if not seen.isdisjoint(ids):
+                table = table.filter(pa.array([i not in seen for i in ids]))
+            seen.update(ids)
+            found.append(table.select(columns))
+            if len(found) == MANY:  # many small tables take much more memory than a large one
+                parts.append(pa.concat_tables(found).combine_chunks())
+                found = []
+        return pa.concat_tables([*parts, *found])
+
+    def _tables(self, folder: str) -> Iterator[pa.Table]:
+        """The readable files of a folder, in order."""
+        paths = list(self._paths(folder))
+        with ThreadPoolExecutor(READERS) as pool:
+            for start in range(0, len(paths), MANY):
+                for table in pool.map(self._read_file, paths[start:][:MANY]):
+                    if table is not None:
+                        yield table
 
     def compact(self) -> int:
         """Put the files of single finished trials together into few; the number of trials.
@@ -193,12 +209,14 @@ class Store:
         moved = 0
         paths = list(self._paths())
         for start in range(0, len(paths), COMPACTED_TRIALS):
-            tables = {path: self._read_file(path) for path in paths[start:][:COMPACTED_TRIALS]}
-            finished = {
-                path: table
-                for path, table in tables.items()
-                if table is not None and "failed" not in table["status"].to_pylist()
-            }
+            several = paths[start:][:COMPACTED_TRIALS]
+            with ThreadPoolExecutor(READERS) as pool:
+                tables = zip(several, pool.map(self._read_file, several), strict=True)
+                finished = {
+                    path: table
+                    for path, table in tables
+                    if table is not None and "failed" not in table["status"].to_pylist()
+                }
             if finished:
                 name = hashlib.sha256(" ".join(sorted(finished)).encode()).hexdigest()[:20]
                 self._write(f"compacted/{name}.parquet", pa.concat_tables(finished.values()))
