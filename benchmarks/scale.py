@@ -218,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", required=True, help="rows of the backbone --backbone")
     parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=121_000, help="cells of its study")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     options = parser.parse_args()
     backbone = backbones.find(options.backbone)
@@ -230,7 +230,7 @@ def main() -> None:
     if "simulation" in options.parts:
         simulated(options, backbone)
     if "folder" in options.parts:
-        print(f"## Measured: {options.rows:,} rows in a folder\n")
+        print("## Measured: many rows in a folder\n")
         templates = Store(options.results).read().to_pylist()
         tell_folder(backbone, templates, options.rows)
 
