@@ -317,7 +317,10 @@ def _caption(name: str, results: Results) -> str:
 
 def _changed(study: Study) -> str:
     """The settings in which the study departs from the defaults."""
-    return "".join(f"; {n} = {v}" for _, settings in study.variants for n, v in settings)
+    precision = f"; {study.precision}" if study.precision != "fp32" else ""
+    return precision + "".join(
+        f"; {n} = {v}" for _, settings in study.variants for n, v in settings
+    )
 
 
 def _listed(names: list[str]) -> str:

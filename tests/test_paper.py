@@ -171,3 +171,5 @@ def test_caption_says_what_the_numbers_rest_on(agenda: Agenda) -> None:
     caption = table2(agenda, made_up(agenda)).caption
     for part in ("toy (5 layers)", "embedded-1", "seeds 42, 92", "0.0001 (adapters)", "0123456789"):
         assert part in caption
+    faster = dataclasses.replace(agenda.study, precision="bf16")
+    assert "(switches); bf16; commit" in table2(Agenda(faster, []), []).caption
