@@ -1,5 +1,6 @@
 """aa_ray.paper: Table 2 from made-up rows where the right table is known."""
 
+import dataclasses
 import functools
 import json
 from typing import Any
