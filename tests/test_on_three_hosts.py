@@ -4,6 +4,7 @@ Follows docs/cluster.md from ray up to ray down, on hosts made of namespaces. Ne
 Debian packages openssh-server, rsync and iproute2: pytest -m cluster tests/test_on_three_hosts.py
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -78,18 +79,17 @@ def dashboard_through_a_tunnel(hosts: Hosts) -> str:
         " headers={'Authorization': 'Bearer ' + token});"
         "print(web.urlopen(ask, timeout=5).read().decode())"
     )
-    command = hosts[LAPTOP].command("ray", "dashboard", CONFIG, directory=str(TOP))
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as tunnel:
-        try:
-            for _ in range(20):
-                time.sleep(1)
-                inside = hosts[LAPTOP].command("python", "-c", ask)
-                asked = subprocess.run(inside, capture_output=True, text=True, timeout=60)
-                if asked.returncode == 0:
-                    return asked.stdout
-            raise AssertionError(asked.stderr)
-        finally:
-            tunnel.terminate()
+    # It ends, with the ssh that it started, from within the laptop.
+    tunnel = ["timeout", "40", "ray", "dashboard", CONFIG]
+    command = hosts[LAPTOP].command(*tunnel, directory=str(TOP))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as running:
+        while running.poll() is None:
+            inside = hosts[LAPTOP].command("python", "-c", ask)
+            asked = subprocess.run(inside, capture_output=True, text=True, timeout=60)
+            if asked.returncode == 0:
+                return asked.stdout  # once the tunnel has ended
+            time.sleep(1)
+    raise AssertionError(asked.stderr)
 
 
 def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> None:
@@ -140,4 +140,7 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         on_laptop(hosts, "ray", "down", "-y", CONFIG)
         # Workers end by themselves once they have missed the head for a minute.
         for name in (HEAD, WORKERS[1]):
-            wait_for(lambda name=name: hosts[name].processes() == [], 120)  # type: ignore[misc]
+            left = hosts[name].processes
+            with contextlib.suppress(AssertionError):
+                wait_for(lambda left=left: left() == [], 120)  # type: ignore[misc]
+            assert left() == []
