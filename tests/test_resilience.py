@@ -15,6 +15,7 @@ def damage(report: resilience.Report) -> tuple[int, int, int, int]:
     return report.repeated, report.lost, report.duplicates, report.differing
 
 
+@pytest.mark.slow
 def test_a_killed_study_ends_as_undisturbed(tiny_folder: Path, tmp_path: Path) -> None:
     study = ["--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42", "--epochs", "60",
              "--fuse", "2"]  # fmt: skip
