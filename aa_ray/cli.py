@@ -23,7 +23,7 @@ from aa_ray.options import add_format, parser, rows_parser
 from aa_ray.paper import Results
 from aa_ray.progress import duration
 from aa_ray.resources import Resources
-from aa_ray.results import Row, Store
+from aa_ray.results import SCHEMA, Row, Store
 from aa_ray.storage import StorageError
 from aa_ray.study import Study
 from aa_ray.tables import FORMATS, Table
@@ -218,7 +218,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if not options.no_run:
         study.check_data()
     store = Store(options.results)
-    agenda = Agenda(study, store.read(AGENDA_COLUMNS).to_pylist())
+    rows = store.read(AGENDA_COLUMNS if options.plan else SCHEMA.names)
+    agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
         agenda.forget_failures()
     if options.gpus is not None and not options.plan:
@@ -240,8 +241,10 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray import sweep
 
+        del rows  # of a large folder they are large, and old when the sweep has ended
         sweep.run(agenda, store, resources)
-    table = make_table(agenda, _of_study(store.read(), agenda))
+        rows = store.read()
+    table = make_table(agenda, _of_study(rows, agenda))
     print(table.render(style), end="")
     return _closing(agenda, store, options)
 

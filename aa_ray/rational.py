@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from transformers.activations import ACT2FN
 
 from aa_ray.errors import unknown
@@ -68,19 +68,19 @@ def _implementation(device_type: str) -> ModuleType:
 
 
 # Operators of torch's, so that torch.compile takes them as they are. Defined by hand, since
-# ``torch.library.custom_op`` compares the storage of all arguments and results in each call.
-torch.library.define(
+# ``library.custom_op`` compares the storage of all arguments and results in each call.
+library.define(
     "aa_ray::rational",
     "(Tensor x, Tensor numerators, Tensor denominators, str version) -> Tensor",
 )
-torch.library.define(
+library.define(
     "aa_ray::rational_backward",
     "(Tensor grad, Tensor x, Tensor numerators, Tensor denominators, str version, str gradient)"
     " -> (Tensor, Tensor, Tensor)",
 )
 
 
-@torch.library.impl("aa_ray::rational", "CompositeExplicitAutograd")
+@library.impl("aa_ray::rational", "CompositeExplicitAutograd")
 def _rational(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
     """R(x) of x [G, n] with coefficients [G, 6] and [G, 4], all of one floating type."""
     return cast(
@@ -88,7 +88,7 @@ def _rational(x: Tensor, numerators: Tensor, denominators: Tensor, version: str)
     )
 
 
-@torch.library.impl("aa_ray::rational_backward", "CompositeExplicitAutograd")
+@library.impl("aa_ray::rational_backward", "CompositeExplicitAutograd")
 def _rational_backward(
     grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,12 +104,12 @@ def _rational_backward(
     return grad_x, of_numerators, of_denominators
 
 
-@torch.library.register_fake("aa_ray::rational")
+@library.register_fake("aa_ray::rational")
 def _(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@torch.library.register_fake("aa_ray::rational_backward")
+@library.register_fake("aa_ray::rational_backward")
 def _(
     grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
 ) -> tuple[Tensor, Tensor, Tensor]:

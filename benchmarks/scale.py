@@ -84,8 +84,7 @@ def median(plans: list[Plan]) -> Plan:
     return sorted(plans, key=lambda plan: plan.makespan)[len(plans) // 2]
 
 
-def tell_gpus(of: Study, expected: Forecast, width: float) -> None:
-    times = [drawn(of, expected, width, draw) for draw in range(REPEATS)]
+def tell_gpus(of: Study, times: list[dict[Cell, float]]) -> None:
     longest = max(times[0], key=lambda cell: times[0][cell])
     print(f"{len(times[0]):,} trainings; the longest is {longest}.\n")
     print("| GPUs | makespan | GPUs in use | over the longest chain | over work / GPUs |")
@@ -113,8 +112,7 @@ def orders(of: Study, expected: Forecast, weight: Mapping[Cell, float]) -> dict[
     }  # fmt: skip
 
 
-def tell_orders(of: Study, expected: Forecast, width: float) -> None:
-    times = [drawn(of, expected, width, draw) for draw in range(REPEATS)]
+def tell_orders(of: Study, expected: Forecast, times: list[dict[Cell, float]]) -> None:
     print("| order | " + " | ".join(f"{gpus} GPUs" for gpus in GPUS[1:]) + " |")
     print("|---|" + "---:|" * (len(GPUS) - 1))
     for name, order in orders(of, expected, times[0]).items():
@@ -198,20 +196,23 @@ def simulated(options: argparse.Namespace, backbone: Backbone) -> None:
     low, every = (study(backbone, r, architectures.SEEDS) for r in (LOW_DATA, (*LOW_DATA, "full")))
     expected = forecast_of(every, rows)
     width = spread(rows, expected)
+    of_low, of_every = (
+        [drawn(of, expected, width, draw) for draw in range(REPEATS)] for of in (low, every)
+    )
     print("## Simulated: Tables 2 to 4, nine tasks, five seeds\n")
     print("A GPU stands for a place where one trial after the other runs as fast as the")
     print(f"{len(rows)} measured ones of {backbone.identity} did, on {rows[0]['device']}.")
     print("Ratios and use do not depend on that speed, makespans do. Measured times scatter by")
     print(f"{math.exp(width):.2f}x (one standard deviation); medians of {REPEATS} draws.\n")
     print("### 100, 300 and 500 examples\n")
-    tell_gpus(low, expected, width)
+    tell_gpus(low, of_low)
     print("### The same, and full data with one seed\n")
-    tell_gpus(every, expected, width)
+    tell_gpus(every, of_every)
     print("### Orders\n")
     print("Makespan over what no order can fall below (the longest chain, or all work evenly on")
     print("all GPUs). First 100, 300 and 500 examples, then full data too.\n")
-    tell_orders(low, expected, width)
-    tell_orders(every, expected, width)
+    tell_orders(low, expected, of_low)
+    tell_orders(every, expected, of_every)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class SleepingActor(TrialActor):
         reported = []
         trials = [Trial.from_json(trial) for trial in self._job["trials"]]
         for trial, method in zip(trials, self._job["methods"], strict=True):
-            started = datetime.now(UTC)
+            started = datetime.now(timezone.utc)
             time.sleep(trial.epochs / 1000)
             row = {
                 **trial.columns, "method": method, "status": "finished", "started_at": started,
@@ -133,7 +133,7 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
             raise SystemExit("the study did not finish")
         cells = {agenda.trial(cell): cell for cell in of.cells}.values()
         weight = {cell: of.seconds(cell) for cell in cells}
-        memory, cpu = resident() / 1e6, _cpu() - cpu
+        memory, cpu = _resident() / 1e6, _cpu() - cpu
         begun = sorted(at.timestamp() for at in store.read().column("started_at").to_pylist())
         ready = statistics.mean(begun[: slots * fuse : fuse])
         plan = simulate(of, weight, slots, fuse)
@@ -145,7 +145,7 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def resident() -> int:
+def _resident() -> int:
     """Bytes of memory that this process has at present."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -5,7 +5,6 @@ Weights & Biases needs Ray and processes of its own: tests/test_table2.py runs i
 
 import json
 import struct
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,8 +91,7 @@ def test_mlflow_gets_settings_curve_and_score(
     uri = f"sqlite:///{tmp_path}/tracking/mlflow.db"
     tell("mlflow", store, [row()])
     failed = row(trial_id="b" * 20, status="failed", curves=None, test_metric=None)
-    with warnings.catch_warnings():
-        tell("mlflow", store, [failed])
+    tell("mlflow", store, [failed])
     client = MlflowClient(uri)
     [experiment] = [e for e in client.search_experiments() if e.name == "aa-ray"]
     bad, good = client.search_runs([experiment.experiment_id])
