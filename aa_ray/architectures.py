@@ -50,6 +50,7 @@ class Method:
         needs: selections that the architecture waits for.
         depths: AdapterDrop only: likewise -> numbers of layers, from the top, whose adapters
             are kept at inference.
+        places: the layers in words, for the report.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Method:
     switched: bool = False
     needs: tuple[Selection, ...] = ()
     depths: Callable[..., tuple[int, ...]] | None = None
+    places: str = "–"
 
 
 def _all(num_layers: int, *_: Layers) -> Layers:
@@ -73,21 +75,23 @@ def last(num_layers: int, count: int) -> Layers:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("baseline", "Baseline", _all),
+        Method("baseline", "Baseline", _all, places="every layer"),
         Method(
             "adapter-drop",
             "AdapterDrop^N",
             _all,
             needs=(SPEC, UNI),
             depths=lambda num_layers, spec, uni: (len(spec), len(uni)),
+            places="every layer; the first n are skipped at random while training",
         ),
-        Method("aa", "AA", _all, RATIONAL, switched=True),
+        Method("aa", "AA", _all, RATIONAL, switched=True, places="every layer"),
         Method(
             "aa-focused-spec",
             "AA-focused^spec",
             lambda num_layers, spec: spec,
             RATIONAL,
             needs=(SPEC,),
+            places="the layers that AA selected for the same task and regime",
         ),
         Method(
             "aa-focused-uni",
@@ -95,6 +99,7 @@ METHODS: dict[str, Method] = {
             lambda num_layers, uni: uni,
             RATIONAL,
             needs=(UNI,),
+            places="the N layers that AA selected for QQP",
         ),
         Method(
             "aa-focused-sim",
@@ -102,14 +107,16 @@ METHODS: dict[str, Method] = {
             lambda num_layers, uni: last(num_layers, len(uni)),
             RATIONAL,
             needs=(UNI,),
+            places="the last N layers",
         ),
-        Method("switch-only", "Switch-only", _all, switched=True),
-        Method("rational-only", "Rational-only", _all, RATIONAL),
+        Method("switch-only", "Switch-only", _all, switched=True, places="every layer"),
+        Method("rational-only", "Rational-only", _all, RATIONAL, places="every layer"),
         Method(
             "baseline-last-n",
             "Baseline^N",
             lambda num_layers, uni: last(num_layers, len(uni)),
             needs=(UNI,),
+            places="the last N layers",
         ),
         Method(
             "focused-last-n-1",
@@ -117,6 +124,7 @@ METHODS: dict[str, Method] = {
             lambda num_layers, uni: last(num_layers, len(uni) - 1),
             RATIONAL,
             needs=(UNI,),
+            places="the last N-1 layers",
         ),
         Method(
             "focused-last-n-2",
@@ -124,6 +132,7 @@ METHODS: dict[str, Method] = {
             lambda num_layers, uni: last(num_layers, len(uni) - 2),
             RATIONAL,
             needs=(UNI,),
+            places="the last N-2 layers",
         ),
     )
 }

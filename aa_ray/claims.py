@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aa_ray.finished import Line, Results
 from aa_ray.learned import activation
-from aa_ray.paper import DASH, Line, Results
+from aa_ray.paper import DASH
 from aa_ray.results import Row
 from aa_ray.statistics import Effect, seeds_to_settle, stratified_effect
 from aa_ray.study import AA

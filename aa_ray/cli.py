@@ -1,7 +1,6 @@
 """The command line that every study shares: run what is left, print the table."""
 
 import argparse
-import dataclasses
 import os
 import signal
 import sys
@@ -14,15 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from aa_ray import memory
+from aa_ray import memory, plan
 from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.chosen import PAPER_BACKBONE, number, one_of, resources_from, study_from
 from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
 from aa_ray.figures import Drawing, save
+from aa_ray.finished import Results
 from aa_ray.options import add_format, parser, rows_parser
-from aa_ray.paper import Results
-from aa_ray.progress import duration
-from aa_ray.resources import Resources
 from aa_ray.results import SCHEMA, Row, Store
 from aa_ray.storage import StorageError
 from aa_ray.study import Study
@@ -225,7 +222,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if options.gpus is not None and not options.plan:
         raise UsageError("--gpus is for --plan; a study runs on what --address or this machine has")
     if options.plan:
-        print(_plan(agenda, resources, number(options, "gpus", int, 1)))
+        print(plan.describe(agenda, resources, number(options, "gpus", int, 1)))
         return 0
     if not options.no_run and not agenda.complete:
         if study.precision == "tf32" and resources.gpus_per_trial == 0:
@@ -234,7 +231,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
             )
         store.folder.check_writable()
         if resources.address is None:
-            memory.settle(resources, agenda, _local_gpus()).slots(
+            memory.settle(resources, agenda, memory.local_gpus()).slots(
                 {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
             )
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
@@ -267,51 +264,3 @@ def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
     if failures:
         print("run again with --retry-failed to try the failed ones anew", file=sys.stderr)
     return FAILED_WORK if failures and not options.no_run else 0
-
-
-def _plan(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
-    """What is done, runnable and blocked, and the time the rest may take."""
-    if gpus is not None:  # of a cluster that need not be there yet
-        if resources.gpus_per_trial == 0:
-            resources = dataclasses.replace(resources, gpus_per_trial=None)
-        settled = memory.settle(resources, agenda, _local_gpus() or [memory.ASSUMED_BYTES])
-        cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial  # enough of them
-        slots = settled.slots({"CPU": cpus + 1, "GPU": gpus})
-    else:  # as on this machine; who plans for a cluster says how many run at once
-        settled = memory.settle(resources, agenda, _local_gpus())
-        here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
-        slots = settled.max_concurrent or settled.slots(here)
-    counts = agenda.counts()
-    lines = [
-        f"trials    {counts.total()}",
-        f"done      {counts['finished']}",
-        f"failed    {counts['failed']}",
-        f"runnable  {counts['runnable']}",
-        f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
-        f"lost      {counts['lost']} (wait for an aa trial that failed)",
-    ]
-    plan = agenda.plan(slots, settled.fuse)
-    if plan is None:
-        return "\n".join(
-            [*lines, "time left not known until the first trial of this backbone has finished"]
-        )
-    where = f" on {gpus} GPUs" if gpus is not None else ""
-    lines.append(
-        f"time left about {duration(plan.makespan)}{where} with {slots} trials at once"
-        + (" (see --max-concurrent)" if gpus is None else "")
-    )
-    lines.append(
-        f"          {duration(plan.busy)} of work; the longest chain of trials that wait for "
-        f"each other takes {duration(plan.path)}"
-    )
-    if gpus is not None:
-        hours = plan.busy * settled.gpus_per_trial / 3600
-        used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
-        lines.append(f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %")
-    return "\n".join(lines)
-
-
-def _local_gpus() -> list[int]:
-    """Bytes of memory of each GPU of this machine."""
-    count = torch.cuda.device_count()
-    return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-from aa_ray import batches, model, provenance, tasks, training
+from aa_ray import batches, evaluation, model, provenance, tasks, training
 from aa_ray.course import Course, Parts
 from aa_ray.data import split
 from aa_ray.errors import UsageError
-from aa_ray.paper import Results
+from aa_ray.evaluation import Job
+from aa_ray.finished import Results
 from aa_ray.study import Cell
 from aa_ray.tables import Entry, Section, Table
-from aa_ray.training import Job
 from aa_ray.trial import Trial
 
 METHODS = ("baseline", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
@@ -119,7 +119,7 @@ def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement
                 found[title] = _count(bert, course)
             train_time = _seconds(device, partial(training.train_epoch, bert, [course], epoch=1))
             job = Job(course, course.num_layers, test)
-            test_time = _seconds(device, partial(training.evaluate, bert, [job]))
+            test_time = _seconds(device, partial(evaluation.evaluate, bert, [job]))
             if repeat > 0:
                 found[title].train_seconds.append(train_time)
                 found[title].test_seconds.append(test_time)

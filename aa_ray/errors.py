@@ -1,4 +1,4 @@
-"""Exit statuses, and the one exception that means: what the user asked for cannot be done."""
+"""Exit statuses, and the exceptions whose message is for the user."""
 
 FAILED_WORK, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -12,6 +12,10 @@ class UsageError(Exception):
 
 class SweepError(Exception):
     """A sweep cannot go on now, but the same command may later: one line and exit status 1."""
+
+
+class TrainingError(Exception):
+    """A trial cannot go on; the message says why and when."""
 
 
 def unknown(what: str, value: object, allowed: object) -> UsageError:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from aa_ray.agenda import Agenda
 from aa_ray.deviations import DEVIATIONS, Deviation
-from aa_ray.paper import DASH, Line, Results
+from aa_ray.finished import Line, Results
+from aa_ray.paper import DASH
 from aa_ray.results import Row
 from aa_ray.statistics import stratified_effect
 from aa_ray.study import PLAIN, Cell, Study

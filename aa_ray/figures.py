@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from aa_ray import statistics, step_size
 from aa_ray.errors import UsageError
+from aa_ray.finished import Line, Results
 from aa_ray.learned import activation
-from aa_ray.paper import Line, Results
 from aa_ray.results import Row
 from aa_ray.study import AA, Cell
 from aa_ray.tasks import TASKS

@@ -7,6 +7,8 @@ CPU the cores decide.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from aa_ray.agenda import Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.resources import Resources, Settled
@@ -75,3 +77,9 @@ def settle(resources: Resources, agenda: Agenda, gpus: Sequence[int]) -> Settled
         fitting = int((usable * min(share, 1.0) - weights) / trial) if share else CPU_TRIALS
         fuse = max(1, min(MOST_TRIALS, fitting))
     return Settled(**{**vars(resources), "gpus_per_trial": share, "fuse": fuse})
+
+
+def local_gpus() -> list[int]:
+    """Bytes of memory of each GPU of this machine."""
+    count = torch.cuda.device_count()
+    return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

@@ -11,7 +11,8 @@ from typing import Any
 
 from aa_ray import forecast, tasks
 from aa_ray.deviations import DEVIATIONS
-from aa_ray.paper import METRIC_TITLES, Line, Results
+from aa_ray.finished import Line, Results
+from aa_ray.paper import METRIC_TITLES
 from aa_ray.progress import duration
 from aa_ray.results import Row
 from aa_ray.study import AA

@@ -8,31 +8,26 @@ comes from rows is escaped.
 import base64
 import hashlib
 import itertools
-import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from aa_ray import architectures, claims, figures, overview, paper, statistics, svg, tasks
-from aa_ray.claims import Judgement
+from aa_ray import architectures, claims, figures, markup, overview, paper, svg, tasks
 from aa_ray.errors import UsageError
 from aa_ray.figures import Drawing
-from aa_ray.paper import DASH, Results
-from aa_ray.tables import SUPERSCRIPT, Entry, Section, Table
+from aa_ray.finished import Results
+from aa_ray.paper import DASH
+from aa_ray.tables import Section, Table
 
 METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
 
 # Figures of learned activations on a page, at most: a deep backbone has one per task and regime.
 MOST_ACTIVATIONS = 9
-
-# Points of score that the strip beside a claim shows on either side of 0.
-STRIP = 10.0
 
 _TEMPLATES = resources.files("aa_ray") / "templates"
 
@@ -97,7 +92,11 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"label": _label, "words": _words, "interval": interval}
+    environment.filters |= {
+        "label": markup.label,
+        "words": markup.words,
+        "interval": markup.interval,
+    }
     script, sheet = (Markup(_TEMPLATES.joinpath(f"report.{kind}").read_text("utf-8"))
                      for kind in ("js", "css"))  # fmt: skip
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -116,7 +115,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         trainings=len(overview.distinct(results)),
         verdicts=Counter(judgement.verdict for judgement in judgements),
         claims_table=claims.table(results, judgements),
-        judgements=[(judgement, strip(judgement)) for judgement in judgements],
+        judgements=[(judgement, markup.strip(judgement)) for judgement in judgements],
         methods=_methods(results),
         first_table=_first_table(results, options),
         tables=tables,
@@ -153,73 +152,15 @@ def _command(script: str, results: Results, options: Sequence[str]) -> str:
     return " ".join(["python", f"studies/{script}.py", shlex.join([*options, *picked])]).rstrip()
 
 
-# Method -> the layers with an adapter.
-_PLACES = {
-    "baseline": "every layer",
-    "adapter-drop": "every layer; the first n are skipped at random while training",
-    "aa": "every layer",
-    "aa-focused-spec": "the layers that AA selected for the same task and regime",
-    "aa-focused-uni": "the N layers that AA selected for QQP",
-    "aa-focused-sim": "the last N layers",
-    "switch-only": "every layer",
-    "rational-only": "every layer",
-    "baseline-last-n": "the last N layers",
-    "focused-last-n-1": "the last N-1 layers",
-    "focused-last-n-2": "the last N-2 layers",
-}
-
-
 def _methods(results: Results) -> list[tuple[str, str, str, str]]:
     """The study's methods: title, layers, activation, switch."""
     found = (architectures.get(name) for name in results.study.methods)
     return [
-        (m.title, _PLACES.get(m.name, DASH),
+        (m.title, m.places,
          "ReLU" if m.activation == architectures.RELU else "rational",
          "yes" if m.switched else "no")
         for m in found
     ]  # fmt: skip
-
-
-def _label(text: str) -> Markup:
-    """``name^mark`` with the mark raised, wherever it stands in the text; escaped."""
-    parts = SUPERSCRIPT.split(text)  # plain, mark, plain, mark, ..., plain
-    return Markup("").join(
-        Markup("<sup>%s</sup>") % part if i % 2 else escape(part) for i, part in enumerate(parts)
-    )
-
-
-def _words(command: str) -> Markup:
-    """A command line that a narrow page breaks between its words only, where they are short."""
-    spans = (Markup("<span>%s</span>") % word for word in command.split(" "))
-    return Markup(" ").join(spans)
-
-
-def interval(entry: Entry) -> str | None:
-    """The 95 % t interval of an entry's mean over seeds; None where it cannot be known."""
-    if entry.mean is None or entry.deviation is None or entry.seeds is None:
-        return None
-    half = statistics.half_interval_of(entry.deviation, entry.seeds)
-    return None if math.isnan(half) else f"{entry.mean - half:.1f} to {entry.mean + half:.1f}"
-
-
-def strip(judgement: Judgement) -> dict[str, Any] | None:
-    """Where a claim's mean and interval lie on a strip of ±``STRIP`` points, in percent.
-
-    None for other units, and where there is no effect.
-    """
-    effect = judgement.effect
-    if judgement.unit != "points" or math.isnan(effect.mean):
-        return None
-
-    def place(value: float) -> float:
-        return round(50 * (1 + max(-STRIP, min(STRIP, value)) / STRIP), 2)
-
-    found: dict[str, Any] = {"mean": place(effect.mean), "low": None, "beyond": False}
-    if effect.bounded:
-        low, high = place(effect.low), place(effect.high)
-        found |= {"low": low, "width": round(high - low, 2)}
-        found["beyond"] = max(-effect.low, effect.high) > STRIP
-    return found
 
 
 # Study script -> title, what it is.

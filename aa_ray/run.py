@@ -19,6 +19,7 @@ from aa_ray.curve import Curve, describe, result, show
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.export import Taker, Trained
 from aa_ray.leases import Leases
+from aa_ray.push import push
 from aa_ray.results import Row, Store
 from aa_ray.study import Cell, Study
 from aa_ray.trial import Trial
@@ -105,7 +106,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
         if repository is not None:
             readme = target.folder / "README.md"
             readme.write_text(readme.read_text("utf-8").replace(card.PLACE, repository), "utf-8")
-            print(f"uploaded: {export.push(target.folder, repository)}")
+            print(f"uploaded: {push(target.folder, repository)}")
     return 0
 
 

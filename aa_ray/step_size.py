@@ -15,7 +15,8 @@ from aa_ray import statistics
 from aa_ray.agenda import Agenda
 from aa_ray.backbones import RELEASED_RATES
 from aa_ray.claims import MARGIN
-from aa_ray.paper import DASH, Line, Results
+from aa_ray.finished import Line, Results
+from aa_ray.paper import DASH
 from aa_ray.results import Row
 from aa_ray.statistics import Effect, stratified_effect
 from aa_ray.study import Study

@@ -8,9 +8,8 @@ of Ray, of files, or of where the examples come from.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
@@ -18,17 +17,11 @@ from transformers import BertForSequenceClassification
 from aa_ray import batches, fused, histograms, model, packed, watchdog
 from aa_ray.batches import Examples
 from aa_ray.course import Course, Epoch, MemberState, Parts
-from aa_ray.fused import Stream
+from aa_ray.errors import TrainingError
+from aa_ray.evaluation import Job, evaluate
 from aa_ray.histograms import Histogram
 from aa_ray.tasks import Task
 from aa_ray.trial import Trial
-
-# Tokens of an evaluation batch, over all streams: what a CPU's cache and a GPU's cores like.
-EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 65_536}
-
-
-class TrainingError(Exception):
-    """A trial cannot go on; the message says why and when."""
 
 
 @dataclass
@@ -210,18 +203,6 @@ def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), labels)
 
 
-class Job(NamedTuple):
-    """Something to evaluate: a course at an inference depth, on some examples."""
-
-    course: Course
-    depth: int
-    examples: Examples
-
-    @property
-    def stream(self) -> Stream:
-        return Stream(self.course.member, self.course.num_layers - self.depth)
-
-
 def _develop(bert: BertForSequenceClassification, courses: Sequence[Course]) -> None:
     """Scores of every course on its development set, for each inference depth."""
     jobs = []
@@ -238,44 +219,6 @@ def _develop(bert: BertForSequenceClassification, courses: Sequence[Course]) -> 
                 course.error = str(scores)
             else:
                 course.developed(depth, scores)
-
-
-def evaluate(
-    bert: BertForSequenceClassification, jobs: Sequence[Job]
-) -> list[dict[str, float] | TrainingError]:
-    """Each job's metrics; jobs with the same examples share what lies below their adapters."""
-    bert.eval()
-    by_examples: dict[int, list[int]] = {}
-    for index, job in enumerate(jobs):
-        by_examples.setdefault(id(job.examples), []).append(index)
-    found: dict[int, dict[str, float] | TrainingError] = {}
-    for indices in by_examples.values():
-        ordered = sorted(indices, key=lambda i: fused.kind(jobs[i].course.trial))
-        logits = _logits(bert, [jobs[i] for i in ordered])
-        for index, of_job in zip(ordered, logits, strict=True):
-            found[index] = _scores(jobs[index], of_job)
-    return [found[index] for index in range(len(jobs))]
-
-
-def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndarray:
-    """[jobs, examples, outputs] of jobs on the same examples."""
-    course, _, examples = jobs[0]
-    streams = [job.stream for job in jobs]
-    tokens = EVALUATION_TOKENS.get(bert.device.type, EVALUATION_TOKENS["cuda"]) // len(jobs)
-    logits = np.empty((len(jobs), len(examples), course.task.outputs), dtype=np.float32)
-    with torch.inference_mode():
-        for chosen in batches.by_length(examples, tokens):
-            watchdog.beat()
-            batch, _ = packed.pack([examples], [chosen], bert.device)
-            of_batch = fused.forward(bert, batch, streams, shared=True)
-            logits[:, chosen] = of_batch.float().cpu().numpy()
-    return logits
-
-
-def _scores(job: Job, logits: np.ndarray) -> dict[str, float] | TrainingError:
-    if not np.isfinite(logits).all():
-        return TrainingError("the outputs became NaN or infinite; try lower learning rates")
-    return job.course.task.scores(job.examples.labels, logits)
 
 
 def _outcomes(

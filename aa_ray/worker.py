@@ -16,9 +16,10 @@ from aa_ray.batches import Examples
 from aa_ray.checkpoints import Checkpoint, CheckpointError
 from aa_ray.course import Parts
 from aa_ray.data import Source, Splits, fingerprint, split
+from aa_ray.errors import TrainingError
 from aa_ray.results import Row
 from aa_ray.storage import Folder, StorageError
-from aa_ray.training import Evaluation, Listener, Outcome, State, TrainingError
+from aa_ray.training import Evaluation, Listener, Outcome, State
 from aa_ray.trial import Trial
 
 

@@ -14,11 +14,11 @@ from datetime import date
 import torch
 from transformers import AutoTokenizer
 
-from aa_ray import backbones, batches, model, provenance, tasks, training
+from aa_ray import backbones, batches, evaluation, model, provenance, tasks
 from aa_ray.backbones import Backbone
 from aa_ray.course import Course, Parts
 from aa_ray.data import Source
-from aa_ray.training import Job
+from aa_ray.evaluation import Job
 from aa_ray.trial import PRECISIONS, Trial
 
 EXAMPLES = 300
@@ -86,7 +86,7 @@ def main() -> None:
             for repeat in range(REPEATS + 1):  # the first warms up
                 for name, job in jobs.items():
                     started = time.perf_counter()
-                    training.evaluate(bert, [job])
+                    evaluation.evaluate(bert, [job])
                     if repeat:
                         taken[name].append(time.perf_counter() - started)
             rates = {name: len(examples) / statistics.median(s) for name, s in taken.items()}

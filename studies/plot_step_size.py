@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from aa_ray import cli, figures, step_size
 from aa_ray.figures import Drawing
-from aa_ray.paper import Results
+from aa_ray.finished import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from aa_ray import architectures, cli, figures
 from aa_ray.figures import Drawing
-from aa_ray.paper import Results
+from aa_ray.finished import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:

@@ -11,8 +11,9 @@ from transformers import BertForSequenceClassification
 from aa_ray import checkpoints, model
 from aa_ray.backbones import Backbone
 from aa_ray.checkpoints import Checkpoint, CheckpointError
+from aa_ray.errors import TrainingError
 from aa_ray.storage import Folder
-from aa_ray.training import Outcome, State, TrainingError
+from aa_ray.training import Outcome, State
 from aa_ray.trial import Trial
 from tests.test_training import ARCHITECTURES, run_array, run_one
 

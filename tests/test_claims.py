@@ -11,7 +11,7 @@ from aa_ray import claims
 from aa_ray.agenda import Agenda
 from aa_ray.architectures import METHODS, SEEDS
 from aa_ray.claims import BETTER, FAILS, HOLDS, NOT_BETTER, ON_PAR, OPEN, Judgement
-from aa_ray.paper import Results
+from aa_ray.finished import Results
 from aa_ray.statistics import Effect
 from tests.test_paper import made_up
 from tests.test_study import make_study

@@ -15,10 +15,10 @@ from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.deviations import DEVIATIONS
 from aa_ray.errors import UsageError
+from aa_ray.evaluation import Job
 from aa_ray.fused import Stream
 from aa_ray.study import Cell
 from aa_ray.switch import ADAPTER, IDENTITY
-from aa_ray.training import Job
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
 from tests.test_study import finish, make_study

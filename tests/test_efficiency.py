@@ -11,7 +11,7 @@ from aa_ray.backbones import Backbone
 from aa_ray.data import Source
 from aa_ray.efficiency import REPEATS, measure
 from aa_ray.errors import UsageError
-from aa_ray.paper import Results
+from aa_ray.finished import Results
 from aa_ray.trial import Trial
 from tests.test_study import make_study
 

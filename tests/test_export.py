@@ -5,11 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 from adapters import AutoAdapterModel
@@ -24,7 +23,6 @@ from aa_ray.export import Taker, Trained
 from aa_ray.results import Row
 from aa_ray.trial import Trial
 from aa_ray.worker import Worker
-from tests.hub import served
 
 RATIONAL = {"activation": "rational:one", "rational_learning_rate": 0.05}
 # Switches that learn fast, so that some are off after three epochs.
@@ -261,52 +259,3 @@ def test_other_peoples_files_are_left_alone(tmp_path: Path, exported: Callable[.
         export.check_folder(tmp_path / "notes.txt")
     export.check_folder(tmp_path / "new")
     export.check_folder(exported("baseline"))
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """The files that were uploaded to a stand-in for the hub."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import _http
-
-    with served() as (address, made):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        _http.reset_sessions()
-        yield made
-        _http.reset_sessions()
-
-
-def test_pushed_with_the_users_token(
-    hub: dict[str, bytes], exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = exported("aa-focused")
-    monkeypatch.setenv("HF_TOKEN", "hf_right")
-    assert export.push(folder, "me/sst2").endswith("/me/sst2")
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    front = huggingface_hub.ModelCard(hub.pop("front matter").decode()).data.to_dict()
-    assert hub == files
-    assert front["library_name"] == "adapter-transformers" and front["metrics"] == ["accuracy"]
-
-
-def test_pushing_fails_with_one_line(
-    hub: dict[str, bytes], exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = exported("baseline")
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(UsageError, match=r"the hub refused \(Invalid username"):
-        export.push(folder, "me/sst2")
-    with pytest.raises(UsageError, match="--push no such/name/x"):
-        export.push(folder, "no such/name/x")
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(UsageError, match="no token for the hub"):
-        export.push(folder, "me/sst2")
-    assert not hub  # nothing was uploaded
-
-
-def test_pushing_without_a_network_can_be_tried_again(
-    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_right")
-    with pytest.raises(SweepError, match="is complete, the same command tries again"):
-        export.push(exported("baseline"), "me/sst2")

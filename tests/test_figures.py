@@ -10,7 +10,7 @@ from aa_ray import figures
 from aa_ray.agenda import Agenda
 from aa_ray.backbones import Backbone
 from aa_ray.figures import Drawing, save
-from aa_ray.paper import Results
+from aa_ray.finished import Results
 from aa_ray.study import Cell
 from tests.test_paper import made_up
 from tests.test_study import make_study

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 
 from aa_ray import paper
 from aa_ray.agenda import Agenda
-from aa_ray.errors import UsageError
 from aa_ray.study import Cell
 from aa_ray.tables import Entry, Table
 from tests.test_study import make_study
@@ -140,32 +138,6 @@ def test_a_shared_trial_fills_every_line_that_means_it() -> None:
         entries(table, "Low-data-100", f"AA-focused^{kind}") for kind in ("spec", "uni", "sim")
     ]
     assert len({line["QQP"].text for line in lines}) == 1 and lines[0]["QQP"].text != "–"
-
-
-def test_different_examples_are_never_averaged(agenda: Agenda) -> None:
-    rows = made_up(agenda)
-    rows[-1]["data_fingerprint"] = "other"
-    with pytest.raises(UsageError, match="rest on different examples"):
-        table2(agenda, rows)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("backbone_sha256", "others", r"rows differ in backbone_sha256 \(weights and others\)"),
-        ("settings", {"epochs": 3}, r"rows differ in epochs \(20 and 3\)"),
-        ("settings", {"learning_rate": 1.0}, r"rows differ in learning_rate \(0.0001 and 1.0\)"),
-    ],
-)
-def test_different_settings_or_weights_are_never_averaged(
-    agenda: Agenda, column: str, value: Any, message: str
-) -> None:
-    rows = made_up(agenda)
-    if column == "settings":
-        value = json.dumps(json.loads(rows[-1]["settings"]) | value)
-    rows[-1][column] = value
-    with pytest.raises(UsageError, match=message):
-        table2(agenda, rows)
 
 
 def test_caption_says_what_the_numbers_rest_on(agenda: Agenda) -> None:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from scipy import stats
@@ -16,7 +15,7 @@ from aa_ray import claims, paper, report
 from aa_ray.agenda import Agenda
 from aa_ray.architectures import TABLE2, TABLE3, TABLE4
 from aa_ray.errors import UsageError
-from aa_ray.paper import Results
+from aa_ray.finished import Line, Results
 from aa_ray.study import Cell
 from tests.test_paper import made_up
 from tests.test_study import make_study
@@ -133,7 +132,7 @@ def test_the_numbers_are_those_of_the_text_tables(
 
 
 def test_intervals_are_those_of_the_t_distribution(results: Results, html: str) -> None:
-    rows = [results.row(paper.Line("", "baseline"), "cola", "100", seed) for seed in (42, 92)]
+    rows = [results.row(Line("", "baseline"), "cola", "100", seed) for seed in (42, 92)]
     values = [100 * row["test_metric"] for row in rows if row]
     low, high = stats.t.interval(0.95, 1, sum(values) / 2, stats.sem(values))
     assert f"<small>{low:.1f} to {high:.1f}</small>" in html
@@ -145,17 +144,6 @@ def test_claims_are_those_of_the_text_table(results: Results, page: Page) -> Non
     for (label, entries), row in zip(section.lines, found, strict=True):
         effect, bounds, _, pairs, verdict, seeds = (entry.text for entry in entries)
         assert row == [shown(label), verdict, effect, bounds, "", pairs, seeds]
-
-
-def test_strips_stay_on_their_track() -> None:
-    def at(mean: float, low: float, high: float) -> Any:
-        effect = claims.Effect(mean, low, high, 10, 1.0, 5)
-        return report.strip(claims.Judgement("C1", "", effect, "points", "", ""))
-
-    assert at(0, -5, 5) == {"mean": 50, "low": 25, "width": 50, "beyond": False}
-    assert at(30, -99, 99) == {"mean": 100, "low": 0, "width": 100, "beyond": True}
-    assert at(1, float("nan"), float("nan"))["low"] is None
-    assert at(float("nan"), float("nan"), float("nan")) is None
 
 
 def test_nothing_is_loaded_from_elsewhere(html: str, page: Page) -> None:

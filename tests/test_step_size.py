@@ -10,7 +10,7 @@ import pytest
 
 from aa_ray import figures, step_size
 from aa_ray.agenda import Agenda
-from aa_ray.paper import Line, Results
+from aa_ray.finished import Line, Results
 from aa_ray.statistics import NO_EFFECT, Effect
 from aa_ray.step_size import RELEASED, ladder, variant_name
 from aa_ray.study import Cell

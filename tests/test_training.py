@@ -13,8 +13,10 @@ from aa_ray import batches, fused, model, packed, tasks, training
 from aa_ray.backbones import Backbone
 from aa_ray.batches import Examples
 from aa_ray.course import Course, Parts
+from aa_ray.errors import TrainingError
+from aa_ray.evaluation import Job
 from aa_ray.fused import Stream
-from aa_ray.training import Job, Outcome, TrainingError
+from aa_ray.training import Outcome
 from aa_ray.trial import Trial
 
 
