@@ -254,7 +254,7 @@ def _of_study(rows: pa.Table, agenda: Agenda) -> list[Row]:
 
 def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
     """Where the rows are, and what failed; the exit status."""
-    print(f"\nrows: {store.uri}/rows", file=sys.stderr)
+    print(f"\nresults: {store.uri}", file=sys.stderr)
     failures = agenda.failures()
     for cell, error in failures:
         print(f"failed: {cell}: {error}", file=sys.stderr)

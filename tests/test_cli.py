@@ -65,7 +65,7 @@ def test_no_run_prints_a_table_of_dashes(
     assert table2("--no-run", "--results", str(tmp_path)) == 0
     captured = capsys.readouterr()
     assert "Baseline" in captured.out and "–" in captured.out
-    assert f"rows: {tmp_path}/rows" in captured.err
+    assert f"results: {tmp_path}" in captured.err
 
 
 def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:

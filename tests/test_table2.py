@@ -48,7 +48,7 @@ def test_the_whole_study_runs_and_prints_its_table(
     assert first.returncode == 0, first.stderr
     assert re.search(r"AA-focused\^sim +– +\d+\.\d±\d+\.\d", first.stdout)
     assert first.stdout.startswith("Table 2.")
-    assert f"rows: {folder}/kept/rows" in first.stderr
+    assert f"results: {folder}/kept" in first.stderr
     assert re.search(r"\[\d:\d\d\] (\d+)/\1 trials done, 0 running, 0 waiting", first.stderr)
     assert "Traceback" not in first.stderr and len(first.stderr.splitlines()) < 30
 
