@@ -115,7 +115,7 @@ COMPARISONS = (
     Comparison("C3", "AA-focused^spec is on par on full data", SPEC, BASELINE, ON_PAR, ("full",)),
     Comparison("C3", "AA-focused^uni is on par on full data", UNI, BASELINE, ON_PAR, ("full",)),
     Comparison("C3", "AA-focused^sim is on par on full data", SIM, BASELINE, ON_PAR, ("full",)),
-    Comparison("C4", "AA-focused^uni is on par with ^spec", UNI, SPEC, ON_PAR, ALL),
+    Comparison("C4", "AA-focused^uni is on par with AA-focused^spec", UNI, SPEC, ON_PAR, ALL),
     Comparison("C5", "AA-focused^sim beats AdapterDrop^N", SIM, DROP_N, BETTER, ALL),
     Comparison("C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE, NOT_BETTER, ALL),
     Comparison("C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE, NOT_BETTER, ALL),
@@ -197,7 +197,7 @@ def activations_differ(results: Results) -> Judgement:
     verdict = OPEN
     if effect.bounded:
         verdict = HOLDS if effect.low > 0 else FAILS if effect.high < 0 else OPEN
-    text = "learned activations differ more between layers than between seeds"
+    text = "Learned activations differ more between layers than between seeds"
     return Judgement("C11", text, effect, "RMS of R(x)", rule, verdict)
 
 

@@ -17,7 +17,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from aa_ray import architectures, claims, figures, markup, overview, paper, svg, tasks
+from aa_ray import architectures, claims, data, figures, markup, overview, paper, svg, tasks
 from aa_ray.errors import UsageError
 from aa_ray.figures import Drawing
 from aa_ray.finished import Results
@@ -149,6 +149,8 @@ def _command(script: str, results: Results, options: Sequence[str]) -> str:
     """The command line of a study's script that shows what the page shows."""
     methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
     picked = ["--methods", *methods] if len(methods) < len(_SCRIPTS[script]) else []
+    if results.study.source.location == data.ROWS and script.startswith("table"):
+        picked.append("--no-run")  # without the data nothing can be trained
     return " ".join(["python", f"studies/{script}.py", shlex.join([*options, *picked])]).rstrip()
 
 

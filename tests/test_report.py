@@ -14,6 +14,7 @@ from scipy import stats
 from aa_ray import claims, paper, report
 from aa_ray.agenda import Agenda
 from aa_ray.architectures import TABLE2, TABLE3, TABLE4
+from aa_ray.data import ROWS, Source
 from aa_ray.errors import UsageError
 from aa_ray.finished import Line, Results
 from aa_ray.study import Cell
@@ -207,6 +208,15 @@ def test_commands_of_a_part_of_the_methods(results: Results) -> None:
     text = Page(report.page(part, OPTIONS)).text
     assert "studies/table2.py --tasks sst2 cola --results 'my rows' --methods baseline aa" in text
     assert "Table 3" not in text and "Table 4" in text  # nothing of Table 3 is asked for
+
+
+def test_commands_without_the_data_train_nothing() -> None:
+    recorded = tuple((name, "embedded-1") for name in ("qqp", "sst2", "cola"))
+    study = make_study(methods=report.METHODS, source=Source(ROWS, recorded))
+    options = ["--data", ROWS]
+    text = Page(report.page(Results(Agenda(study, []), []), options)).text
+    assert "python studies/table2.py --data rows --no-run" in text
+    assert "python studies/claims.py --data rows --no-run" not in text  # it never trains
 
 
 def test_provenance(page: Page) -> None:
