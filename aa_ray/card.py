@@ -204,7 +204,7 @@ def backbone_line(row: Row) -> str:
 def rates(trial: Trial) -> str:
     """The learning rates that act on the trial."""
     said = [f"{trial.learning_rate:g} (adapters, classifier)"]
-    if trial.activation.startswith("rational:"):
+    if trial.rational:
         said.append(f"{trial.rational_learning_rate:g} (rationals)")
     if trial.switched:
         said.append(f"{trial.switch_learning_rate:g} (switches)")

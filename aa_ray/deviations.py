@@ -82,15 +82,14 @@ def applies(name: str, trial: Trial) -> bool:
 
     ``empty_selection`` applies to every trial without layers; only focused ones have none.
     """
-    rational = trial.activation.startswith("rational:")
     return {
         "switch_skip": trial.switched,
         "switch_identity": trial.switched,
         "restored_switches": trial.switched,
         "switch_learning_rate": trial.switched,
-        "denominator": rational,
-        "gradient_at_zero": rational,
-        "rational_learning_rate": rational,
+        "denominator": trial.rational,
+        "gradient_at_zero": trial.rational,
+        "rational_learning_rate": trial.rational,
         "drop_range": trial.inference_depths is not None,
         "empty_selection": not trial.layers,
     }.get(name, True)

@@ -79,7 +79,7 @@ class Trained:
     def rationals(self) -> dict[int, dict[str, list[float]]]:
         """Layer -> ``numerator`` a0..a5 and ``denominator`` b1..b4; empty without rationals."""
         found: dict[int, dict[str, list[float]]] = {}
-        if self.trial.activation.startswith("rational:"):
+        if self.trial.rational:
             for name, value in self.weights.items():
                 *path, last = name.split(".")
                 wanted = path[0] == "adapters" and last in ("numerator", "denominator")

@@ -57,9 +57,8 @@ class Stream:
 
 def kind(trial: Trial) -> int:
     """Streams have to come in this order, so that rationals, and switches, stand together."""
-    rational_ = trial.activation.startswith("rational:")
     return {(True, False): 0, (True, True): 1, (False, True): 2, (False, False): 3}[
-        rational_, trial.switched
+        trial.rational, trial.switched
     ]
 
 

@@ -17,7 +17,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from aa_ray import architectures, claims, data, figures, markup, overview, paper, svg, tasks
+from aa_ray import architectures, claims, data, figures, markup, overview, own, paper, svg, tasks
 from aa_ray.errors import UsageError
 from aa_ray.figures import Drawing
 from aa_ray.finished import Results
@@ -120,7 +120,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         first_table=_first_table(results, options),
         tables=tables,
         pictures=_pictures(results, options) if results.used else [],
-        averages=_has_averages(results.only(architectures.TABLE2)),
+        averages=_has_averages(results.only(_shown_by("plot_tables", results))),
         more_activations=_more_activations(results),
         groups=groups,
         curves={group.key: group.curves for group in groups},
@@ -145,10 +145,19 @@ _SCRIPTS = {
 }
 
 
+def _shown_by(script: str, results: Results) -> list[str]:
+    """The study's methods that a script shows; those of one's own stand beside Table 2's."""
+    methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
+    if script in ("table3", "table4"):
+        return methods
+    return methods + [name for name in results.study.methods if name not in METHODS]
+
+
 def _command(script: str, results: Results, options: Sequence[str]) -> str:
     """The command line of a study's script that shows what the page shows."""
-    methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
-    picked = ["--methods", *methods] if len(methods) < len(_SCRIPTS[script]) else []
+    methods = _shown_by(script, results)
+    by_default = (*_SCRIPTS[script], *own.method_names())
+    picked = ["--methods", *methods] if len(methods) < len(by_default) else []
     if results.study.source.location == data.ROWS and script.startswith("table"):
         picked.append("--no-run")  # without the data nothing can be trained
     return " ".join(["python", f"studies/{script}.py", shlex.join([*options, *picked])]).rstrip()
@@ -159,7 +168,7 @@ def _methods(results: Results) -> list[tuple[str, str, str, str]]:
     found = (architectures.get(name) for name in results.study.methods)
     return [
         (m.title, m.places,
-         "ReLU" if m.activation == architectures.RELU else "rational",
+         {"relu": "ReLU"}.get(m.activation, m.activation.partition(":")[0].partition("@")[0]),
          "yes" if m.switched else "no")
         for m in found
     ]  # fmt: skip
@@ -193,7 +202,7 @@ def _tables(results: Results, options: Sequence[str]) -> list[Shown]:
     """Tables 2 to 4, those of them that the study has methods for."""
     shown = []
     for script, (title, about) in _TABLES.items():
-        part = results.only(_SCRIPTS[script])
+        part = results.only(_shown_by(script, results))
         if part.study.methods:
             full = paper.score_table(title, part)
             kept = _of_study(full, results)
@@ -215,7 +224,7 @@ def _of_study(table: Table, results: Results) -> Table:
 
 def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
     """The figures of the study's Table 2."""
-    part = results.only(architectures.TABLE2)
+    part = results.only(_shown_by("plot_tables", results))
 
     def picture(drawing: Drawing, title: str, about: str, script: str) -> Picture:
         drawn = Markup(svg.inline(drawing.figure, drawing.name, f"{title}. {about}"))

@@ -100,6 +100,11 @@ class Trial:
         return cls(**fields)
 
     @property
+    def rational(self) -> bool:
+        """Whether the activation is a rational, which has coefficients and a rate of its own."""
+        return self.activation.startswith("rational:")
+
+    @property
     def fine_tunes(self) -> bool:
         """Whether the backbone itself is trained: the released code's empty selection."""
         return not self.layers and self.empty_selection == "full"

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from scipy import stats
 
-from aa_ray import claims, paper, report
+from aa_ray import architectures, claims, paper, report
 from aa_ray.agenda import Agenda
-from aa_ray.architectures import TABLE2, TABLE3, TABLE4
+from aa_ray.architectures import TABLE2, TABLE3, TABLE4, Method
 from aa_ray.data import ROWS, Source
 from aa_ray.errors import UsageError
 from aa_ray.finished import Line, Results
@@ -29,9 +29,11 @@ OPTIONS = ["--tasks", "sst2", "cola", "--results", "my rows"]
 Skip = Callable[[Cell], bool]
 
 
-def make_results(skip: Skip = lambda cell: False, fail: Skip = lambda cell: False) -> Results:
+def make_results(
+    skip: Skip = lambda cell: False, fail: Skip = lambda cell: False, own: tuple[str, ...] = ()
+) -> Results:
     """Two tasks and two seeds of every method, with all that the page shows."""
-    study = make_study(methods=report.METHODS)
+    study = make_study(methods=report.METHODS + own)
     rows = made_up(Agenda(study, []), lambda cell: skip(cell) or fail(cell))
     for i, row in enumerate(rows):
         curves = [{"epoch": n, "train_loss": 1 / n, "dev_metric": 0.5 + 0.1 * n} for n in (1, 2, 3)]
@@ -208,6 +210,19 @@ def test_commands_of_a_part_of_the_methods(results: Results) -> None:
     text = Page(report.page(part, OPTIONS)).text
     assert "studies/table2.py --tasks sst2 cola --results 'my rows' --methods baseline aa" in text
     assert "Table 3" not in text and "Table 4" in text  # nothing of Table 3 is asked for
+
+
+def test_an_architecture_of_ones_own_stands_in_table_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Method("mine", "My own", lambda n: (1, 2), "gelu", places="two of five")
+    monkeypatch.setitem(architectures.METHODS, "mine", mine)
+    monkeypatch.setattr(report.own, "method_names", lambda: ("mine",))
+    page = Page(report.page(make_results(own=("mine",)), OPTIONS))
+    of_table = [{line[0] for line in table} for table in page.tables[1:4]]  # Tables 2, 3 and 4
+    assert ["My own" in labels for labels in of_table] == [True, False, False]
+    assert ["My own", "two of five", "gelu", "no"] in [row for t in page.tables for row in t]
+    for number, picks in ((2, False), (3, True)):  # --own brings it into every table
+        command = f"studies/table{number}.py --tasks sst2 cola --results 'my rows'"
+        assert command in page.text and (f"{command} --methods" in page.text) == picks
 
 
 def test_commands_without_the_data_train_nothing() -> None:
