@@ -128,8 +128,11 @@ def _rational(ax: Axes, row: Row, layer: int) -> None:
     ax.plot(x, first, linestyle="--", color="0.45", linewidth=0.8)
     ax.plot(x, learned, color="C0" if selected else "0.6")
     if not selected:
+        ax.margins(y=0.3)  # room for the words below the curve
         ax.text(0.5, 0.04, "not selected", transform=ax.transAxes, ha="center", fontsize=6)
-    ax.locator_params(nbins=3)
+    ax.locator_params(axis="y", nbins=3)
+    ax.locator_params(axis="x", nbins=2, steps=[1, 2, 5, 10])  # more numbers would touch
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 
 
 def layers(results: Results) -> Drawing:
