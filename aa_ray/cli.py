@@ -215,7 +215,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if not options.no_run:
         study.check_data()
     store = Store(options.results)
-    rows = store.read(AGENDA_COLUMNS if options.plan else SCHEMA.names)
+    rows = store.read(SCHEMA.names if options.no_run else AGENDA_COLUMNS)
     agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
     if options.retry_failed:
         agenda.forget_failures()
@@ -238,10 +238,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray import sweep
 
-        del rows  # of a large folder they are large, and old when the sweep has ended
         sweep.run(agenda, store, resources)
-        rows = store.read()
-    table = make_table(agenda, _of_study(rows, agenda))
+    table = make_table(agenda, _of_study(rows if options.no_run else store.read(), agenda))
     print(table.render(style), end="")
     return _closing(agenda, store, options)
 

@@ -103,6 +103,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
     judgements = claims.judge(results)
     tables = _tables(results, options)
     groups = overview.groups(results)
+    drawn = results.only(_shown_by("plot_tables", results))
     return environment.get_template("report.html").render(
         script=script,
         script_digest=digest,
@@ -119,8 +120,8 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         methods=_methods(results),
         first_table=_first_table(results, options),
         tables=tables,
-        pictures=_pictures(results, options) if results.used else [],
-        averages=_has_averages(results.only(_shown_by("plot_tables", results))),
+        pictures=_pictures(drawn, options) if results.used else [],
+        averages=_has_averages(drawn),
         more_activations=_more_activations(results),
         groups=groups,
         curves={group.key: group.curves for group in groups},
@@ -168,7 +169,8 @@ def _methods(results: Results) -> list[tuple[str, str, str, str]]:
     found = (architectures.get(name) for name in results.study.methods)
     return [
         (m.title, m.places,
-         {"relu": "ReLU"}.get(m.activation, m.activation.partition(":")[0].partition("@")[0]),
+         "ReLU" if m.activation == architectures.RELU
+         else m.activation.partition(":")[0].partition("@")[0],
          "yes" if m.switched else "no")
         for m in found
     ]  # fmt: skip
@@ -222,13 +224,12 @@ def _of_study(table: Table, results: Results) -> Table:
     return Table(table.caption, [table.columns[i] for i in kept], sections)
 
 
-def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
-    """The figures of the study's Table 2."""
-    part = results.only(_shown_by("plot_tables", results))
+def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
+    """The figures of the study's Table 2, whose methods' results these are."""
 
     def picture(drawing: Drawing, title: str, about: str, script: str) -> Picture:
         drawn = Markup(svg.inline(drawing.figure, drawing.name, f"{title}. {about}"))
-        command = _command(script, results, options)
+        command = _command(script, part, options)
         wide = drawing.figure.get_figwidth() > figures.PAGE / 2
         return Picture(title, about, drawn, wide, drawing.missing, command)
 
@@ -252,7 +253,7 @@ def _pictures(results: Results, options: Sequence[str]) -> list[Picture]:
             f"What AA learned with seed {part.study.seeds[0]}: learned (solid), initial (dashed), "
             "the inputs seen (shaded); grey lines: layers that were not selected."
         )
-        title = f"Learned activations, {results.regime_title(regime)}"
+        title = f"Learned activations, {part.regime_title(regime)}"
         found.append(picture(drawing, title, about, "plot_rationals"))
     return found
 

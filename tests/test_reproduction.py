@@ -27,9 +27,8 @@ def test_the_committed_rows_print_the_table(
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(script, run_name="__main__")
     assert ended.value.code == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) > 5
-    assert [line for line in lines if line not in TEXT.splitlines()] == []
+    printed = capsys.readouterr().out.strip()
+    assert len(printed.splitlines()) > 5 and printed in TEXT
 
 
 def test_the_readme_has_the_same_numbers() -> None:
@@ -38,9 +37,11 @@ def test_the_readme_has_the_same_numbers() -> None:
     for line in readme:
         _, label, *cells, _ = (cell.strip() for cell in line.split("|"))
         start = re.compile(re.escape(f"| {label} |").replace(r"\^N", r"\^\d"))
-        shown = [of_table for of_table in TEXT.splitlines() if start.match(of_table)]
-        found = {cell for of_table in shown for cell in re.split(r"[ *|]+", of_table)}
-        assert len(cells) == 7 and set(cells) <= found
+        shown = [re.split(r"[ *]*\|[ *]*", row) for row in TEXT.splitlines() if start.match(row)]
+        few, many, _, released = shown[:4]  # 100 and 500 examples, chosen rates; then released
+        sst2, stsb, average = 5, 7, 11
+        expected = [few[sst2], few[average], many[sst2], many[stsb], many[average]]
+        assert cells == [*expected, released[sst2], released[average]]
 
 
 def test_there_are_committed_rows() -> None:
