@@ -284,7 +284,8 @@ def table(results: Results, judgements: Iterable[Judgement] | None = None) -> Ta
         f"Claims, for backbone {study.backbone.identity}, tasks {', '.join(study.tasks)}, regimes "
         f"{', '.join(study.regimes)}, seeds {', '.join(map(str, study.seeds))}. Effects in points "
         "of score (x 100) unless said, with 95 % intervals, paired over task, regime and seed. "
-        f"Rules: {rules}. Intervals are not corrected for the number of claims."
+        f"Rules: {rules}. Intervals are not corrected for the number of claims. Where every method "
+        "is at chance, as the tables show, a verdict on scores says nothing."
     )
     columns = ["effect", "95 % interval", "unit", "pairs", "verdict", "seeds to settle"]
     return Table(caption, columns, [Section("Claim", lines)])

@@ -111,16 +111,27 @@ class Results:
         """As the paper's tables call it."""
         return "Full data" if regime == "full" else f"Low-data-{regime}"
 
+    def values(
+        self, line: Line, regime: str, value: Callable[[Row], float]
+    ) -> dict[str, dict[int, float]]:
+        """Task -> seed -> value, of the rows that there are, for all tasks shown."""
+        collected: dict[str, dict[int, float]] = {}
+        for task in shown_tasks(self.study):
+            seeds = self.seeds(regime) if task in self.study.tasks else ()
+            found = {seed: self.row(line, task, regime, seed) for seed in seeds}
+            collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
+        return collected
+
     def averages(self, line: Line, regime: str) -> list[float]:
         """Average over the study's tasks x 100, of each seed that has them all."""
-        values = collect(self, line, regime, lambda row: 100 * row["test_metric"])
+        values = self.values(line, regime, lambda row: 100 * row["test_metric"])
         of_study = [values[task] for task in self.study.tasks]
         complete = [seed for seed in of_study[0] if all(seed in by_seed for by_seed in of_study)]
         return [statistics.mean([by_seed[seed] for by_seed in of_study]) for seed in complete]
 
     def parameters(self, line: Line, regime: str) -> list[int]:
         """Parameters of the adapters in use, of each row that there is."""
-        values = collect(self, line, regime, lambda row: row["adapter_parameters"])
+        values = self.values(line, regime, lambda row: row["adapter_parameters"])
         return [int(v) for by_seed in values.values() for v in by_seed.values()]
 
     def seeds(self, regime: str) -> tuple[int, ...]:
@@ -156,15 +167,3 @@ def shown_tasks(study: Study) -> tuple[str, ...]:
     if any(TASKS[task].origin is not None for task in study.tasks):
         return study.tasks
     return tuple(task.name for task in TASKS.values() if task.origin is None)
-
-
-def collect(
-    results: Results, line: Line, regime: str, value: Callable[[Row], float]
-) -> dict[str, dict[int, float]]:
-    """Task -> seed -> value, of the rows that there are, for all tasks shown."""
-    collected: dict[str, dict[int, float]] = {}
-    for task in shown_tasks(results.study):
-        seeds = results.seeds(regime) if task in results.study.tasks else ()
-        found = {seed: results.row(line, task, regime, seed) for seed in seeds}
-        collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
-    return collected

@@ -7,7 +7,7 @@ from aa_ray import statistics, tasks
 from aa_ray.agenda import Agenda
 from aa_ray.backbones import MINILM
 from aa_ray.data import Source
-from aa_ray.finished import Line, Results, collect, shown_tasks
+from aa_ray.finished import Line, Results, shown_tasks
 from aa_ray.results import Row
 from aa_ray.study import Study
 from aa_ray.tables import Entry, Section, Table
@@ -70,7 +70,7 @@ def score_table(name: str, results: Results) -> Table:
 
 def _scores(results: Results, line: Line, regime: str) -> list[Entry]:
     """A line's scores per task, and their average."""
-    values = collect(results, line, regime, lambda row: 100 * row["test_metric"])
+    values = results.values(line, regime, lambda row: 100 * row["test_metric"])
     expected = len(results.seeds(regime))
     entries = [_entry(list(by_seed.values()), expected) for by_seed in values.values()]
     return [*entries, _entry(results.averages(line, regime), expected)]
@@ -83,7 +83,7 @@ def _sizes(results: Results, line: Line, regime: str) -> list[Entry]:
         layers = row["selected_layers"]
         return len(row["adapter_layers"] if layers is None else layers)
 
-    values = collect(results, line, regime, size)
+    values = results.values(line, regime, size)
     means = [statistics.mean(v) if v else None for v in ([*t.values()] for t in values.values())]
     known = [mean for mean in means if mean is not None]
     average = statistics.mean(known) if known else None

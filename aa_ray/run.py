@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from aa_ray import card, checkpoints, chosen, data, export, options, provenance
-from aa_ray.agenda import Agenda
+from aa_ray.agenda import AGENDA_COLUMNS, Agenda
 from aa_ray.curve import Curve, describe, result, show
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.export import Taker, Trained
@@ -72,10 +72,9 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
     """Show the trial, run it if need be, and save and upload its adapter if that is asked for."""
     study = chosen.study_of_one(given)
     store = Store(given.results)
-    rows = store.read().to_pylist()
     [cell] = study.grid()
-    trial = _resolved(study, cell, rows)
-    found = [row for row in rows if row["trial_id"] == trial.id]
+    trial = _resolved(study, cell, store.read(AGENDA_COLUMNS).to_pylist())
+    found = store.rows(trial.id)
     if found and found[0]["status"] == "failed" and given.retry_failed:
         found = []
     target = _Target(Path(save), _depth(given, trial, study)) if save is not None else None
@@ -89,7 +88,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
     if not found:
         found = fresh = _first(study, cell, trial, store, taker)
     elif taker is not None and found[0]["status"] == "finished":
-        fresh = _again(study, trial, found, rows, taker)
+        fresh = _again(study, trial, found, store, taker)
     else:
         fresh = found
         show(found, study.backbone.num_layers)
@@ -182,19 +181,17 @@ def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | 
     return rows
 
 
-def _again(
-    study: Study, trial: Trial, found: list[Row], rows: list[Row], taker: Taker
-) -> list[Row]:
+def _again(study: Study, trial: Trial, found: list[Row], store: Store, taker: Taker) -> list[Row]:
     """Train the finished trial again for its weights, beside the same others; its new rows."""
-    ids = found[0]["array"] or [trial.id]
-    by_id = {row["trial_id"]: row for row in rows}
-    if not set(ids) <= by_id.keys():
-        ids = [trial.id]
-    trials = [Trial.from_json(by_id[i]["settings"]) for i in ids]
+    ids = found[0]["array"] or []
+    beside = [row for row in map(store.row, ids) if row is not None]
+    if not ids or len(beside) < len(ids):
+        ids, beside = [trial.id], found[:1]
+    trials = [Trial.from_json(row["settings"]) for row in beside]
     others = f", as one of the {len(ids)} of its array" if len(ids) > 1 else ""
     print(f"has a row; trains again for its weights{others}")
     worker = Worker(study.backbone, study.source, provenance.commit())
-    every = worker.run(trials, [by_id[i]["method"] for i in ids], Curve(trial, taker))
+    every = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
     fresh = every[ids.index(trial.id)]
     if fresh[0]["status"] == "failed":
         raise SweepError(f"{trial.task}: trained again it failed: {fresh[0]['error']}")
