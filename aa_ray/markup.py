@@ -38,7 +38,8 @@ def interval(entry: Entry) -> str | None:
 def strip(judgement: Judgement) -> dict[str, Any] | None:
     """Where a claim's mean and interval lie on a strip of ±``STRIP`` points, in percent.
 
-    None for other units, and where there is no effect.
+    ``beyond``: the sides, below and above, on which the interval goes further. None for other
+    units, and where there is no effect.
     """
     effect = judgement.effect
     if judgement.unit != "points" or math.isnan(effect.mean):
@@ -47,9 +48,10 @@ def strip(judgement: Judgement) -> dict[str, Any] | None:
     def place(value: float) -> float:
         return round(50 * (1 + max(-STRIP, min(STRIP, value)) / STRIP), 2)
 
-    found: dict[str, Any] = {"mean": place(effect.mean), "low": None, "beyond": False}
+    found: dict[str, Any] = {"mean": place(effect.mean), "low": None, "beyond": ""}
     if effect.bounded:
         low, high = place(effect.low), place(effect.high)
         found |= {"low": low, "width": round(high - low, 2)}
-        found["beyond"] = max(-effect.low, effect.high) > STRIP
+        sides = {"below": effect.low < -STRIP, "above": effect.high > STRIP}
+        found["beyond"] = " ".join(side for side, beyond in sides.items() if beyond)
     return found

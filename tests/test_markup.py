@@ -14,8 +14,9 @@ def test_strips_stay_on_their_track() -> None:
         effect = claims.Effect(mean, low, high, 10, 1.0, 5)
         return markup.strip(claims.Judgement("C1", "", effect, "points", "", ""))
 
-    assert at(0, -5, 5) == {"mean": 50, "low": 25, "width": 50, "beyond": False}
-    assert at(30, -99, 99) == {"mean": 100, "low": 0, "width": 100, "beyond": True}
+    assert at(0, -5, 5) == {"mean": 50, "low": 25, "width": 50, "beyond": ""}
+    assert at(30, -99, 99) == {"mean": 100, "low": 0, "width": 100, "beyond": "below above"}
+    assert at(-5, -11, 1) == {"mean": 25, "low": 0, "width": 55, "beyond": "below"}
     assert at(1, float("nan"), float("nan"))["low"] is None
     assert at(float("nan"), float("nan"), float("nan")) is None
 
