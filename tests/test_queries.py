@@ -1,4 +1,4 @@
-"""docs/queries.md: its examples, run as they stand on a results folder, give the right numbers."""
+"""The README's and docs/queries.md's examples, run as they stand, give the right numbers."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,11 @@ import pytest
 from aa_ray.results import SCHEMA, Store
 from aa_ray.trial import Trial
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "queries.md"
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs" / "queries.md"
 EXAMPLES = dict(re.findall(r"^## (\w+)\n\n```python\n(.*?)```", DOCUMENT.read_text("utf-8"),
                            re.S | re.M))  # fmt: skip
+README = re.findall(r"^```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)
 
 SCORES = {"baseline": (0.5, 0.7), "aa": (0.55, 0.85)}  # per seed
 SEEDS = (42, 92)
@@ -48,12 +50,25 @@ def folder(tmp_path: Path, make_trial: Any, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
-def run(tool: str) -> dict[str, Any]:
-    """The example's variables after it has run."""
+def run(tool: str, example: str | None = None) -> dict[str, Any]:
+    """The variables after an example has run, that of docs/queries.md if no other is given."""
     pytest.importorskip(tool.lower())
     found: dict[str, Any] = {}
-    exec(compile(EXAMPLES[tool], f"docs/queries.md, {tool}", "exec"), found)
+    exec(compile(example or EXAMPLES[tool], f"example for {tool}", "exec"), found)
     return found
+
+
+def test_the_readme(folder: Path) -> None:
+    pandas, polars, duckdb = README
+    chosen = run("pandas", pandas)["chosen"]
+    assert chosen.dropna().selected_layers.map(list).tolist() == [[1], [1]]
+    scores = {
+        line["method"]: line["test_metric"] for line in run("polars", polars)["scores"].to_dicts()
+    }
+    assert scores == {"aa": pytest.approx(0.7), "baseline": pytest.approx(0.6)}
+    assert sorted(run("duckdb", duckdb)["spread"].fetchall()) == [
+        ("sst2", method, pytest.approx(np.std(SCORES[method], ddof=1))) for method in sorted(SCORES)
+    ]
 
 
 def test_there_is_an_example_per_tool() -> None:
