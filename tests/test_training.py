@@ -265,14 +265,19 @@ def test_side_by_side_equals_one_by_one(
     for trial, together in zip(trials, run_array(bert, trials), strict=True):
         assert isinstance(together, Outcome)
         alone = run_one(bert, trial)
-        for a, b in zip(together.history, alone.history, strict=True):
-            for name in ("train_loss", "logits", "numerators", "denominators"):
-                one, other = (list(flat(getattr(epoch, name))) for epoch in (a, b))
-                np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
+        check_same_course(together, alone, 1e-5)
         for ours, own in zip(together.evaluations, alone.evaluations, strict=True):
             assert ours.best_epoch == own.best_epoch and ours.test == pytest.approx(own.test)
             assert ours.selected_layers == own.selected_layers
             assert ours.adapter_parameters == own.adapter_parameters
+
+
+def check_same_course(one: Outcome, other: Outcome, tolerance: float) -> None:
+    """The same losses, switches and rationals after every epoch."""
+    for a, b in zip(one.history, other.history, strict=True):
+        for name in ("train_loss", "logits", "numerators", "denominators"):
+            first, second = (list(flat(getattr(epoch, name))) for epoch in (a, b))
+            np.testing.assert_allclose(first, second, atol=tolerance, err_msg=name)
 
 
 def flat(value: Any) -> Iterator[float]:
