@@ -3,6 +3,11 @@
 Importing the package registers the rational activation with AdapterHub; see ``aa_ray.rational``.
 """
 
+import os
+
+# The hub's client warns of each of its retries; what came of them is one line of ours.
+os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+
 from aa_ray.rational import Rational, register
 
 register()

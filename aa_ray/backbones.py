@@ -145,7 +145,7 @@ def _size(path: str, name: str) -> tuple[int, int]:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
-            f"gives ({str(error).splitlines()[0]})"
+            f"gives ({str(error).splitlines()[0]}); check the name and the network"
         ) from error
     if config.model_type != "bert":
         raise UsageError(f"--backbone {name}: model type is {config.model_type}, expected bert")
