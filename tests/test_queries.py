@@ -102,6 +102,10 @@ def test_duckdb(folder: Path) -> None:
     assert found["best"].fetchall() == [
         ("sst2", "100", "aa", 70.0, 2, "0.001"), ("sst2", "100", "baseline", 60.0, 2, "0.001"),
     ]  # fmt: skip
+    assert found["ladder"].fetchall() == [
+        ("sst2", "100", "relu", switched, 2, "0.001", "0.01", "0.05", score, 2)
+        for switched, score in (("false", 60.0), ("true", 70.0))
+    ]
     hours = {
         method: (hours, gigabytes) for _, method, hours, gigabytes in found["hours"].fetchall()
     }
