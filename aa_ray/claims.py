@@ -25,6 +25,9 @@ from aa_ray.tables import Entry, Section, Table
 MARGIN = 2.0
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
 
+# Rows do not hold what chance is on their test sets, so this is left to the reader.
+AT_CHANCE = "Where every method is at chance, as the tables show, a verdict on scores says nothing."
+
 LOW_DATA = ("100", "300", "500")
 ALL = (*LOW_DATA, "full")
 
@@ -284,8 +287,7 @@ def table(results: Results, judgements: Iterable[Judgement] | None = None) -> Ta
         f"Claims, for backbone {study.backbone.identity}, tasks {', '.join(study.tasks)}, regimes "
         f"{', '.join(study.regimes)}, seeds {', '.join(map(str, study.seeds))}. Effects in points "
         "of score (x 100) unless said, with 95 % intervals, paired over task, regime and seed. "
-        f"Rules: {rules}. Intervals are not corrected for the number of claims. Where every method "
-        "is at chance, as the tables show, a verdict on scores says nothing."
+        f"Rules: {rules}. Intervals are not corrected for the number of claims. {AT_CHANCE}"
     )
     columns = ["effect", "95 % interval", "unit", "pairs", "verdict", "seeds to settle"]
     return Table(caption, columns, [Section("Claim", lines)])

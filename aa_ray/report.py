@@ -119,6 +119,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         judgements=[(judgement, markup.strip(judgement)) for judgement in judgements],
         methods=_methods(results),
         first_table=_first_table(results, options),
+        at_chance=claims.AT_CHANCE,
         tables=tables,
         pictures=_pictures(drawn, options) if results.used else [],
         averages=_has_averages(drawn),

@@ -67,7 +67,8 @@ def test_the_readme(folder: Path) -> None:
     }
     assert scores == {"aa": pytest.approx(0.7), "baseline": pytest.approx(0.6)}
     assert sorted(run("duckdb", duckdb)["spread"].fetchall()) == [
-        ("sst2", method, pytest.approx(np.std(SCORES[method], ddof=1))) for method in sorted(SCORES)
+        ("100", "sst2", method, pytest.approx(np.std(SCORES[method], ddof=1)))
+        for method in sorted(SCORES)
     ]
 
 
