@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from aa_ray import cli, options, run
-from aa_ray.results import Store
+from aa_ray.commands import options, study, trial
+from aa_ray.store.rows import Store
 
 COMPACT = """Put the rows of finished trials, one file each, together into few files.
 
@@ -24,9 +24,9 @@ def main() -> int:
         "scripts in studies/.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run.add_commands(commands)
+    trial.add_commands(commands)
     _add_compact(commands)
-    return cli.one(parser, sys.argv[1:])
+    return study.one(parser, sys.argv[1:])
 
 
 def _add_compact(commands: Any) -> None:

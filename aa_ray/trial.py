@@ -44,7 +44,7 @@ class Trial:
         precision: in which the frozen backbone computes: fp32, bf16, or tf32 (float32 with products
             in TensorFloat-32, on NVIDIA GPUs only). What is trained is kept in float32 throughout.
         switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
-            empty_selection: where paper and released code differ; see ``aa_ray.deviations``.
+            empty_selection: where paper and released code differ; see ``aa_ray.core.deviations``.
     """
 
     task: str

@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from transformers import BertForSequenceClassification
 
-from aa_ray import backbones, fused, model, packed, provenance
-from aa_ray.batches import Examples
-from aa_ray.fused import Stream
+from aa_ray.core import backbones, model
+from aa_ray.data.batches import Examples
+from aa_ray.store import provenance
+from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.side_by_side import Stream
 from aa_ray.trial import Trial
 
 ROWS, REPEATS = 32, 10
@@ -57,8 +59,8 @@ def ours(path: str, trial: Trial) -> Callable[[int], None]:
     [member] = model.attach(bert, [trial], outputs=2)
 
     def step(length: int) -> None:
-        batch, [labels] = packed.pack([texts(length)], [np.arange(ROWS)], bert.device)
-        [logits] = fused.forward(bert, batch, [Stream(member)])
+        batch, [labels] = unpadded.pack([texts(length)], [np.arange(ROWS)], bert.device)
+        [logits] = side_by_side.forward(bert, batch, [Stream(member)])
         torch.nn.functional.cross_entropy(logits, labels).backward()
 
     return step

@@ -17,11 +17,12 @@ from functools import partial
 
 import torch
 
-from aa_ray import architectures, backbones, provenance
-from aa_ray.backbones import Backbone
-from aa_ray.data import Source
+from aa_ray.core import architectures, backbones
+from aa_ray.core.backbones import Backbone
+from aa_ray.data.glue import Source
+from aa_ray.store import provenance
+from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from aa_ray.worker import Worker
 
 _worker: Worker  # of a process of the pool
 

@@ -14,11 +14,14 @@ from datetime import date
 import torch
 from transformers import AutoTokenizer
 
-from aa_ray import backbones, batches, evaluation, model, provenance, tasks
-from aa_ray.backbones import Backbone
-from aa_ray.course import Course, Parts
-from aa_ray.data import Source
-from aa_ray.evaluation import Job
+from aa_ray.core import backbones, model
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import batches, tasks
+from aa_ray.data.glue import Source
+from aa_ray.store import provenance
+from aa_ray.training import evaluation
+from aa_ray.training.evaluation import Job
+from aa_ray.training.trainer import Course, Parts
 from aa_ray.trial import PRECISIONS, Trial
 
 EXAMPLES = 300

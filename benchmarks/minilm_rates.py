@@ -15,10 +15,11 @@ import itertools
 import numpy as np
 import torch
 
-from aa_ray import backbones, provenance
-from aa_ray.data import Official, Source
+from aa_ray.core import backbones
+from aa_ray.data.glue import Official, Source
+from aa_ray.store import provenance
+from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from aa_ray.worker import Worker
 
 LADDER = (1e-3, 3e-3, 1e-2)
 TASKS = ("cola", "sst2", "stsb", "mrpc")

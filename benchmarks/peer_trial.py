@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from aa_ray import backbones, provenance, tasks
-from aa_ray.data import Official, Source, split
-from aa_ray.statistics import half_interval, mean
+from aa_ray.core import backbones
+from aa_ray.data import tasks
+from aa_ray.data.glue import Official, Source, split
+from aa_ray.report.statistics import half_interval, mean
+from aa_ray.store import provenance
 from aa_ray.trial import Trial
 
 SIDES = ("fp32", "bf16", "peer")
@@ -44,7 +46,7 @@ class Shortened(Source):
 
 def ours(options: argparse.Namespace, source: Source) -> Callable[[], float]:
     """What gives our worker's test metric."""
-    from aa_ray.worker import Worker
+    from aa_ray.training.worker import Worker
 
     backbone = backbones.find(options.backbone)
     trial = Trial(

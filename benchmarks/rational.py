@@ -17,8 +17,8 @@ from datetime import date
 import torch
 from torch import Tensor
 
-from aa_ray import provenance
-from aa_ray.rational import Rational
+from aa_ray.core.rational import Rational
+from aa_ray.store import provenance
 
 REPEATS = 15
 # Tokens x bottleneck units of MiniLM (24), BERT-base (48) and BERT-large (64).

@@ -28,7 +28,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from aa_ray import provenance, results
+from aa_ray.store import provenance
+from aa_ray.store.rows import read
 
 TABLE2 = Path(__file__).parent.parent / "studies" / "table2.py"
 
@@ -194,14 +195,14 @@ def cluster_workers(cluster: Any) -> dict[int, str]:
 
 def _count_repeated(folder: Path, finished: dict[str, Any], report: Report) -> None:
     """A finished trial must keep the very row that it had."""
-    for row in results.read(str(folder)).to_pylist():
+    for row in read(str(folder)).to_pylist():
         before = finished.setdefault(row["trial_id"], row["finished_at"])
         report.repeated += before != row["finished_at"]
 
 
 def compare(folder: Path, report: Report) -> None:
     """Count what the killed study has lost, has twice, or has otherwise than the undisturbed."""
-    tables = [results.read(str(folder / name)).to_pylist() for name in ("undisturbed", "killed")]
+    tables = [read(str(folder / name)).to_pylist() for name in ("undisturbed", "killed")]
     expected, found = (
         {(row["trial_id"], tuple(row["adapter_layers"] or ())): row for row in rows}
         for rows in tables

@@ -22,14 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from aa_ray import architectures, backbones, forecast, provenance, tasks
-from aa_ray.agenda import AGENDA_COLUMNS, Agenda
-from aa_ray.backbones import Backbone
-from aa_ray.data import Source
-from aa_ray.forecast import Forecast, Plan, paths, simulate
-from aa_ray.progress import duration
-from aa_ray.results import Row, Store
-from aa_ray.study import Cell, Study
+from aa_ray.core import architectures, backbones
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import tasks
+from aa_ray.data.glue import Source
+from aa_ray.store import provenance
+from aa_ray.store.rows import Row, Store
+from aa_ray.study import forecast
+from aa_ray.study.forecast import Forecast, Plan, paths, simulate
+from aa_ray.study.grid import Cell, Study
+from aa_ray.study.queue import AGENDA_COLUMNS, Agenda
+from aa_ray.sweep.progress import duration
 
 GPUS = (1, 8, 64, 512)
 PARTS = ("simulation", "folder")

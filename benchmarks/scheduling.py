@@ -23,15 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from aa_ray import architectures, backbones, provenance, sweep, tasks
-from aa_ray.actor import TrialActor
-from aa_ray.agenda import Agenda
-from aa_ray.backbones import Backbone
-from aa_ray.data import Source
-from aa_ray.forecast import Plan, simulate
-from aa_ray.resources import Resources
-from aa_ray.results import Store
-from aa_ray.study import Cell, Study
+from aa_ray.core import architectures, backbones
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import tasks
+from aa_ray.data.glue import Source
+from aa_ray.store import provenance
+from aa_ray.store.rows import Store
+from aa_ray.study.forecast import Plan, simulate
+from aa_ray.study.grid import Cell, Study
+from aa_ray.study.queue import Agenda
+from aa_ray.sweep import tune
+from aa_ray.sweep.actor import TrialActor
+from aa_ray.sweep.resources import Resources
 
 SEED = 0
 
@@ -40,8 +43,8 @@ class SleepingActor(TrialActor):
     """Sleeps as long as the trial's epochs say, in milliseconds, and writes its row."""
 
     def step(self) -> dict[str, Any]:
-        from aa_ray.agenda import AGENDA_COLUMNS
-        from aa_ray.results import Store
+        from aa_ray.store.rows import Store
+        from aa_ray.study.queue import AGENDA_COLUMNS
         from aa_ray.trial import Trial
 
         store = Store(self._setting["results"])
@@ -127,7 +130,7 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
         agenda = Agenda(of, [])
         cpu = _cpu()
         started = time.time()
-        sweep.run(agenda, store, Resources(fuse=fuse), actor=SleepingActor)
+        tune.run(agenda, store, Resources(fuse=fuse), actor=SleepingActor)
         ended = time.time()
         if not agenda.complete or agenda.failures():
             raise SystemExit("the study did not finish")
@@ -157,12 +160,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=75, help="of the large study: 162 trials each")
     parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2, 3], help="of the four")
     options = parser.parse_args()
-    start = sweep.ray.init
+    start = tune.ray.init
 
     def claimed(**settings: Any) -> Any:
         return start(**settings, num_cpus=options.slots)
 
-    sweep.ray.init = claimed
+    tune.ray.init = claimed
     commit, dirty = provenance.commit()
     state = " (changed)" if dirty else ""
     print("# What scheduling costs\n")

@@ -20,8 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from aa_ray import tasks
-from aa_ray.data import Source
+from aa_ray.data import tasks
+from aa_ray.data.glue import Source
 from aa_ray.errors import FAILED_WORK, UsageError
 
 
@@ -38,7 +38,7 @@ def fetch(backbone: str, names: list[str]) -> None:
     """
     from transformers import AutoTokenizer, BertForSequenceClassification
 
-    from aa_ray import backbones
+    from aa_ray.core import backbones
 
     found = backbones.find(backbone)
     AutoTokenizer.from_pretrained(found.path)

@@ -10,9 +10,11 @@ What it costs: the default preset, demo, is that of table2.py and shares its tri
 import functools
 import sys
 
-from aa_ray import architectures, cli, paper
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import paper_tables
 
 if __name__ == "__main__":
-    table = functools.partial(paper.method_table, "Appendix A")
+    table = functools.partial(paper_tables.method_table, "Appendix A")
     arguments = sys.argv[1:]
-    sys.exit(cli.main(__doc__ or "", architectures.TABLE2, table, arguments, "bert-base-uncased"))
+    sys.exit(study.main(__doc__ or "", architectures.TABLE2, table, arguments, "bert-base-uncased"))

@@ -10,9 +10,11 @@ and table4.py first, with the same options.
 
 import sys
 
-from aa_ray import architectures, claims, cli
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import claims
 
 METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
 
 if __name__ == "__main__":
-    sys.exit(cli.show(__doc__ or "", METHODS, claims.table, sys.argv[1:]))
+    sys.exit(study.show(__doc__ or "", METHODS, claims.table, sys.argv[1:]))

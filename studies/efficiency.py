@@ -9,7 +9,8 @@ minute.
 
 import sys
 
-from aa_ray import cli, efficiency
+from aa_ray.commands import study
+from aa_ray.report import efficiency
 
 if __name__ == "__main__":
-    sys.exit(cli.show(__doc__ or "", efficiency.METHODS, efficiency.table, sys.argv[1:]))
+    sys.exit(study.show(__doc__ or "", efficiency.METHODS, efficiency.table, sys.argv[1:]))

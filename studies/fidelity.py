@@ -1,7 +1,7 @@
 """What each difference between the paper and its released code does to the average score.
 
 Runs the study as it is, and again with one difference at a time turned the other way (D1 to D6 and
-D9, see aa_ray/deviations.py). Trials on which a difference cannot act are shared.
+D9, see aa_ray/core/deviations.py). Trials on which a difference cannot act are shared.
 
 What it costs: with the default preset, demo, about ten minutes on two CPU cores.
 
@@ -11,11 +11,12 @@ What it costs: with the default preset, demo, about ten minutes on two CPU cores
 
 import sys
 
-from aa_ray import cli, fidelity
+from aa_ray.commands import study
+from aa_ray.report import fidelity
 
 if __name__ == "__main__":
     sys.exit(
-        cli.main(
+        study.main(
             __doc__ or "",
             fidelity.METHODS,
             fidelity.table,

@@ -6,9 +6,11 @@ python studies/table2.py && python studies/plot_layers.py
 import sys
 from collections.abc import Iterable
 
-from aa_ray import architectures, cli, figures
-from aa_ray.figures import Drawing
-from aa_ray.finished import Results
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import figures
+from aa_ray.report.figures import Drawing
+from aa_ray.report.results import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:
@@ -16,4 +18,4 @@ def drawings(results: Results) -> Iterable[Drawing]:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))
+    sys.exit(study.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))

@@ -6,9 +6,10 @@ python studies/step_size.py && python studies/plot_step_size.py
 import sys
 from collections.abc import Iterable
 
-from aa_ray import cli, figures, step_size
-from aa_ray.figures import Drawing
-from aa_ray.finished import Results
+from aa_ray.commands import study
+from aa_ray.report import figures, step_size
+from aa_ray.report.figures import Drawing
+from aa_ray.report.results import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:
@@ -17,7 +18,7 @@ def drawings(results: Results) -> Iterable[Drawing]:
 
 if __name__ == "__main__":
     sys.exit(
-        cli.draw(
+        study.draw(
             __doc__ or "", step_size.METHODS, drawings, sys.argv[1:], adapt=step_size.with_ladder
         )
     )

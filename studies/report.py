@@ -11,7 +11,8 @@ with the same options; whatever of them is there is shown.
 
 import sys
 
-from aa_ray import cli, report
+from aa_ray.commands import study
+from aa_ray.report import page
 
 if __name__ == "__main__":
-    sys.exit(cli.report(__doc__ or "", report.METHODS, report.page, sys.argv[1:]))
+    sys.exit(study.report(__doc__ or "", page.METHODS, page.page, sys.argv[1:]))

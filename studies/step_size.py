@@ -14,11 +14,12 @@ hour on two CPU cores.
 
 import sys
 
-from aa_ray import cli, step_size
+from aa_ray.commands import study
+from aa_ray.report import step_size
 
 if __name__ == "__main__":
     sys.exit(
-        cli.main(
+        study.main(
             __doc__ or "",
             step_size.METHODS,
             step_size.table,

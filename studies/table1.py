@@ -6,11 +6,12 @@ python studies/table1.py --data DIR --format markdown
 
 import sys
 
-from aa_ray import options, paper
-from aa_ray.chosen import one_of
-from aa_ray.data import Source
+from aa_ray.commands import options
+from aa_ray.commands.from_options import one_of
+from aa_ray.data.glue import Source
 from aa_ray.errors import WRONG_USAGE, UsageError
-from aa_ray.tables import FORMATS
+from aa_ray.report import paper_tables
+from aa_ray.report.tables import FORMATS
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         style = one_of("format", chosen.format, FORMATS)
-        print(paper.table1(Source.named(chosen.data)).render(style), end="")
+        print(paper_tables.table1(Source.named(chosen.data)).render(style), end="")
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return WRONG_USAGE

@@ -13,8 +13,10 @@ Run it again after an interruption: it goes on where it was. A finished study pr
 import functools
 import sys
 
-from aa_ray import architectures, cli, paper
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import paper_tables
 
 if __name__ == "__main__":
-    table = functools.partial(paper.method_table, "Table 2")
-    sys.exit(cli.main(__doc__ or "", architectures.TABLE2, table, sys.argv[1:]))
+    table = functools.partial(paper_tables.method_table, "Table 2")
+    sys.exit(study.main(__doc__ or "", architectures.TABLE2, table, sys.argv[1:]))

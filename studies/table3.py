@@ -11,8 +11,10 @@ whose trials it shares. --preset low-data is 270 trainings more than Table 2 has
 import functools
 import sys
 
-from aa_ray import architectures, cli, paper
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import paper_tables
 
 if __name__ == "__main__":
-    table = functools.partial(paper.method_table, "Table 3")
-    sys.exit(cli.main(__doc__ or "", architectures.TABLE3, table, sys.argv[1:]))
+    table = functools.partial(paper_tables.method_table, "Table 3")
+    sys.exit(study.main(__doc__ or "", architectures.TABLE3, table, sys.argv[1:]))

@@ -19,8 +19,9 @@ if not torch.cuda.is_available():
 from hypothesis import settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from aa_ray import backbones, embedded, tasks
-from aa_ray.backbones import Backbone
+from aa_ray.core import backbones
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import generated, tasks
 from aa_ray.trial import Trial
 
 # Properties are about results; a busy machine must not fail them.
@@ -39,8 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def released() -> dict[str, torch.Tensor]:
-    """Values computed by the released classes; see tests/data/README.md."""
-    path = Path(__file__).parent / "data" / "released-code-values.npz"
+    """Values computed by the released classes; see tests/reference/README.md."""
+    path = Path(__file__).parent / "reference" / "released-code-values.npz"
     with np.load(path) as values:
         return {name: torch.from_numpy(values[name]) for name in values.files}
 
@@ -50,9 +51,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder: BERT with 3 layers, hidden size 32, random weights."""
     folder = tmp_path_factory.mktemp("tiny-bert")
     words: dict[str, None] = {}
-    for name in embedded.TASKS:
+    for name in generated.TASKS:
         for column in tasks.get(name).texts:
-            for text in embedded.generate(name)[0][column].to_pylist():
+            for text in generated.generate(name)[0][column].to_pylist():
                 words.update(
                     dict.fromkeys(text.lower().replace(".", " .").replace("?", " ?").split())
                 )

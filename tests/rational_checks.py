@@ -1,4 +1,4 @@
-"""What every implementation of the rational is checked for, against aa_ray.rational_torch."""
+"""What every implementation of the rational is checked for, against aa_ray.core.rational_torch."""
 
 from types import ModuleType
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aa_ray import rational_torch
+from aa_ray.core import rational_torch
 
 
 class KernelChecks:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aa_ray import results
+from aa_ray.store.rows import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -145,7 +145,7 @@ def test_from_zero_to_two_workers_and_back(
         said = study.communicate()[0]
     assert study.returncode == 0, said
     assert most == WORKERS  # all that help, and none of those without a GPU
-    assert len(results.read(str(tmp_path / "kept"))) >= 10
+    assert len(read(str(tmp_path / "kept"))) >= 10
 
     began = time.monotonic()
     while cluster.gpus():

@@ -18,10 +18,10 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from aa_ray import architectures
-from aa_ray.chosen import resources_from
-from aa_ray.options import parser
-from aa_ray.resources import Resources, Settled
+from aa_ray.commands.from_options import resources_from
+from aa_ray.commands.options import parser
+from aa_ray.core import architectures
+from aa_ray.sweep.resources import Resources, Settled
 
 TOP = Path(__file__).parent.parent
 AWS = TOP / "cluster.yaml"

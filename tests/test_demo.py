@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_ray import results
+from aa_ray.store.rows import read
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -38,6 +38,6 @@ def test_every_study_runs_on_the_demo_preset(tmp_path: Path) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1800)
         assert ran.returncode == 0, f"{study}: {ran.stderr}"
         assert ran.stdout.strip() and "Traceback" not in ran.stderr
-    rows = results.read(str(tmp_path / "results"))
+    rows = read(str(tmp_path / "results"))
     assert set(rows["status"].to_pylist()) == {"finished"}
     assert len(list((tmp_path / "figures").glob("*.pdf"))) >= 5

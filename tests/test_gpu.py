@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from aa_ray import model, results
-from aa_ray.backbones import Backbone
-from aa_ray.data import Source
-from aa_ray.training import Outcome
+from aa_ray.core import model
+from aa_ray.core.backbones import Backbone
+from aa_ray.data.glue import Source
+from aa_ray.store.rows import read
+from aa_ray.training.loop import Outcome
+from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from aa_ray.worker import Worker
-from tests.test_training import MIXED, check_same_course, run_array, run_one, without_dropout
+from tests.training.test_loop import MIXED, check_same_course, run_array, run_one, without_dropout
 
 pytestmark = [
     pytest.mark.gpu,
@@ -70,7 +71,7 @@ def test_a_study_uses_the_gpu(tiny_folder: Path, tmp_path: Path) -> None:
     command += ["--epochs", "2", "--gpus-per-trial", "0.5", "--fuse", "auto"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    rows = results.read(str(tmp_path / "results")).to_pylist()
+    rows = read(str(tmp_path / "results")).to_pylist()
     assert {row["status"] for row in rows} == {"finished"}
     assert {row["device"] for row in rows} == {torch.cuda.get_device_name()}
     assert any(row["array"] for row in rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_ray import results
+from aa_ray.store.rows import read
 from tests.test_table2 import SCRIPT, table2
 
 
@@ -139,7 +139,7 @@ def test_two_drivers_share_a_study(tiny_folder: Path, tmp_path: Path) -> None:
     assert said[0][0] == said[1][0]  # the same table
     done = [re.search(r"\] (\d+)/\1 trials done, 0 running", err) for _, err in said]
     assert all(done)
-    rows = results.read(str(tmp_path / "results")).to_pylist()
+    rows = read(str(tmp_path / "results")).to_pylist()
     assert len({row["trial_id"] for row in rows}) == int(done[0][1]) if done[0] else False
     # Progress wraps at 80 columns.
     assert all("at another driver" in " ".join(err.split()) for _, err in said)

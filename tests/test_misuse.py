@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_ray import data, embedded
-from aa_ray.results import SCHEMA
+from aa_ray.data import generated, glue
+from aa_ray.store.rows import SCHEMA
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -32,14 +32,14 @@ def plain(*arguments: str) -> Make:
     return lambda folder, tiny: list(arguments)
 
 
-def glue(
+def edit(
     change: Callable[[dict[str, Any]], object] | None = None, task: str = "sst2", rows: int = 400
 ) -> Make:
     """A data folder with one task, whose training columns have been changed."""
 
     def make(folder: Path, tiny: Path) -> list[str]:
         (folder / "glue" / task).mkdir(parents=True)
-        for name, table in zip(("train", "validation"), embedded.generate(task), strict=True):
+        for name, table in zip(("train", "validation"), generated.generate(task), strict=True):
             columns = table.slice(0, rows).to_pydict()
             if name == "train" and change is not None:
                 change(columns)
@@ -215,38 +215,38 @@ CASES = {
     "no such folder": Case(plain("--data", "/no/such/folder"), "/no/such/folder: no such folder"),
     "data is a file": Case(then(TINY, FILE, "--data", "file"), "/file: no such folder"),
     "folder without the task": Case(
-        then(glue(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it or drop"
+        then(edit(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it or drop"
     ),
     "folder without test data": Case(
-        then(glue(), lambda folder: (folder / "glue/sst2/validation.parquet").unlink()),
+        then(edit(), lambda folder: (folder / "glue/sst2/validation.parquet").unlink()),
         "validation.parquet does not exist",
     ),
     "layers decided by a task that is not there": Case(
-        then(glue(), nothing, "--methods", "aa-focused-uni"), "task qqp:"
+        then(edit(), nothing, "--methods", "aa-focused-uni"), "task qqp:"
     ),
     "missing column": Case(
-        glue(lambda columns: columns.pop("sentence")), "column sentence is missing; found label"
+        edit(lambda columns: columns.pop("sentence")), "column sentence is missing; found label"
     ),
-    "labels as text": Case(glue(put("label", ["good"] * 400)), "label is string, expected an int"),
-    "labels as floats": Case(glue(put("label", [0.5] * 400)), "label is double, expected an int"),
-    "unlabelled rows": Case(glue(put("label", -1)), "labels from -1 to 1, expected 0 to 1"),
-    "null labels": Case(glue(put("label", None)), "empty (null) values; remove those rows"),
-    "NaN labels": Case(glue(put("label", float("nan")), "stsb"), "labels contain NaN or infinity"),
-    "infinite labels": Case(glue(put("label", float("inf")), "stsb"), "labels contain NaN or inf"),
-    "whole numbers as scores": Case(glue(put("label", [1] * 400), "stsb"), "expected a float"),
-    "null text": Case(glue(put("sentence", None)), "empty (null) values; remove those rows"),
-    "numbers as text": Case(glue(put("sentence", [1] * 400)), "column sentence is int64, expected"),
-    "text in Latin-1": Case(glue(latin1), "not valid UTF-8 text"),
-    "no rows": Case(glue(rows=0), "no rows"),
+    "labels as text": Case(edit(put("label", ["good"] * 400)), "label is string, expected an int"),
+    "labels as floats": Case(edit(put("label", [0.5] * 400)), "label is double, expected an int"),
+    "unlabelled rows": Case(edit(put("label", -1)), "labels from -1 to 1, expected 0 to 1"),
+    "null labels": Case(edit(put("label", None)), "empty (null) values; remove those rows"),
+    "NaN labels": Case(edit(put("label", float("nan")), "stsb"), "labels contain NaN or infinity"),
+    "infinite labels": Case(edit(put("label", float("inf")), "stsb"), "labels contain NaN or inf"),
+    "whole numbers as scores": Case(edit(put("label", [1] * 400), "stsb"), "expected a float"),
+    "null text": Case(edit(put("sentence", None)), "empty (null) values; remove those rows"),
+    "numbers as text": Case(edit(put("sentence", [1] * 400)), "column sentence is int64, expected"),
+    "text in Latin-1": Case(edit(latin1), "not valid UTF-8 text"),
+    "no rows": Case(edit(rows=0), "no rows"),
     "fewer rows than the regime": Case(
-        glue(rows=60), "regime 100 needs 100 annotated examples, the training data has 60"
+        edit(rows=60), "regime 100 needs 100 annotated examples, the training data has 60"
     ),
     "empty file": Case(
-        then(glue(), lambda folder: cut(folder / "glue/sst2/train.parquet", 0)),
+        then(edit(), lambda folder: cut(folder / "glue/sst2/train.parquet", 0)),
         "train.parquet is not a readable Parquet file",
     ),
     "half a file": Case(
-        then(glue(), lambda folder: cut(folder / "glue/sst2/train.parquet", 3000)),
+        then(edit(), lambda folder: cut(folder / "glue/sst2/train.parquet", 3000)),
         "train.parquet is not a readable Parquet file",
     ),
     "data hub out of reach": Case(
@@ -290,7 +290,7 @@ def test_one_line_and_status_2(
     case = CASES[name]
     arguments = case.arguments(tmp_path, tiny_folder)
     monkeypatch.chdir(tmp_path)
-    data._load.cache_clear()
+    glue._load.cache_clear()
     script = str(STUDIES / f"{case.study}.py")
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     with pytest.raises(SystemExit) as ended:

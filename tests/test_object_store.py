@@ -10,9 +10,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from aa_ray.leases import Leases
-from aa_ray.results import Store
-from aa_ray.storage import Folder
+from aa_ray.store.leases import Leases
+from aa_ray.store.rows import Store
+from aa_ray.store.storage import Folder
 
 ROOT = Path(__file__).parent.parent
 

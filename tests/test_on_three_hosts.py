@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from aa_ray import results
+from aa_ray.store.rows import read
 from benchmarks import resilience
 from tests import namespaces
 from tests.namespaces import HEAD, LAPTOP, WORKERS, Hosts
@@ -133,7 +133,7 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         report = resilience.Report()
         resilience.compare(hosts.shared, report)
         assert (report.lost, report.duplicates, report.differing) == (0, 0, 0)
-        lists = results.read(str(killed))["hosts"].to_pylist()
+        lists = read(str(killed))["hosts"].to_pylist()
         assert any(set(WORKERS) == set(of_trial) for of_trial in lists), lists
         assert HEAD not in {host for of_trial in lists for host in of_trial}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aa_ray.results import SCHEMA, Store
+from aa_ray.store.rows import SCHEMA, Store
 from aa_ray.trial import Trial
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aa_ray import report
-from tests.test_report import OPTIONS, make_results
+from aa_ray.report import page
+from tests.report.test_page import OPTIONS, make_results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -44,7 +44,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(report.page(make_results(), OPTIONS), "utf-8")
+    path.write_text(page.page(make_results(), OPTIONS), "utf-8")
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_ray import results
+from aa_ray.store.rows import read
 from benchmarks import resilience
 
 
@@ -23,7 +23,7 @@ def test_a_killed_study_ends_as_undisturbed(tiny_folder: Path, tmp_path: Path) -
     report = resilience.torture(study, 2, kinds, random.Random(0), tmp_path, longest=15)
     assert set(report.kills) == set(kinds) and report.trials >= 4
     assert damage(report) == (0, 0, 0, 0)
-    arrays = results.read(str(tmp_path / "killed"))["array"].to_pylist()
+    arrays = read(str(tmp_path / "killed"))["array"].to_pylist()
     assert any(array is not None and len(array) == 2 for array in arrays)
 
 

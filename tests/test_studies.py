@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aa_ray import results
+from aa_ray.store.rows import read
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Pa
 
 
 def trials(folder: Path) -> set[str]:
-    return set(results.read(str(folder / "results"))["trial_id"].to_pylist())
+    return set(read(str(folder / "results"))["trial_id"].to_pylist())
 
 
 def test_studies_share_trials(folder: Path, arguments: list[str]) -> None:
@@ -126,7 +126,7 @@ def test_fidelity_turns_every_difference(tiny_folder: Path, tmp_path: Path) -> N
     assert ran.returncode == 0, ran.stderr
     for key in ("D1", "D2", "D3", "D4", "D5", "D6", "D9"):
         assert f"\n{key} " in ran.stdout
-    settings = results.read(str(tmp_path / "results"))["settings"].to_pylist()
+    settings = read(str(tmp_path / "results"))["settings"].to_pylist()
     assert any('"denominator": "B"' in text for text in settings)
 
 
@@ -136,7 +136,7 @@ def test_step_size_runs_its_ladder(tiny_folder: Path, tmp_path: Path) -> None:
               "--epochs", "1", cwd=tmp_path)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "Does AA-focused win by architecture or by step size?" in ran.stdout
-    rates = {(row["method"], row["settings"]) for row in results.read(
+    rates = {(row["method"], row["settings"]) for row in read(
         str(tmp_path / "results")).to_pylist()}  # fmt: skip
     assert len(rates) >= 50
     drawn = run("plot_step_size", "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds",

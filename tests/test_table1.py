@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aa_ray import paper
-from aa_ray.data import Source
+from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
+from aa_ray.report import paper_tables
 
 SCRIPT = Path(__file__).parent.parent / "studies" / "table1.py"
 
@@ -26,7 +26,7 @@ def test_sizes_and_metrics(tmp_path: Path) -> None:
 
 
 def test_tasks_that_are_not_there_and_a_folder_that_is_not(tmp_path: Path) -> None:
-    table = paper.table1(Source.named(str(tmp_path)))
+    table = paper_tables.table1(Source.named(str(tmp_path)))
     assert "| RTE | – | – | 2490 | 277 | accuracy |" in table.render("markdown")
     with pytest.raises(UsageError, match="no such folder"):
-        paper.table1(Source.named(str(tmp_path / "nowhere")))
+        paper_tables.table1(Source.named(str(tmp_path / "nowhere")))

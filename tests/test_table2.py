@@ -1,4 +1,4 @@
-"""studies/table2.py and aa_ray.sweep through the real command line, on local Ray."""
+"""studies/table2.py and aa_ray.sweep.tune through the real command line, on local Ray."""
 
 import contextlib
 import functools
@@ -15,8 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_ray import cli, embedded, paper, results
-from aa_ray.architectures import TABLE2
+from aa_ray.commands import study
+from aa_ray.core.architectures import TABLE2
+from aa_ray.data import generated
+from aa_ray.report import paper_tables
+from aa_ray.store.rows import read
 
 SCRIPT = Path(__file__).parent.parent / "studies" / "table2.py"
 
@@ -57,7 +60,7 @@ def test_every_trial_has_its_learning_curve_in_tensorboard(
     first: subprocess.CompletedProcess[str], folder: Path
 ) -> None:
     runs = {path.name for path in (folder / "tracking" / "tensorboard").iterdir()}
-    rows = results.read(str(folder / "kept")).to_pylist()
+    rows = read(str(folder / "kept")).to_pylist()
     assert {run[-8:] for run in runs} == {row["trial_id"][:8] for row in rows}
     assert all(list((folder / "tracking").rglob(f"{run}/events.out.tfevents.*")) for run in runs)
 
@@ -65,7 +68,7 @@ def test_every_trial_has_its_learning_curve_in_tensorboard(
 def test_rows_hold_every_architecture(
     first: subprocess.CompletedProcess[str], folder: Path
 ) -> None:
-    rows = results.read(str(folder / "kept")).to_pylist()
+    rows = read(str(folder / "kept")).to_pylist()
     assert {row["status"] for row in rows} == {"finished"}
     # spec, uni and sim may resolve to the same trials; the others never do.
     assert {"baseline", "adapter-drop", "aa"} <= {row["method"] for row in rows} <= set(TABLE2)
@@ -93,8 +96,8 @@ def test_run_again_prints_the_same_table_without_ray(
 
 def table2_here(*arguments: str) -> int:
     """The same command in this process, for what runs no trial."""
-    table = functools.partial(paper.method_table, "Table 2")
-    return cli.main("Table 2.", TABLE2, table, arguments)
+    table = functools.partial(paper_tables.method_table, "Table 2")
+    return study.main("Table 2.", TABLE2, table, arguments)
 
 
 def test_plan_of_a_wider_study_counts_what_is_there(
@@ -107,7 +110,7 @@ def test_plan_of_a_wider_study_counts_what_is_there(
     monkeypatch.chdir(folder)
     assert table2_here(*arguments, "--seeds", "42", "92", "111", "--plan") == 0
     plan = capsys.readouterr().out
-    done = len({row["trial_id"] for row in results.read(str(folder / "kept")).to_pylist()})
+    done = len({row["trial_id"] for row in read(str(folder / "kept")).to_pylist()})
     assert f"done      {done}\n" in plan
     assert re.search(r"time left about \d+ s with \d+ trials at once", plan)
     assert "blocked   0" in plan  # every aa of the first seed has finished
@@ -134,7 +137,7 @@ def test_other_formats_from_the_rows(
 def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> None:
     for task in ("sst2", "stsb", "qqp"):
         (tmp_path / "data" / task).mkdir(parents=True)
-        for name, table in zip(("train", "validation"), embedded.generate(task), strict=True):
+        for name, table in zip(("train", "validation"), generated.generate(task), strict=True):
             if task == "stsb":  # labels that make the squared error infinite
                 huge = pa.array([3e38] * len(table), type=pa.float32())
                 table = table.set_column(2, "label", huge)
@@ -149,7 +152,7 @@ def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> No
     )
     assert "not run, since a trial they wait for failed: 1" in ran.stderr
     assert "--retry-failed" in ran.stderr
-    rows = results.read(str(tmp_path / "results")).to_pylist()
+    rows = read(str(tmp_path / "results")).to_pylist()
     assert sorted((row["task"], row["status"]) for row in rows) == [
         ("sst2", "finished"), ("sst2", "finished"), ("sst2", "finished"),
         ("stsb", "failed"), ("stsb", "failed"),

@@ -1,0 +1,293 @@
+"""A trained trial as an adapter in AdapterHub's own format, which stock ``adapters`` loads.
+
+A switch is resolved to its choice. Where it chose the adapter, that layer is a plain bottleneck.
+Where it did not, the layer is LN(x + h + i) with x = LN(h + i) in the released code, which is not
+the layer without adapter. But a bottleneck as wide as the layer, with linear activation and
+identity matrices, gives up(down(x)) + h = x + h, so that stock AdapterHub computes just that. It
+costs 2 H (H + 1) numbers per such layer, H being the hidden size. With ``switch_identity=plain``
+such a layer needs no adapter.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from adapters import AutoAdapterModel, ConfigUnion, SeqBnConfig
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from aa_ray.core import model
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import batches, tasks
+from aa_ray.data.batches import Examples
+from aa_ray.data.glue import Official
+from aa_ray.data.tasks import Task
+from aa_ray.errors import SweepError, UsageError
+from aa_ray.store.rows import Row
+from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.side_by_side import Stream
+from aa_ray.training.trainer import Course
+from aa_ray.trial import Trial
+
+# The file that says of which trial a folder holds the adapter.
+ABOUT = "trial.json"
+
+# Examples on which an adapter is compared with the trial, and by how much the largest logit may
+# differ, relative to the largest of all (or 1): rounding is far below, another layer far above.
+CHECKED_EXAMPLES = 64
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves of a trial: all that its adapter is made of.
+
+    Attributes:
+        depth: the last layers whose adapters are in use; all but for AdapterDrop.
+        weights: ``Member.snapshot`` as it was tested.
+        selected: the layers whose switch picks the adapter; None without switches.
+    """
+
+    trial: Trial
+    num_layers: int
+    depth: int
+    weights: dict[str, Tensor]
+    selected: list[int] | None
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers with the adapter that was trained."""
+        used = [i for i in self.trial.layers if i >= self.num_layers - self.depth]
+        return used if self.selected is None else [i for i in used if i in self.selected]
+
+    @property
+    def identities(self) -> list[int]:
+        """The layers that compute LN(x + h + i), since their switch did not pick the adapter."""
+        if self.selected is None or self.trial.switch_identity == "plain":
+            return []
+        return [layer for layer in self.trial.layers if layer not in self.selected]
+
+    @property
+    def non_linearity(self) -> str | None:
+        """AdapterHub's name of the activation; None where no layer has the trained adapter."""
+        return model.non_linearity(self.trial) if self.layers else None
+
+    @property
+    def rationals(self) -> dict[int, dict[str, list[float]]]:
+        """Layer -> ``numerator`` a0..a5 and ``denominator`` b1..b4; empty without rationals."""
+        found: dict[int, dict[str, list[float]]] = {}
+        if self.trial.rational:
+            for name, value in self.weights.items():
+                *path, last = name.split(".")
+                wanted = path[0] == "adapters" and last in ("numerator", "denominator")
+                if wanted and int(path[1]) in self.layers:
+                    found.setdefault(int(path[1]), {})[last] = value.tolist()
+        return found
+
+
+class Taker:
+    """Takes a trial's weights when they are tested; a ``training.Listener``.
+
+    Attributes:
+        taken: what it took; None before the test.
+    """
+
+    def __init__(self, trial: Trial, depth: int) -> None:
+        self.trial, self.depth = trial, depth
+        self.taken: Trained | None = None
+
+    def after_epoch(self, course: Course) -> None:
+        """Nothing to take yet."""
+
+    def after_test(self, course: Course, depth: int) -> None:
+        if course.trial != self.trial or depth != self.depth:
+            return
+        weights = {name: value.cpu() for name, value in course.member.snapshot().items()}
+        self.taken = Trained(self.trial, course.num_layers, depth, weights, course.member.selected)
+
+
+def depths(trial: Trial, num_layers: int) -> tuple[int, ...]:
+    """The inference depths of which the trial has an adapter each; one but for AdapterDrop."""
+    return (num_layers,) if trial.inference_depths is None else trial.inference_depths
+
+
+def check_expressible(trial: Trial) -> None:
+    """Refuse a trial that no adapter of stock AdapterHub can express.
+
+    Raises:
+        UsageError: it trains the backbone, or has no skip connection in its adapters.
+    """
+    if trial.fine_tunes:
+        raise UsageError(
+            "this trial trains the whole backbone (empty_selection=full), so it has no adapter to "
+            "save"
+        )
+    if trial.switched and trial.layers and trial.switch_skip == "no":
+        raise UsageError(
+            "with switch_skip=no an adapter has no skip connection, and AdapterHub's bottleneck "
+            "always has one, so this trial cannot be saved; leave out switch_skip=no"
+        )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than an adapter of an earlier export.
+
+    Raises:
+        UsageError: it does, or it is no folder.
+    """
+    if folder.is_dir():
+        if any(folder.iterdir()) and not (folder / ABOUT).is_file():
+            raise UsageError(f"{folder} is not empty and holds no adapter of aa_ray; give another")
+    elif folder.exists():
+        raise UsageError(f"{folder} is a file; give a folder for the adapter")
+
+
+def about(folder: Path) -> dict[str, Any] | None:
+    """What ``write`` noted in the folder; None where there is no adapter that it wrote."""
+    try:
+        found = json.loads((folder / ABOUT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(folder: Path, trained: Trained, row: Row, backbone: Backbone, card: str) -> None:
+    """Write adapter, head, card, settings and coefficients; the folder is made if need be.
+
+    Args:
+        row: of the training that gave the weights.
+        card: the text of README.md.
+
+    Raises:
+        UsageError: the folder cannot be written to, or holds something else.
+    """
+    check_folder(folder)
+    name = adapter_name(row)
+    stock = build(trained, backbone, tasks.get(trained.trial.task), name)
+    scores = {k: v for k, v in row["test_metrics"].items() if v is not None}
+    notes = {
+        "trial_id": trained.trial.id,
+        "depth": trained.depth,
+        "method": row["method"],
+        "adapter_layers": trained.layers,
+        "identity_layers": trained.identities,
+        "best_epoch": row["best_epoch"],
+        "dev_metric": row["dev_metric"],
+        "test_metrics": scores,
+        "settings": json.loads(trained.trial.to_json()),
+        "versions": json.loads(row["versions"]),
+        "commit": row["commit"],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ABOUT).write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
+        stock.save_adapter(str(folder), name)
+        (folder / "README.md").write_text(card, "utf-8")
+        coefficients = folder / "rationals.json"
+        coefficients.unlink(missing_ok=True)
+        if trained.rationals:
+            coefficients.write_text(json.dumps(trained.rationals, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def adapter_name(row: Row) -> str:
+    """Under which AdapterHub knows the adapter and its head."""
+    return f"{row['task']}-{row['method']}"
+
+
+def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
+    """A stock ``BertAdapterModel`` with the adapter, not active, and its head."""
+    stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
+    stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a path of this machine
+    stock.add_adapter(name, config=_config(trained))
+    labels = dict(enumerate(task.labels)) if task.labels else None
+    stock.add_classification_head(
+        name, num_labels=task.outputs, layers=1, use_pooler=True, id2label=labels
+    )
+    head = stock.heads[name][-1]
+    weights = {f"classifier.{part}": getattr(head, part) for part in ("weight", "bias")}
+    blocks = stock.base_model.encoder.layer
+    for layer in trained.layers:
+        parameters = blocks[layer].output.adapters[name].named_parameters()
+        weights |= {f"adapters.{layer}.{part}": p for part, p in parameters}
+    with torch.no_grad():
+        for part, parameter in weights.items():
+            parameter.copy_(trained.weights[part])
+        for layer in trained.identities:
+            adapter = blocks[layer].output.adapters[name]
+            for linear in (adapter.adapter_down[0], adapter.adapter_up):
+                nn.init.eye_(linear.weight)
+                nn.init.zeros_(linear.bias)
+    return stock
+
+
+def _config(trained: Trained) -> Any:
+    """AdapterHub's description of the adapter."""
+
+    def part(layers: Iterable[int], reduction_factor: int, non_linearity: str) -> SeqBnConfig:
+        others = [i for i in range(trained.num_layers) if i not in layers]
+        return SeqBnConfig(
+            reduction_factor=reduction_factor, non_linearity=non_linearity, leave_out=others
+        )
+
+    trial = trained.trial
+    parts = []
+    if trained.identities:
+        parts.append(part(trained.identities, 1, "linear"))
+    if trained.layers:
+        name = model.non_linearity(trial)
+        parts.append(part(trained.layers, trial.reduction_factor, name))
+    if not parts:  # a classifier alone
+        parts.append(part([], trial.reduction_factor, "relu"))
+    return parts[0] if len(parts) == 1 else ConfigUnion(*parts)
+
+
+def check(folder: Path, trained: Trained, backbone: Backbone, official: Official) -> int:
+    """Load the folder as its users will, and compare it with the trial on test examples.
+
+    Returns:
+        The number of examples compared.
+
+    Raises:
+        SweepError: the predictions differ by more than rounding.
+    """
+    task = tasks.get(trained.trial.task)
+    table = official.test.slice(0, CHECKED_EXAMPLES)
+    tokenizer = AutoTokenizer.from_pretrained(backbone.path)
+    examples = batches.tokenise(table, task, tokenizer, trained.trial.max_length)
+    expected = _of_trial(trained, backbone, task, examples)
+    logging.disable(logging.WARNING)  # AdapterHub remarks on what is as it should be
+    try:
+        stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
+        stock.load_adapter(str(folder), set_active=True)
+    finally:
+        logging.disable(logging.NOTSET)
+    stock.eval()
+    inputs = {"input_ids": examples.input_ids, "token_type_ids": examples.token_type_ids}
+    with torch.inference_mode():
+        found = stock(**tokenizer.pad(inputs, return_tensors="pt")).logits
+    difference = (found - expected).abs().max().item()
+    if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):
+        raise SweepError(
+            f"{folder}: loaded by AdapterHub it does not predict what the trial does (logits "
+            f"differ by up to {difference:.2g}); do not use it"
+        )
+    return len(examples)
+
+
+def _of_trial(trained: Trained, backbone: Backbone, task: Task, examples: Examples) -> Tensor:
+    """The trial's own logits [n, outputs], in float32."""
+    bert = model.load(backbone.path)
+    [member] = model.attach(bert, [trained.trial], task.outputs)
+    member.restore(trained.weights)
+    bert.eval()
+    batch, _ = unpadded.pack([examples], [np.arange(len(examples))], bert.device)
+    stream = Stream(member, trained.num_layers - trained.depth)
+    with torch.inference_mode():
+        return side_by_side.forward(bert, batch, [stream], shared=True)[0]

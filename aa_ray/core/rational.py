@@ -1,0 +1,211 @@
+"""The learnable rational activation R(x) = P(x) / Q(x) of order 5/4 (paper section 2.1).
+
+    P(x) = a0 + a1 x + ... + a5 x^5
+    version "A":  Q(x) = 1 + |b1 x| + |b2 x^2| + |b3 x^3| + |b4 x^4|     (released code, default)
+    version "B":  Q(x) = 1 + |b1 x + b2 x^2 + b3 x^3 + b4 x^4|           (paper, equation 1)
+
+The gradient of |b| at b = 0 follows the CUDA kernel of the released code, copysign(1, b): from
+f(x) = 1, where every b is 0, the denominator therefore learns. Automatic differentiation of
+``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever; that is kept as
+the alternative ``gradient="abs"``.
+
+Importing ``aa_ray`` registers the activation with transformers' table under the names
+``rational:<init>``, and ``:b`` (version B) and ``:abs`` (that gradient) behind it, so that stock
+AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
+"""
+
+import functools
+import importlib.util
+import itertools
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, library, nn
+from transformers.activations import ACT2FN
+
+from aa_ray.errors import unknown
+
+Version = Literal["A", "B"]
+Gradient = Literal["kernel", "abs"]
+
+# Coefficients that approximate a known function at the start: (numerator a0..a5, denominator
+# b1..b4). "one" is the paper's choice (section 4.3); "one" and "identity" are exact. The others
+# are the version-A fits shipped with the released code (PyPI: rational_activations).
+INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "one": ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+    "identity": ((0.0, 1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+    "relu": (
+        (0.0299638, 0.6168978, 2.3753476, 3.06599, 1.5246832, 0.25280708),
+        (-1.1915501, 4.4080486, 0.9110357, 0.34884977),
+    ),
+    "leaky_relu": (
+        (0.029792778, 0.6183735, 2.323309, 3.0519361, 1.4854203, 0.25102448),
+        (-1.1419548, 4.39316, 0.8714712, 0.3471966),
+    ),
+    "gelu": (
+        (-0.0012423594, 0.5080497, 0.41586363, 0.1302272, 0.0243559, 0.0029028396),
+        (-0.066750154, 0.17927647, 0.037466828, 1.656161e-10),
+    ),
+    "sigmoid": (
+        (0.49999925, 0.25002158, 0.14061925, 0.04942049, 0.0087671485, 0.0006442413),
+        (2.1694506e-09, 0.28122765, 1.0123621e-05, 0.017531987),
+    ),
+    "tanh": (
+        (-1.0804623e-08, 1.0003008, -2.58782e-08, 0.0963213, 3.4775842e-09, 0.00042557094),
+        (-0.0013027181, 0.42834902, 1.4524304e-09, 0.010796648),
+    ),
+}
+
+
+@functools.cache
+def _implementation(device_type: str) -> ModuleType:
+    """The module that computes on such a device."""
+    name = {"cpu": "rational_numba", "cuda": "rational_triton"}.get(device_type, "rational_torch")
+    if name == "rational_triton" and importlib.util.find_spec("triton") is None:
+        name = "rational_torch"  # torch comes without triton on some platforms
+    return importlib.import_module(f"aa_ray.core.{name}")
+
+
+# Operators of torch's, so that torch.compile takes them as they are. Defined by hand, since
+# ``library.custom_op`` compares the storage of all arguments and results in each call.
+library.define(
+    "aa_ray::rational",
+    "(Tensor x, Tensor numerators, Tensor denominators, str version) -> Tensor",
+)
+library.define(
+    "aa_ray::rational_backward",
+    "(Tensor grad, Tensor x, Tensor numerators, Tensor denominators, str version, str gradient)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+
+
+@library.impl("aa_ray::rational", "CompositeExplicitAutograd")
+def _rational(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
+    """R(x) of x [G, n] with coefficients [G, 6] and [G, 4], all of one floating type."""
+    return cast(
+        Tensor, _implementation(x.device.type).forward(x, numerators, denominators, version)
+    )
+
+
+@library.impl("aa_ray::rational_backward", "CompositeExplicitAutograd")
+def _rational_backward(
+    grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x [G, n], numerators [G, 6] and denominators [G, 4], given that of R(x)."""
+    grad_x, of_numerators, of_denominators = _implementation(x.device.type).backward(
+        grad, x, numerators, denominators, version, gradient
+    )
+    if version == "A":  # Q depends on |b|
+        sign = torch.sign(denominators)
+        if gradient == "kernel":
+            sign = torch.copysign(torch.ones_like(denominators), denominators)
+        of_denominators = sign * of_denominators
+    return grad_x, of_numerators, of_denominators
+
+
+@library.register_fake("aa_ray::rational")
+def _(x: Tensor, numerators: Tensor, denominators: Tensor, version: str) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@library.register_fake("aa_ray::rational_backward")
+def _(
+    grad: Tensor, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), torch.empty_like(numerators), torch.empty_like(denominators)
+
+
+class _RationalFunction(torch.autograd.Function):
+    """R(x) with the kernel's gradients; saves only x [G, n] and the coefficients [G, 6], [G, 4]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, numerators: Tensor, denominators: Tensor, version: str, gradient: str
+    ) -> Tensor:
+        ctx.save_for_backward(x, numerators, denominators)
+        ctx.settings = version, gradient
+        return cast(Tensor, torch.ops.aa_ray.rational(x, numerators, denominators, version))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        found = torch.ops.aa_ray.rational_backward(grads[0], *ctx.saved_tensors, *ctx.settings)
+        return (*found, None, None)
+
+
+def rational(
+    x: Tensor, numerators: Tensor, denominators: Tensor, version: Version, gradient: Gradient
+) -> Tensor:
+    """R(x) of G rationals side by side.
+
+    Args:
+        x: [G, ...]; half precision is evaluated in float32 (x^5 of an input of 10 already exceeds
+            float16) and the result is cast back.
+        numerators, denominators: [G, 6] and [G, 4].
+        version, gradient: see ``Rational``.
+    """
+    precision = torch.promote_types(x.dtype, numerators.dtype)
+    y = _RationalFunction.apply(
+        x.flatten(1).to(precision),
+        numerators.to(precision),
+        denominators.to(precision),
+        version,
+        gradient,
+    )
+    return y.view_as(x).to(x.dtype)
+
+
+class Rational(nn.Module):
+    """Rational activation with learnable coefficients, applied element-wise.
+
+    Args:
+        init: the function that it approximates at the start, a key of ``INITIAL_COEFFICIENTS``.
+        version: denominator "A" (released code) or "B" (paper); the approximations other than
+            "one" and "identity" were fitted for version A.
+        gradient: of the denominator's absolute value at 0, "kernel" (released code) or "abs".
+
+    Parameters: ``numerator`` [6], a0 to a5; ``denominator`` [4], b1 to b4. Both float32.
+    The input may have any shape; inputs in half precision are evaluated in float32 (x^5 of an
+    input of 10 already exceeds float16) and the result is cast back.
+
+    Raises:
+        UsageError: unknown ``init``, ``version`` or ``gradient``.
+    """
+
+    def __init__(
+        self, init: str = "one", version: Version = "A", gradient: Gradient = "kernel"
+    ) -> None:
+        super().__init__()
+        if init not in INITIAL_COEFFICIENTS:
+            raise unknown("initial function of the rational", init, INITIAL_COEFFICIENTS)
+        if version not in ("A", "B"):
+            raise unknown("version of the rational", version, ("A", "B"))
+        if gradient not in ("kernel", "abs"):
+            raise unknown("gradient of the rational", gradient, ("kernel", "abs"))
+        numerator, denominator = INITIAL_COEFFICIENTS[init]
+        self.init = init
+        self.version = version
+        self.gradient = gradient
+        self.numerator = nn.Parameter(torch.tensor(numerator))
+        self.denominator = nn.Parameter(torch.tensor(denominator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        numerators, denominators = self.numerator[None], self.denominator[None]
+        return rational(x[None], numerators, denominators, self.version, self.gradient)[0]
+
+    def extra_repr(self) -> str:
+        return f"init={self.init!r}, version={self.version!r}, gradient={self.gradient!r}"
+
+
+def activation_name(init: str, version: str = "A", gradient: str = "kernel") -> str:
+    """The name under which AdapterHub's ``non_linearity`` knows this rational."""
+    return f"rational:{init}{':b' * (version == 'B')}{':abs' * (gradient == 'abs')}"
+
+
+def register() -> None:
+    """Add every rational to transformers' activation table, from which AdapterHub takes its own."""
+    for init, version, gradient in itertools.product(
+        INITIAL_COEFFICIENTS, ("A", "B"), ("kernel", "abs")
+    ):
+        settings = {"init": init, "version": version, "gradient": gradient}
+        ACT2FN[activation_name(init, version, gradient)] = (Rational, settings)

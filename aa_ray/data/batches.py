@@ -1,0 +1,51 @@
+"""Tokenised examples and the batches made of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from aa_ray.data.tasks import Task
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised examples: per example its token ids and segment ids; labels [n]."""
+
+    input_ids: list[list[int]]
+    token_type_ids: list[list[int]]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def tokenise(table: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Examples:
+    """Tokenise a task's one or two text columns, cut to ``max_length`` tokens per example."""
+    texts = [table[column].to_pylist() for column in task.texts]
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+    labels = table["label"].to_numpy().astype(np.float32 if task.regression else np.int64)
+    return Examples(encoded["input_ids"], encoded["token_type_ids"], labels)
+
+
+def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Index batches of one training epoch, in an order drawn from (seed, epoch) alone.
+
+    So trials of one seed see the same batches whatever their architecture draws at random.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(size)
+    return (order[start : start + batch_size] for start in range(0, size, batch_size))
+
+
+def by_length(examples: Examples, tokens: int) -> Iterator[np.ndarray]:
+    """Index batches for evaluation: examples of like length, with so many tokens or one example."""
+    lengths = np.array([len(ids) for ids in examples.input_ids])
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        total = np.cumsum(lengths[order[start:]])
+        count = max(1, int(np.searchsorted(total, tokens, side="right")))
+        yield order[start : start + count]
+        start += count

@@ -1,0 +1,247 @@
+"""GLUE from the hub, from a folder, or generated; and the splits of a regime.
+
+Official training data is split into training and development set, the official development set
+is the test set (paper section 4.4). The split follows the released code: the first rows of
+``numpy.random.default_rng(seed).permutation(n)``, of which 75 % train and the rest develops.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aa_ray.data import generated, tasks
+from aa_ray.data.tasks import Task
+from aa_ray.errors import UsageError, unknown
+
+HUB_DATASET = "nyu-mll/glue"
+# The newest revision in November 2026; pinned so that a trial means the same data next year.
+HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+# Annotated examples per regime (training plus development set); None: all there are.
+REGIMES: dict[str, int | None] = {"100": 100, "300": 300, "500": 500, "full": None}
+TRAIN_SHARE = 0.75
+
+# The source of which only rows are there.
+ROWS = "rows"
+
+
+class Official(NamedTuple):
+    """A task as published: Arrow tables with the task's text columns and ``label``."""
+
+    train: pa.Table
+    test: pa.Table
+
+
+class Splits(NamedTuple):
+    """The examples of one trial: Arrow tables with the task's text columns and ``label``."""
+
+    train: pa.Table
+    development: pa.Table
+    test: pa.Table
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder.
+
+    ``rows``: from wherever rows came, whose ``recorded`` (task, identity) are all that is known.
+    """
+
+    location: str
+    recorded: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def named(cls, name: str) -> "Source":
+        """The source of that name on the command line; a folder may be relative there."""
+        if name in ("hub", "embedded"):
+            return cls(name)
+        return cls(str(Path(name).expanduser().resolve()))
+
+    def identity(self, task: str) -> str:
+        """A name of the data that is the same on every machine; part of a trial's identity.
+
+        The hub's revision, the generator's version, or the SHA-256 of the task's files. A task of
+        one's own has its own data, whatever the source.
+        """
+        origin = tasks.get(task).origin
+        if origin is not None:
+            return origin.identity(tasks.get(task))
+        if self.location == ROWS:
+            return dict(self.recorded).get(task, "not recorded")
+        if self.location == "hub":
+            return f"{HUB_DATASET}@{HUB_REVISION[:12]}"
+        if self.location == "embedded":
+            return f"embedded-{generated.VERSION}"
+        digest = hashlib.sha256()
+        for path in self._files(tasks.get(task)):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return f"files-{digest.hexdigest()[:16]}"
+
+    def has(self, name: str) -> bool:
+        """Whether a folder or the generator holds the task; the hub is taken to hold them all.
+
+        Raises:
+            UsageError: no such folder.
+        """
+        if self.location == "hub" or tasks.get(name).origin is not None:
+            return True
+        if self.location == ROWS:
+            return name in dict(self.recorded)
+        if self.location == "embedded":
+            return name in generated.TASKS
+        return all(path.is_file() for path in self._paths(tasks.get(name)))
+
+    def load(self, name: str) -> Official:
+        """Read a task's official training and test data, checked.
+
+        Raises:
+            UsageError: unknown task, missing file or column, wrong label, empty split, or the hub
+                cannot be reached.
+        """
+        return _load(self, name)
+
+    def _paths(self, task: Task) -> tuple[Path, Path]:
+        root = Path(self.location)
+        if not root.is_dir():
+            raise UsageError(
+                f"--data {self.location}: no such folder (expected hub, embedded or a folder "
+                "with <task>/train.parquet)"
+            )
+        folder = root / task.name
+        return folder / "train.parquet", folder / f"{task.test_split}.parquet"
+
+    def _files(self, task: Task) -> tuple[Path, Path]:
+        for path in self._paths(task):
+            if not path.is_file():
+                raise UsageError(
+                    f"task {task.name}: {path} does not exist; add it or drop the task"
+                )
+        return self._paths(task)
+
+
+@lru_cache(maxsize=16)
+def _load(source: Source, name: str) -> Official:
+    task = tasks.get(name)
+    if task.origin is not None:
+        official = Official(*task.origin.tables(task))
+    elif source.location == "embedded":
+        if name not in generated.TASKS:
+            raise UsageError(f"task {name}: no sentences are generated for it; use --data DIR")
+        official = Official(*generated.generate(name))
+    elif source.location == "hub":
+        official = _load_hub(task)
+    elif source.location == ROWS:
+        raise UsageError(
+            "--data rows: rows hold no examples, so nothing can be trained; use it with --no-run, "
+            "--plan, figures and claims, or give the data itself"
+        )
+    else:
+        official = Official(*(_read_parquet(path) for path in source._files(task)))
+    where = f"{name} from {source.location if task.origin is None else task.origin.train}"
+    return Official(
+        _checked(official.train, task, f"{where}, training split"),
+        _checked(official.test, task, f"{where}, {task.test_split} split"),
+    )
+
+
+def _load_hub(task: Task) -> Official:
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(HUB_DATASET, task.name, revision=HUB_REVISION)
+    except Exception as error:  # network, proxy and hub failures have no common base class
+        raise UsageError(
+            f"task {task.name}: {HUB_DATASET} could not be loaded from the hub ({error}); check "
+            "the network, or use --data DIR or --data embedded"
+        ) from error
+    return Official(*(loaded[s].with_format("arrow")[:] for s in ("train", task.test_split)))
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UsageError(f"{path} is not a readable Parquet file ({error}); replace it") from error
+
+
+def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
+    """The table with only the columns that matter, after a check of their types and values."""
+    missing = [c for c in (*task.texts, "label") if c not in table.column_names]
+    if missing:
+        raise UsageError(
+            f"{where}: column {', '.join(missing)} is missing; "
+            f"found {', '.join(table.column_names)}"
+        )
+    if len(table) == 0:
+        raise UsageError(f"{where}: no rows")
+    for column in task.texts:
+        kind = table.schema.field(column).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise UsageError(f"{where}: column {column} is {kind}, expected text")
+    table = table.select([*task.texts, "label"])
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{where}: not valid UTF-8 text ({error}); convert the file") from error
+    if any(table[column].null_count for column in table.column_names):
+        raise UsageError(f"{where}: empty (null) values; remove those rows")
+    _check_labels(table["label"], task, where)
+    return table
+
+
+def _check_labels(labels: pa.ChunkedArray, task: Task, where: str) -> None:
+    values = labels.to_numpy()
+    if task.regression:
+        if not pa.types.is_floating(labels.type):
+            raise UsageError(f"{where}: label is {labels.type}, expected a float")
+        if not np.isfinite(values).all():
+            raise UsageError(f"{where}: labels contain NaN or infinity; remove those rows")
+        return
+    if not pa.types.is_integer(labels.type):
+        raise UsageError(f"{where}: label is {labels.type}, expected an integer")
+    if values.min() < 0 or values.max() >= task.classes:
+        raise UsageError(
+            f"{where}: labels from {values.min()} to {values.max()}, "
+            f"expected 0 to {task.classes - 1} (unlabelled rows cannot be used)"
+        )
+
+
+def split(official: Official, regime: str, seed: int) -> Splits:
+    """Training, development and test set of a regime, by the released code's rule.
+
+    Raises:
+        UsageError: unknown regime, or one with more examples than there are.
+    """
+    if regime not in REGIMES:
+        raise unknown("regime", regime, REGIMES)
+    available = len(official.train)
+    size = REGIMES[regime] or available
+    if size > available:
+        raise UsageError(
+            f"regime {regime} needs {size} annotated examples, the training data has {available}; "
+            "use a smaller regime or more data"
+        )
+    chosen = np.random.default_rng(seed).permutation(available)[:size]
+    train_size = int(TRAIN_SHARE * size)
+    return Splits(
+        official.train.take(chosen[:train_size]),
+        official.train.take(chosen[train_size:]),
+        official.test,
+    )
+
+
+def fingerprint(splits: Splits) -> str:
+    """SHA-256 over the exact training, development and test examples, in their order."""
+    digest = hashlib.sha256()
+    for name, table in zip(splits._fields, splits, strict=True):
+        digest.update(f"{name} {len(table)} {table.column_names}\n".encode())
+        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()

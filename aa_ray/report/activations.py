@@ -1,0 +1,24 @@
+"""The activations that a trial learned, evaluated from its row."""
+
+import json
+
+import numpy as np
+import torch
+
+from aa_ray.core.rational import Rational
+from aa_ray.store.rows import Row
+
+
+def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | None:
+    """R(x) of that layer after that epoch (0: before training), shaped as x; float64.
+
+    None where the layer has no rational.
+    """
+    if row["numerators"] is None or row["numerators"][epoch][layer] is None:
+        return None
+    version = json.loads(row["settings"]).get("denominator", "A")
+    rational = Rational(version=version).double()
+    with torch.no_grad():
+        rational.numerator.copy_(torch.tensor(row["numerators"][epoch][layer]))
+        rational.denominator.copy_(torch.tensor(row["denominators"][epoch][layer]))
+        return rational(torch.from_numpy(x)).numpy()

@@ -1,0 +1,293 @@
+"""The paper's claims, judged from rows: effect, 95 % interval, rule, verdict.
+
+Comparisons are paired: two methods on the same task, regime and seed share examples, order and
+initial state. An effect is the mean difference of test scores x 100 over the strata (task x
+regime), which weigh the same; see ``statistics.stratified_effect``. "On par" needs a margin,
+which the paper does not give: ``MARGIN`` is this project's choice.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aa_ray.report.activations import activation
+from aa_ray.report.paper_tables import DASH
+from aa_ray.report.results import Line, Results
+from aa_ray.report.statistics import Effect, seeds_to_settle, stratified_effect
+from aa_ray.report.tables import Entry, Section, Table
+from aa_ray.store.rows import Row
+from aa_ray.study.grid import AA
+
+# Points of score (x 100) within which two methods count as on par.
+MARGIN = 2.0
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
+
+# Rows do not hold what chance is on their test sets, so this is left to the reader.
+AT_CHANCE = "Where every method is at chance, as the tables show, a verdict on scores says nothing."
+
+LOW_DATA = ("100", "300", "500")
+ALL = (*LOW_DATA, "full")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an effect becomes a verdict.
+
+    Attributes:
+        text: for people.
+        holds, fails: (low, high) of the interval -> whether it decides that way.
+        boundary: the value that the interval must leave, given the mean.
+    """
+
+    text: str
+    holds: Callable[[float, float], bool]
+    fails: Callable[[float, float], bool]
+    boundary: Callable[[float], float]
+
+    def verdict(self, effect: Effect) -> str:
+        """``HOLDS``, ``FAILS``, or ``OPEN`` where the interval is unknown or too wide."""
+        if not effect.bounded:
+            return OPEN
+        if self.holds(effect.low, effect.high):
+            return HOLDS
+        return FAILS if self.fails(effect.low, effect.high) else OPEN
+
+
+BETTER = Rule(
+    "interval above 0; does not hold if it is below 0 or within ±2 points",
+    holds=lambda low, high: low > 0,
+    fails=lambda low, high: high < 0 or (low > -MARGIN and high < MARGIN),
+    boundary=lambda mean: 0.0,
+)
+ON_PAR = Rule(
+    "interval within ±2 points; does not hold if it lies outside",
+    holds=lambda low, high: low > -MARGIN and high < MARGIN,
+    fails=lambda low, high: low > MARGIN or high < -MARGIN,
+    boundary=lambda mean: math.copysign(MARGIN, mean),
+)
+NOT_BETTER = Rule(
+    "interval below 2 points; does not hold if it lies above",
+    holds=lambda low, high: high < MARGIN,
+    fails=lambda low, high: low > MARGIN,
+    boundary=lambda mean: MARGIN,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One paired comparison: ``method`` minus ``other``, over those of the study's regimes."""
+
+    claim: str
+    text: str
+    method: Line
+    other: Line
+    rule: Rule
+    regimes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, or a part of one, with what was found."""
+
+    claim: str
+    text: str
+    effect: Effect
+    unit: str
+    rule: str
+    verdict: str
+    seeds_needed: int | None = None
+
+
+def _line(method: str, depth_of: str | None = None) -> Line:
+    return Line(method, method, depth_of)
+
+
+BASELINE, SIM = _line("baseline"), _line("aa-focused-sim")
+SPEC, UNI = _line("aa-focused-spec"), _line("aa-focused-uni")
+DROP_AA = _line("adapter-drop", "aa-focused-spec")
+DROP_N = _line("adapter-drop", "aa-focused-uni")
+
+COMPARISONS = (
+    Comparison("C1", "AA is on par with Baseline", _line(AA), BASELINE, ON_PAR, ALL),
+    Comparison("C2", "AA-focused^spec beats Baseline", SPEC, BASELINE, BETTER, LOW_DATA),
+    Comparison("C2", "AA-focused^uni beats Baseline", UNI, BASELINE, BETTER, LOW_DATA),
+    Comparison("C2", "AA-focused^sim beats Baseline", SIM, BASELINE, BETTER, LOW_DATA),
+    Comparison("C3", "AA-focused^spec is on par on full data", SPEC, BASELINE, ON_PAR, ("full",)),
+    Comparison("C3", "AA-focused^uni is on par on full data", UNI, BASELINE, ON_PAR, ("full",)),
+    Comparison("C3", "AA-focused^sim is on par on full data", SIM, BASELINE, ON_PAR, ("full",)),
+    Comparison("C4", "AA-focused^uni is on par with AA-focused^spec", UNI, SPEC, ON_PAR, ALL),
+    Comparison("C5", "AA-focused^sim beats AdapterDrop^N", SIM, DROP_N, BETTER, ALL),
+    Comparison("C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE, NOT_BETTER, ALL),
+    Comparison("C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE, NOT_BETTER, ALL),
+    Comparison("C7", "N layers beat N-1", SIM, _line("focused-last-n-1"), BETTER, LOW_DATA),
+    Comparison("C8", "AA beats Switch-only", _line(AA), _line("switch-only"), BETTER, ALL),
+    Comparison(
+        "C9", "Rational-only is on par with Baseline", _line("rational-only"), BASELINE, ON_PAR, ALL
+    ),
+    Comparison(
+        "C10", "AA-focused^sim beats Baseline^N", SIM, _line("baseline-last-n"), BETTER, ALL
+    ),
+)
+
+
+def judge(results: Results) -> list[Judgement]:
+    """Every claim that rows can speak to, in the order of their numbers."""
+    judged = [_compare(results, comparison) for comparison in COMPARISONS]
+    judged += [activations_differ(results), parameters_halved(results)]
+    judged += [layers_differ(results, between) for between in ("seeds", "tasks")]
+    return sorted(judged, key=lambda judgement: int(judgement.claim[1:]))
+
+
+def _compare(results: Results, comparison: Comparison) -> Judgement:
+    effect = stratified_effect(
+        {
+            (task, regime): _differences(results, comparison, task, regime)
+            for regime in results.study.regimes
+            if regime in comparison.regimes
+            for task in results.study.tasks
+        }
+    )
+    rule = comparison.rule
+    verdict = rule.verdict(effect)
+    needed = seeds_to_settle(effect, rule.boundary(effect.mean)) if verdict == OPEN else None
+    return Judgement(
+        comparison.claim, comparison.text, effect, "points", rule.text, verdict, needed
+    )
+
+
+def _differences(results: Results, comparison: Comparison, task: str, regime: str) -> list[float]:
+    """method - other in points, one per seed that has both."""
+    pairs = [
+        (results.row(comparison.method, task, regime, seed),
+         results.row(comparison.other, task, regime, seed))
+        for seed in results.seeds(regime)
+    ]  # fmt: skip
+    return [100 * (a["test_metric"] - b["test_metric"]) for a, b in pairs if a and b]
+
+
+def _aa_rows(results: Results) -> dict[tuple[str, str], list[Row]]:
+    """(task, regime) -> the rows of ``aa``, one per seed."""
+    found = {}
+    for regime, task in itertools.product(results.study.regimes, results.study.tasks):
+        rows = (results.row(_line(AA), task, regime, seed) for seed in results.seeds(regime))
+        found[task, regime] = [row for row in rows if row is not None]
+    return found
+
+
+# Inputs at which two activations are compared.
+GRID = np.linspace(-2.0, 2.0, 41)
+
+
+def activations_differ(results: Results) -> Judgement:
+    """C11: do layers differ by more than chance, that is, by more than one layer between seeds?
+
+    Effect per task and regime: root mean square difference of the activations of two layers of
+    one training, minus that of one layer in two trainings, averaged over pairs.
+    """
+    strata = {}
+    for key, rows in _aa_rows(results).items():
+        curves = np.array([_curves(row) for row in rows])  # [seeds, layers, grid]
+        if len(rows) < 2 or curves.shape[1] < 2:
+            continue
+        between_layers = _mean_distance(curves.transpose(1, 0, 2))
+        between_seeds = _mean_distance(curves)
+        strata[key] = [between_layers - between_seeds]
+    effect = stratified_effect(strata)
+    rule = "interval above 0; does not hold if it is below"
+    verdict = OPEN
+    if effect.bounded:
+        verdict = HOLDS if effect.low > 0 else FAILS if effect.high < 0 else OPEN
+    text = "Learned activations differ more between layers than between seeds"
+    return Judgement("C11", text, effect, "RMS of R(x)", rule, verdict)
+
+
+def _curves(row: Row) -> np.ndarray:
+    """[layers, grid] activations at the best epoch."""
+    layers = range(row["num_layers"])
+    return np.array([activation(row, layer, row["best_epoch"], GRID) for layer in layers])
+
+
+def _mean_distance(curves: np.ndarray) -> float:
+    """Mean over pairs along the first axis [n, m, grid] of the root mean square difference."""
+    pairs = itertools.combinations(range(len(curves)), 2)
+    squares = [((curves[i] - curves[j]) ** 2).mean(axis=-1) for i, j in pairs]  # each [m]
+    return float(np.sqrt(squares).mean())
+
+
+def layers_differ(results: Results, between: str) -> Judgement:
+    """C12: mean Jaccard distance between the layer sets of two seeds of a task, or of two tasks.
+
+    ``between`` is "seeds" or "tasks"; pairs share all but that, and the regime.
+    """
+    groups: dict[tuple[str, str], list[frozenset[int]]] = {}
+    for (task, regime), rows in _aa_rows(results).items():
+        for row in rows:
+            key = (regime, task if between == "seeds" else str(row["seed"]))
+            groups.setdefault(key, []).append(frozenset(row["selected_layers"]))
+    strata = {
+        key: [float(np.mean([_jaccard(a, b) for a, b in itertools.combinations(sets, 2)]))]
+        for key, sets in groups.items()
+        if len(sets) > 1
+    }
+    effect = stratified_effect(strata)
+    verdict = OPEN
+    if effect.bounded:
+        verdict = HOLDS if effect.low > 0.1 else FAILS if effect.high < 0.1 else OPEN
+    text = f"AA selects different layers for different {between}"
+    rule = "interval above 0.1 (0: always the same, 1: never a common layer)"
+    return Judgement("C12", text, effect, "Jaccard distance", rule, verdict)
+
+
+def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """1 - |intersection| / |union|; 0 for two empty sets."""
+    return 1 - len(a & b) / len(a | b) if a | b else 0.0
+
+
+def parameters_halved(results: Results) -> Judgement:
+    """C13, the part that rows can show: adapter parameters of AA-focused^uni over Baseline's."""
+    ratios = []
+    for regime in results.study.regimes:
+        focused, full = results.parameters(UNI, regime), results.parameters(BASELINE, regime)
+        if focused and full:
+            ratios.append(focused[0] / full[0])
+    mean = float(np.mean(ratios)) if ratios else float("nan")
+    verdict = OPEN if not ratios else HOLDS if mean <= 0.6 else FAILS
+    effect = Effect(mean, mean, mean, len(ratios), 0.0, 1.0)
+    rule = "at most 0.6 (exact, no sampling)"
+    text = "AA-focused^uni needs about half the parameters"
+    return Judgement("C13", text, effect, "ratio", rule, verdict)
+
+
+def table(results: Results, judgements: Iterable[Judgement] | None = None) -> Table:
+    """The judgements as a table; ``judgements``: where they have been made already."""
+    lines = []
+    for judged in judge(results) if judgements is None else judgements:
+        effect = judged.effect
+        shown = DASH if math.isnan(effect.mean) else f"{effect.mean:+.2f}"
+        interval = DASH if not effect.bounded else f"{effect.low:+.2f} to {effect.high:+.2f}"
+        seeds = DASH if judged.seeds_needed is None else f"{judged.seeds_needed}"
+        entries = [
+            Entry(shown, mean=None if math.isnan(effect.mean) else effect.mean),
+            Entry(interval),
+            Entry(judged.unit),
+            Entry(str(effect.pairs), mean=effect.pairs),
+            Entry(judged.verdict),
+            Entry(seeds),
+        ]
+        lines.append((f"{judged.claim} {judged.text}", entries))
+    study = results.study
+    rules = "; ".join(
+        f"{name}: {rule.text}"
+        for name, rule in (("beats", BETTER), ("on par", ON_PAR), ("does not beat", NOT_BETTER))
+    )
+    caption = (
+        f"Claims, for backbone {study.backbone.identity}, tasks {', '.join(study.tasks)}, regimes "
+        f"{', '.join(study.regimes)}, seeds {', '.join(map(str, study.seeds))}. Effects in points "
+        "of score (x 100) unless said, with 95 % intervals, paired over task, regime and seed. "
+        f"Rules: {rules}. Intervals are not corrected for the number of claims. {AT_CHANCE}"
+    )
+    columns = ["effect", "95 % interval", "unit", "pairs", "verdict", "seeds to settle"]
+    return Table(caption, columns, [Section("Claim", lines)])

@@ -1,0 +1,145 @@
+"""Claim C13: what AA-focused saves against Baseline, measured side by side.
+
+Parameters, bytes on disk in AdapterHub's format, and the time of training and inference. All
+architectures are timed in turn on one machine, in one process, on the same examples, again and
+again, so that what else the machine does falls on all of them.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, BertForSequenceClassification
+
+from aa_ray.core import model
+from aa_ray.data import batches, tasks
+from aa_ray.data.glue import split
+from aa_ray.errors import UsageError
+from aa_ray.report.results import Results
+from aa_ray.report.tables import Entry, Section, Table
+from aa_ray.store import provenance
+from aa_ray.study.grid import Cell
+from aa_ray.training import evaluation, loop
+from aa_ray.training.evaluation import Job
+from aa_ray.training.trainer import Course, Parts
+from aa_ray.trial import Trial
+
+METHODS = ("baseline", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
+REPEATS = 9
+# Test examples per inference timing: enough to leave the noise, few enough to repeat.
+EXAMPLES = 128
+
+
+@dataclass
+class Measurement:
+    """One architecture: counts, bytes, and the seconds of each repeat."""
+
+    layers: int
+    parameters: int
+    stored_bytes: int
+    train_seconds: list[float] = field(default_factory=list)
+    test_seconds: list[float] = field(default_factory=list)
+
+
+def table(results: Results) -> Table:
+    """The measured table for the study's first task, regime and seed.
+
+    Raises:
+        UsageError: the ``aa`` trials that decide the architectures have not been run.
+    """
+    study = results.study
+    task, regime = study.tasks[0], study.regimes[0]
+    found = measure(_trials(results, task, regime), results)
+    base = found["Baseline"]
+    lines = []
+    for title, one in found.items():
+        entries = [Entry(str(one.layers), mean=one.layers)]
+        entries += [
+            Entry(f"{value:,.{digits}f} ({value / reference:.2f})", mean=value)
+            for value, reference, digits in (
+                (one.parameters, base.parameters, 0),
+                (one.stored_bytes / 1000, base.stored_bytes / 1000, 0),
+                (_median_ms(one.train_seconds), _median_ms(base.train_seconds), 0),
+                (_median_ms(one.test_seconds), _median_ms(base.test_seconds), 0),
+            )
+        ]
+        lines.append((title, entries))
+    device = provenance.device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    caption = (
+        f"Efficiency. Backbone {study.backbone.identity}, {tasks.get(task).title}, "
+        f"{results.regime_title(regime)}: adapter layers; adapter parameters; adapter on disk in "
+        "AdapterHub's format; "
+        f"one training epoch; inference on up to {EXAMPLES} test examples. Medians of {REPEATS} "
+        f"interleaved repeats; in brackets the ratio to Baseline. {device}."
+    )
+    columns = ["layers", "parameters", "on disk, kB", "train, ms", "inference, ms"]
+    return Table(caption, columns, [Section("C13", lines)])
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return 1000 * statistics.median(seconds)
+
+
+def _trials(results: Results, task: str, regime: str) -> dict[str, Trial]:
+    """Title -> trial, of the study's first seed."""
+    found = {}
+    for line in results.lines():
+        trial = results.agenda.trial(Cell(line.method, task, regime, results.study.seeds[0]))
+        if trial is None:
+            raise UsageError(
+                f"{line.method} on {task} {regime}: its layers are not known yet; run "
+                "studies/table2.py with the same options first"
+            )
+        found[line.title] = trial
+    return found
+
+
+def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement]:
+    """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
+    study = results.study
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bert = model.freeze(model.load(study.backbone.path), device, study.precision)
+    tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
+    some = next(iter(trials.values()))
+    task = tasks.get(some.task)
+    splits = split(study.source.load(task.name), some.regime, some.seed)
+    train, test = (
+        batches.tokenise(part, task, tokenizer, some.max_length)
+        for part in (splits.train, splits.test.slice(0, EXAMPLES))
+    )
+    parts = Parts(train, test)
+    found: dict[str, Measurement] = {}
+    for repeat in range(REPEATS + 1):  # the first round warms up
+        for title, trial in trials.items():
+            [member] = model.attach(bert, [trial], task.outputs)
+            course = Course(member, task, parts, bert.config.num_hidden_layers)
+            if repeat == 0:
+                found[title] = _count(bert, course)
+            train_time = _seconds(device, partial(loop.train_epoch, bert, [course], epoch=1))
+            job = Job(course, course.num_layers, test)
+            test_time = _seconds(device, partial(evaluation.evaluate, bert, [job]))
+            if repeat > 0:
+                found[title].train_seconds.append(train_time)
+                found[title].test_seconds.append(test_time)
+    return found
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _count(bert: BertForSequenceClassification, course: Course) -> Measurement:
+    member = course.member
+    with tempfile.TemporaryDirectory() as folder:
+        bert.save_adapter(folder, member.name)
+        stored = sum(path.stat().st_size for path in Path(folder).glob("pytorch_adapter*"))
+    return Measurement(len(member.layers), member.parameters_in_use(0), stored)

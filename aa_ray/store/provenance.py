@@ -1,0 +1,69 @@
+"""Where a row comes from: code, packages, machine."""
+
+import importlib.metadata
+import json
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "scipy", "torch",
+            "transformers")  # fmt: skip
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that this package runs from, and whether tracked files differ.
+
+    (None, None) where the package does not run from a git checkout.
+    """
+    folder = Path(__file__).resolve().parents[1]  # aa_ray/, of which this is one room
+    try:
+        found = _git(folder, "rev-parse", "HEAD")
+        # Untracked files count only inside the package: results and notes change no result.
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        added = _git(folder, "status", "--porcelain", "--", str(folder))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return found, bool(changed or added)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def versions() -> str:
+    """JSON object: package -> installed version, and Python's."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        found[package] = importlib.metadata.version(package)
+    return json.dumps(found, sort_keys=True)
+
+
+def host() -> str:
+    """The machine's name."""
+    return platform.node()
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's model, or cpu with the number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring peak memory anew, where the device can (CUDA)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """CUDA: peak of allocated memory since the reset. CPU: peak resident size of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,7 @@
+"""The grid of a study: its cells, what waits for what, and what is left to run.
+
+Read ``grid.py`` first, then ``resolve.py`` (from a cell and existing rows to its trial) and
+``queue.py``.
+
+May import: ``core``, ``data``, ``store`` and below. Knows neither training nor Ray.
+"""

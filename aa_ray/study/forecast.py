@@ -1,0 +1,166 @@
+"""How long trials take: measured where there are rows, else in proportion to the examples.
+
+For the order of trials, the time left, and the plan of a study on so many GPUs.
+"""
+
+import heapq
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aa_ray.data import tasks
+from aa_ray.data.glue import REGIMES, TRAIN_SHARE
+from aa_ray.study.grid import Cell, Study
+
+# Forward passes that a training step on an example is worth.
+STEP = 3
+
+
+def examples(study: Study, cell: Cell) -> float:
+    """Examples that go through the model in a trial's training and test, in forward passes."""
+    task = tasks.get(cell.task)
+    annotated = REGIMES[cell.regime] or task.train_rows
+    epoch = STEP * TRAIN_SHARE + (1 - TRAIN_SHARE)
+    return study.epochs * epoch * annotated + task.test_rows
+
+
+def seconds(row: Mapping[str, Any]) -> float:
+    """The trial's share of its array's wall time, for training and test."""
+    return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
+
+
+class Forecast:
+    """Expected seconds of a study's trials, which get better with every row."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and number
+        self._examples = 0.0
+        self._peaks: list[tuple[int, int]] = []  # bytes on a GPU, trials side by side
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Take note of a row; those of other backbones, unknown tasks and failures say nothing."""
+        if row["status"] != "finished" or row.get("train_seconds") is None:
+            return
+        if row.get("backbone") != self._study.backbone.identity or row["task"] not in tasks.TASKS:
+            return
+        cell = Cell(row.get("method", ""), row["task"], row["regime"], 0)
+        self._examples += examples(self._study, cell)
+        for key in _keys(cell):
+            total, count = self._times.get(key, (0.0, 0))
+            self._times[key] = total + seconds(row), count + 1
+        if row.get("peak_memory_bytes") and not row.get("device", "cpu").startswith("cpu"):
+            self._peaks.append((row["peak_memory_bytes"], len(row.get("array") or [1])))
+
+    def peak_bytes(self, shared: int) -> int | None:
+        """Most memory that a trial took on a GPU beyond ``shared`` bytes; None without a row."""
+        found = [max(0, peak - shared) // trials for peak, trials in self._peaks]
+        return max(found, default=None)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Mean over the same method, task and regime, else the same task and regime.
+
+        Where these were not measured, by the number of examples; None where nothing was.
+        """
+        *near, everything = _keys(cell)
+        for key in near:
+            if key in self._times:
+                total, count = self._times[key]
+                return total / count
+        if everything not in self._times:
+            return None
+        return self._times[everything][0] / self._examples * examples(self._study, cell)
+
+    def weight(self, cell: Cell) -> float:
+        """In proportion to the expected seconds."""
+        expected = self.seconds(cell)
+        return examples(self._study, cell) if expected is None else expected
+
+
+def _keys(cell: Cell) -> list[tuple[str, ...]]:
+    """Under which times are kept, the nearest first."""
+    return [(cell.method, cell.task, cell.regime), (cell.task, cell.regime), ()]
+
+
+def paths(study: Study, weight: Mapping[Cell, float]) -> dict[Cell, float]:
+    """Each cell's own weight and that of the heaviest cell that waits for it.
+
+    Trials with long paths have to start first, or all others wait for them in the end.
+    """
+    found = dict(weight)
+    for cell in weight:
+        for need in study.needs(cell):
+            if need != cell and need in found:
+                found[need] = max(found[need], weight[need] + weight[cell])
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a simulation of a sweep says.
+
+    Attributes:
+        makespan: seconds until everything is done.
+        busy: seconds of all slots together in which they work.
+        path: seconds that no number of slots can fall below.
+    """
+
+    makespan: float
+    busy: float
+    path: float
+
+
+def simulate(
+    study: Study,
+    weight: Mapping[Cell, float],
+    slots: int,
+    fuse: int = 1,
+    order: Mapping[Cell, float] | None = None,
+) -> Plan:
+    """List scheduling of the cells, those with the longest path first, as ``Agenda`` does it.
+
+    Args:
+        weight: cell -> its seconds; needs that are not among the cells are taken for finished.
+        fuse: cells of a task and regime that run as one array, at most, one after the other.
+        order: the cell with the highest value starts first, in place of the longest path.
+    """
+    longest = paths(study, weight)
+    order = longest if order is None else order
+    open_needs = {cell: {n for n in study.needs(cell) if n in weight} - {cell} for cell in weight}
+    waiting: dict[Cell, list[Cell]] = {}
+    for cell, needs in open_needs.items():
+        for need in needs:
+            waiting.setdefault(need, []).append(cell)
+    ready = [(-order[cell], k, cell) for k, cell in enumerate(weight) if not open_needs[cell]]
+    heapq.heapify(ready)
+    serial = itertools.count(len(weight))
+    running: list[tuple[float, int, list[Cell]]] = []
+    now = busy = 0.0
+    while ready or running:
+        while ready and len(running) < slots:
+            array = _array(ready, fuse)
+            taken = sum(weight[cell] for cell in array)
+            busy += taken
+            heapq.heappush(running, (now + taken, next(serial), array))
+        now, _, finished = heapq.heappop(running)
+        for cell in itertools.chain.from_iterable(waiting.get(c, ()) for c in finished):
+            open_needs[cell] -= set(finished)
+            if not open_needs[cell] and cell not in finished:
+                heapq.heappush(ready, (-order[cell], next(serial), cell))
+    return Plan(now, busy, max(longest.values(), default=0.0))
+
+
+def _array(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:
+    """The first cell, and others of its task and regime, taken off ``ready``."""
+    array, others = [heapq.heappop(ready)[2]], []
+    while ready and len(array) < fuse:
+        item = heapq.heappop(ready)
+        cell = item[2]
+        if (cell.task, cell.regime) == (array[0].task, array[0].regime):
+            array.append(cell)
+        else:
+            others.append(item)
+    for item in others:
+        heapq.heappush(ready, item)
+    return array

@@ -1,0 +1,228 @@
+"""Own tasks, architectures and activations, defined in a Python file that any study takes.
+
+``--own mine.py`` runs the file here and in every worker process. There, ``task``, ``architecture``
+and ``activation`` add to what ``aa_ray.data.tasks``, ``aa_ray.core.architectures`` and AdapterHub
+know; then they can be named like those that come with the package. See docs/own.md.
+"""
+
+import dataclasses
+import hashlib
+import re
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from aa_ray.core import architectures
+from aa_ray.core.architectures import Layers, Method
+from aa_ray.data import tasks
+from aa_ray.data.own_files import Files, Hub
+from aa_ray.data.tasks import METRICS, Task
+from aa_ray.errors import UsageError, unknown
+
+# Path and text of the files that have been run, in that order.
+_files: dict[str, str] = {}
+# What they have defined; for an activation its full name, with the hash of its file's text.
+_tasks: list[str] = []
+_methods: list[str] = []
+_activations: dict[str, str] = {}
+
+
+def load(paths: Iterable[str]) -> None:
+    """Run the files; one that has been run already is left out.
+
+    Raises:
+        UsageError: a file is not there, or fails.
+    """
+    for name in paths:
+        path = Path(name).expanduser().resolve()
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--own {name}: cannot be read ({error})") from error
+        _run(str(path), text)
+
+
+def files() -> list[tuple[str, str]]:
+    """Path and text of the files that have been run, for ``restore`` in another process."""
+    return list(_files.items())
+
+
+def restore(of_other: Iterable[Sequence[str]]) -> None:
+    """Run the files that another process has run, from their text: they may not be here.
+
+    Raises:
+        UsageError: a file fails.
+    """
+    for path, text in of_other:
+        _run(path, text)
+
+
+def _run(path: str, text: str) -> None:
+    if path in _files:
+        return
+    _files[path] = text
+    try:
+        exec(compile(text, path, "exec"), {"__name__": Path(path).stem, "__file__": path})
+    except UsageError as error:
+        raise UsageError(f"--own {path}: {error}") from error
+    except Exception as error:
+        line = getattr(error, "lineno", None)
+        for place in traceback.extract_tb(error.__traceback__):
+            line = place.lineno if place.filename == path else line
+        raise UsageError(f"--own {path}, line {line}: {type(error).__name__}: {error}") from error
+
+
+def task_names() -> tuple[str, ...]:
+    """The tasks that have been defined."""
+    return tuple(_tasks)
+
+
+def method_names() -> tuple[str, ...]:
+    """The architectures that have been defined."""
+    return tuple(_methods)
+
+
+def task(
+    name: str,
+    *,
+    train: str,
+    test: str | float,
+    texts: Sequence[str],
+    label: str,
+    metrics: Sequence[str],
+    labels: Sequence[object] | None = None,
+    title: str | None = None,
+    hub: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+) -> None:
+    """Define a task on data of your own, in files or on the hub.
+
+    Args:
+        name: for the command line.
+        train, test: files, CSV, TSV, JSON (a list, or an object per line) or Parquet, relative to
+            the file that calls this; with ``hub`` the names of splits. ``test`` may also be a
+            share of the training data, 0.2 say, that is drawn once and held out.
+        texts: the one or two columns with text.
+        label: the column with the label.
+        metrics: of accuracy, f1, matthews_correlation, pearson and spearman; the first decides.
+        labels: the values of ``label``, class by class; leave it out to predict a number.
+        title: for tables; the name if not given.
+        hub, config, revision: a data set on the hub, its configuration if it has several, and the
+            commit, so that the data stays what it is.
+
+    Raises:
+        UsageError: something of this is not as it has to be, or the files are not.
+    """
+    _check_name("task", name, tasks.TASKS)
+    for metric in metrics:
+        if metric not in METRICS:
+            raise unknown(f"metric of task {name}", metric, METRICS)
+    if not metrics or len(texts) not in (1, 2) or (labels is not None and len(labels) < 2):
+        raise UsageError(
+            f"task {name}: expected a metric, one or two texts, and two labels or more"
+        )
+    if labels is None and set(metrics) - {"pearson", "spearman"}:
+        raise UsageError(
+            f"task {name}: without labels a number is predicted; use spearman, pearson"
+        )
+    if isinstance(test, float) and not 0 < test < 1:
+        raise UsageError(f"task {name}: test={test}: expected a share between 0 and 1, or a name")
+    values = tuple(map(str, labels or ()))
+    origin: Files | Hub
+    if hub is not None:
+        if not re.fullmatch("[0-9a-f]{40}", revision or ""):
+            raise UsageError(
+                f"task {name}: revision is {revision}, expected the 40 digits of a commit of {hub} "
+                "(under Files and versions on its page)"
+            )
+        origin = Hub(train, test, label, values, hub, config, str(revision))
+    else:
+        origin = Files(train, test, label, values, str(Path(_caller()).parent))
+    defined = Task(
+        name, title or name, tuple(texts), len(values), tuple(metrics), 0, 0,
+        test_split="test", labels=values, origin=origin,
+    )  # fmt: skip
+    sizes = origin.sizes(defined)
+    tasks.TASKS[name] = dataclasses.replace(defined, train_rows=sizes[0], test_rows=sizes[1])
+    _tasks.append(name)
+
+
+def architecture(method: Method) -> None:
+    """Define an architecture, a row like those of ``aa_ray.core.architectures.METHODS``.
+
+    Its activation may be any name that AdapterHub knows, or one of ``activation``. Its ``layers``
+    may return any iterable of layer numbers.
+
+    Raises:
+        UsageError: a name that is taken or not allowed, or an activation that is not known.
+    """
+    _check_name("method", method.name, architectures.METHODS)
+    name = _activations.get(method.activation, method.activation)
+    if name not in ACT2FN and name != "leakyrelu":
+        raise unknown(f"activation of method {method.name}", name, [*_activations, *ACT2FN])
+
+    def layers(num_layers: int, *selected: Layers) -> Layers:
+        found = tuple(sorted(set(method.layers(num_layers, *selected))))
+        if any(not isinstance(n, int) or not 0 <= n < num_layers for n in found):
+            raise UsageError(
+                f"method {method.name}: its layers are {found}, expected numbers from 0 to "
+                f"{num_layers - 1}"
+            )
+        return found
+
+    architectures.METHODS[method.name] = dataclasses.replace(method, layers=layers, activation=name)
+    _methods.append(method.name)
+
+
+def activation(name: str, make: Callable[..., Any]) -> str:
+    """Define an activation.
+
+    Args:
+        name: for ``Method``.
+        make: a subclass of ``torch.nn.Module``, made without arguments, once per layer; its
+            parameters are trained with the adapters' learning rate. Or a function of a tensor.
+
+    Returns:
+        AdapterHub's name for it. It holds the hash of the file's text, since trials are known by
+        it: an activation of another text is another activation.
+
+    Raises:
+        UsageError: a name that is taken or not allowed.
+    """
+    _check_name("activation", name, [*ACT2FN, *_activations])
+    digest = hashlib.sha256(_files[_caller()].encode()).hexdigest()[:8]
+    full = f"{name}@{digest}"
+    is_module = isinstance(make, type) and issubclass(make, nn.Module)
+    ACT2FN[full] = make if is_module else (_Function, {"function": make})
+    _activations[name] = full
+    return full
+
+
+class _Function(nn.Module):
+    """A function of a tensor as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._function(x)
+
+
+def _caller() -> str:
+    """The path of the file that is being run."""
+    if not _files:
+        raise UsageError("own tasks and activations are defined in a file that --own names")
+    return next(reversed(_files))
+
+
+def _check_name(what: str, name: str, taken: Iterable[str]) -> None:
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
+        raise UsageError(f"{what} {name!r}: expected a name of a-z, 0-9, - and _")
+    if name in taken:
+        raise UsageError(f"{what} {name} exists already; give another name")

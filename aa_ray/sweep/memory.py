@@ -1,0 +1,86 @@
+"""How many trials fit side by side into a device's memory, and so what ``auto`` means.
+
+Estimated from the backbone's shape, and from measured trials once there are some. For GPUs; on a
+CPU the cores decide.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from aa_ray.core.backbones import Backbone
+from aa_ray.study.queue import Agenda
+from aa_ray.sweep.resources import Resources, Settled
+from aa_ray.trial import Precision
+
+# Kept for the backward pass per token, layer and hidden unit in float32, at 128 tokens per example:
+# 94 bytes, counted with torch's saved-tensor hooks on MiniLM
+# (tests/sweep/test_memory.py counts again).
+BYTES_PER_UNIT = 100
+BATCH_TOKENS = 32 * 128  # of a training step, at most
+VOCABULARY = 30_522
+
+# What is left to CUDA itself, to fragmentation and to evaluation.
+USABLE = 0.8
+
+# A cell of Table 2 has about as many trials that do not wait for others.
+MOST_TRIALS = 20
+
+# On a CPU a trial fills its cores by itself; more only take memory (benchmarks/fused.md).
+CPU_TRIALS = 4
+
+# Processes that share a GPU, at most.
+MOST_SHARES = 8
+
+# Of a GPU that is not there yet.
+ASSUMED_BYTES = 16 * 10**9
+
+
+def of_weights(backbone: Backbone, precision: Precision) -> int:
+    """Bytes of the frozen weights."""
+    hidden = backbone.hidden_size
+    count = backbone.num_layers * 12 * hidden**2 + VOCABULARY * hidden
+    return count * (2 if precision == "bf16" else 4)
+
+
+def of_trial(backbone: Backbone, precision: Precision) -> int:
+    """Bytes that a trial adds in training, on the longest texts."""
+    units = backbone.num_layers * backbone.hidden_size * BATCH_TOKENS
+    return units * BYTES_PER_UNIT // (2 if precision == "bf16" else 1)
+
+
+def has_gpus(autoscaling: Mapping[str, Any] | None) -> bool:
+    """Whether a cluster with that configuration may start nodes with GPUs."""
+    kinds = (autoscaling or {}).get("available_node_types", {}).values()
+    return any(kind.get("resources", {}).get("GPU") for kind in kinds)
+
+
+def settle(resources: Resources, agenda: Agenda, gpus: Sequence[int]) -> Settled:
+    """The resources with numbers in place of every ``auto``.
+
+    Args:
+        gpus: bytes of memory of each kind of GPU there is; the smallest decides.
+    """
+    study = agenda.study
+    weights = of_weights(study.backbone, study.precision)
+    trial = agenda.forecast.peak_bytes(weights) or of_trial(study.backbone, study.precision)
+    usable = USABLE * min(gpus, default=ASSUMED_BYTES)
+    share, fuse = resources.gpus_per_trial, resources.fuse
+    if share is None:
+        if not gpus:
+            share = 0.0
+        elif fuse is None:
+            share = 1.0  # one large array uses a GPU better than several processes
+        else:
+            share = 1 / max(1, min(MOST_SHARES, int(usable / (weights + fuse * trial))))
+    if fuse is None:
+        fitting = int((usable * min(share, 1.0) - weights) / trial) if share else CPU_TRIALS
+        fuse = max(1, min(MOST_TRIALS, fitting))
+    return Settled(**{**vars(resources), "gpus_per_trial": share, "fuse": fuse})
+
+
+def local_gpus() -> list[int]:
+    """Bytes of memory of each GPU of this machine."""
+    count = torch.cuda.device_count()
+    return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

@@ -1,0 +1,108 @@
+"""The line that shows how far a sweep is: rewritten in a terminal, appended in a log file."""
+
+import sys
+import textwrap
+import time
+from datetime import timedelta
+from typing import TextIO
+
+from aa_ray.study.queue import Agenda
+
+# Seconds between two lines where they cannot be rewritten.
+LOG_INTERVAL = 15.0
+WIDTH = 79
+
+# One part in so many of a sweep's time, at most, goes into finding out what to say.
+COST = 50
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds gone: 0:05, 12:00, 3:04:05."""
+    return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")
+
+
+def describe(agenda: Agenda, slots: int) -> str:
+    """One line, what matters most first: a narrow terminal cuts off the rest."""
+    counts = agenda.counts()
+    waiting = counts["runnable"] + counts["blocked"]
+    parts = [f"{counts['finished']}/{counts.total()} trials done"]
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    left = agenda.seconds_left(slots)
+    if left is not None and waiting + counts["running"]:
+        parts.append(f"about {duration(left)} left")
+    parts += [f"{counts['running']} running", f"{waiting} waiting"]
+    if counts["elsewhere"]:
+        parts.append(f"{counts['elsewhere']} at another driver")
+    if counts["lost"]:
+        parts.append(f"{counts['lost']} cannot run")
+    return ", ".join(parts)
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, WIDTH, subsequent_indent="    ")
+
+
+class Progress:
+    """Prints ``describe`` while a sweep goes on.
+
+    Args:
+        agenda: of the sweep.
+        slots: trials that run at once, for the time left.
+        stream: standard error unless given, so that standard output holds the table alone.
+    """
+
+    def __init__(self, agenda: Agenda, slots: int, stream: TextIO | None = None) -> None:
+        self._agenda = agenda
+        self._slots = slots
+        self._stream = stream or sys.stderr
+        self._started = time.monotonic()
+        self._printed = -LOG_INTERVAL
+        self._pause = 0.0
+        self._text = ""
+
+    def update(self) -> None:
+        """Print, if something has changed and it is time."""
+        now = time.monotonic()
+        terminal = self._stream.isatty()
+        if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
+            return
+        worked = time.process_time()
+        text = describe(self._agenda, self._slots)
+        # Of a large study it takes a while; a machine that is busy elsewhere is no reason.
+        self._pause = COST * (time.process_time() - worked)
+        if text == self._text and not terminal:
+            return
+        self._text, self._printed = text, now
+        line = f"[{_clock(now - self._started)}] {text}"
+        if terminal:
+            self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
+        else:
+            self._stream.write(_wrapped(line) + "\n")
+        self._stream.flush()
+
+    def say(self, line: str) -> None:
+        """Print a line of its own between those of ``update``."""
+        if self._stream.isatty():
+            self._stream.write("\r" + " " * WIDTH + "\r")
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Print the final state on a line of its own."""
+        taken = _clock(time.monotonic() - self._started)
+        line = _wrapped(f"[{taken}] {describe(self._agenda, self._slots)}")
+        erased = "\r" + " " * WIDTH + "\r" if self._stream.isatty() else ""
+        self._stream.write(erased + line + "\n")
+        self._stream.flush()

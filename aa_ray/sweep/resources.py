@@ -1,0 +1,121 @@
+"""What one trial asks of the machine or cluster, and how many fit."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aa_ray.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial asks for, and where.
+
+    Attributes:
+        cpus_per_trial: CPU cores, and torch threads, of one trial.
+        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials. None: what the
+            backbone needs (see ``aa_ray.sweep.memory``).
+        max_concurrent: trials at once; None means as many as fit, on a cluster as many as fit once
+            it has grown.
+        fuse: trials that train side by side in one process, at most. None: as many as pay, and fit
+            into the device's memory (see ``aa_ray.sweep.memory``).
+        stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
+            has happened in it for so long.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        dashboard: start Ray's dashboard too, where Ray is started.
+        trackers: tools that get the trials' learning curves (see ``aa_ray.sweep.trackers``).
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = 0.0
+    max_concurrent: int | None = None
+    fuse: int | None = 1
+    stall_seconds: float = 1800.0
+    address: str | None = None
+    dashboard: bool = False
+    trackers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settled(Resources):
+    """Resources with a number everywhere; see ``aa_ray.sweep.memory.settle``."""
+
+    gpus_per_trial: float = 0.0
+    fuse: int = 1
+
+    def slots(self, available: Mapping[str, float]) -> int:
+        """Trials that run at once on that many CPUs and GPUs.
+
+        Raises:
+            UsageError: not even one fits.
+        """
+        fitting = self._fit_on(available)
+        if fitting < 1:
+            raise UsageError(
+                f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
+                f"but there are {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} "
+                "GPUs; lower --cpus-per-trial or --gpus-per-trial"
+            )
+        return min(fitting, self.max_concurrent or fitting)
+
+    def cluster_slots(
+        self, nodes: Iterable[Mapping[str, float]], autoscaling: Mapping[str, Any] | None = None
+    ) -> int:
+        """Trials that run at once on a cluster, now or when it has grown as far as it may.
+
+        Trials that wait for a place are what makes a cluster grow, so all of these are asked for
+        at once. No trial spans two nodes.
+
+        Args:
+            nodes: CPU and GPU of each node that is there.
+            autoscaling: the cluster's configuration, if it may grow (see ``autoscaling_config``).
+
+        Raises:
+            UsageError: not even one fits, and ``max_concurrent`` does not say that nodes will come.
+        """
+        if self.max_concurrent:
+            return self.max_concurrent
+        now = sum(self._fit_on(node) for node in nodes)
+        fitting = max(now, self._fit_when_grown(autoscaling) if autoscaling else 0)
+        if fitting < 1:
+            raise UsageError(
+                f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
+                "but no node of the cluster has as much; lower --cpus-per-trial or "
+                "--gpus-per-trial, or, where nodes are yet to come, say with --max-concurrent how "
+                "many trials they will run at once"
+            )
+        return fitting
+
+    def _fit_on(self, available: Mapping[str, float]) -> int:
+        """Trials that fit on those CPUs and GPUs."""
+        fitting = int(available.get("CPU", 0) // self.cpus_per_trial)
+        if self.gpus_per_trial:
+            fitting = min(fitting, _fitting(available.get("GPU", 0.0), self.gpus_per_trial))
+        return fitting
+
+    def _fit_when_grown(self, autoscaling: Mapping[str, Any]) -> int:
+        """Trials that fit on the largest set of workers that the autoscaler may start."""
+        left = autoscaling.get("max_workers", 0)
+        kinds = autoscaling.get("available_node_types", {}).values()
+        fitting = 0
+        for kind in sorted(kinds, key=lambda kind: -self._fit_on(kind.get("resources", {}))):
+            count = min(left, kind.get("max_workers", left))
+            fitting += count * self._fit_on(kind.get("resources", {}))
+            left -= count
+        return fitting
+
+
+def autoscaling_config() -> dict[str, Any] | None:
+    """What ``ray up`` has told this cluster's autoscaler; None except on the head of such a one."""
+    try:
+        return yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
+    except OSError:
+        return None
+
+
+def _fitting(gpus: float, share: float) -> int:
+    """Trials that fit on the GPUs; a share below 1 never spans two of them."""
+    return int(gpus // share) if share >= 1 else int(gpus) * int(1 / share + 1e-9)

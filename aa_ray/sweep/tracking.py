@@ -1,0 +1,104 @@
+"""Feeds TensorBoard, Weights & Biases and MLflow with finished trials, by Ray's own loggers.
+
+One run per trial: its settings, the learning curve, and in the end the scores. A Tune trial may be
+an array of trials, so the loggers are not given to Tune, but called here once per trial.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.logger import LoggerCallback
+
+from aa_ray.store.rows import Row, Store
+from aa_ray.study.grid import Study
+from aa_ray.sweep.trackers import TRACKING
+
+PROJECT = "aa-ray"
+
+
+def _logger(name: str) -> LoggerCallback:
+    """Ray's logger for the tracker; the tool's own environment variables win over what is set."""
+    if name == "tensorboard":
+        from ray.tune.logger import TBXLoggerCallback
+
+        return TBXLoggerCallback()
+    if name == "wandb":
+        from ray.air.integrations.wandb import WandbLoggerCallback
+
+        return WandbLoggerCallback(project=os.environ.get("WANDB_PROJECT", PROJECT))
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+    folder = Path(TRACKING).resolve()
+    return MLflowLoggerCallback(
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db"),
+        experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT),
+    )
+
+
+class Run:
+    """One of our trials, as Ray's loggers want to see a trial of Tune."""
+
+    def __init__(self, row: Row, folder: Path, group: str) -> None:
+        self.trial_id = row["trial_id"]
+        self._name = f"{row['task']} {row['regime']} {row['method']} seed {row['seed']}"
+        self.config = {"method": row["method"], **json.loads(row["settings"])}
+        self.evaluated_params = self.config
+        self.experiment_dir_name = group
+        self.local_path = str(folder / f"{self._name.replace(' ', '-')}-{self.trial_id[:8]}")
+
+    def __str__(self) -> str:
+        return self._name
+
+    def init_local_path(self) -> None:
+        Path(self.local_path).mkdir(parents=True, exist_ok=True)
+
+
+class Tracking(tune.Callback):
+    """Tells one tracker about every trial that this driver finishes.
+
+    Args:
+        name: see ``aa_ray.sweep.trackers.TRACKERS``.
+        study: its backbone names the group of runs.
+        store: where the rows are that Tune's trials report.
+    """
+
+    def __init__(self, name: str, study: Study, store: Store) -> None:
+        self._folder = Path(TRACKING).resolve() / name
+        self._group = study.backbone.identity.replace("/", "-")
+        self._store = store
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._logger = _logger(name)
+
+    def setup(self, **info: Any) -> None:
+        self._logger.setup(**info)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        for reported in json.loads(trial.last_result.get("rows", "[]")):
+            self.log(self._store.rows(reported["trial_id"]))
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self._logger.on_experiment_end(trials, **info)
+
+    def log(self, rows: list[Row]) -> None:
+        """One run of the tracker from all rows of one trial."""
+        run: Any = Run(rows[0], self._folder, self._group)
+        run.init_local_path()
+        self._logger.log_trial_start(run)
+        for point in rows[0]["curves"] or ():
+            losses = {name: point[name] for name in ("train_loss", "dev_metric")}
+            self._result(run, point["epoch"], losses)
+        scores = {_score(row, len(rows)): row["test_metric"] for row in rows}
+        if rows[0]["status"] == "finished":
+            self._result(run, rows[0]["epochs"], scores)
+        self._logger.log_trial_end(run, failed=rows[0]["status"] == "failed")
+
+    def _result(self, run: Any, epoch: int, values: dict[str, float]) -> None:
+        self._logger.log_trial_result(epoch, run, {"training_iteration": epoch, **values})
+
+
+def _score(row: Row, rows: int) -> str:
+    """A trial that is tested at several depths has several scores."""
+    return "test_metric" if rows == 1 else f"test_metric_{len(row['adapter_layers'])}_adapters"

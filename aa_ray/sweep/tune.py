@@ -1,0 +1,259 @@
+"""Ray Tune runs a study. Only this module and those that it alone imports import ray.
+
+One Tuner per run; a searcher that hands out the next trial whose dependencies have rows; reused
+actors that keep the backbone. The Parquet rows, not Tune's own folder, are the record of what is
+finished: an actor writes a trial's rows before it reports. Checkpoints are ours too, in the results
+folder, where any later run of the study finds them.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Tune's own console output and loggers, its signal handler (a first Ctrl-C should end the run),
+# and a warning about an unreadable GPU setting; all must be set before ray is imported.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from aa_ray.errors import SweepError, UsageError
+from aa_ray.store import provenance
+from aa_ray.store.leases import Leases
+from aa_ray.store.rows import Store
+from aa_ray.study import plugins
+from aa_ray.study.queue import Agenda
+from aa_ray.sweep import memory
+from aa_ray.sweep.actor import TrialActor
+from aa_ray.sweep.progress import Progress
+from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
+from aa_ray.sweep.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
+from aa_ray.sweep.tracking import Tracking
+
+# How long nodes are waited for when they are asked for their GPU's memory.
+GPU_SECONDS = 60.0
+
+
+def run(
+    agenda: Agenda, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
+) -> None:
+    """Run whatever the agenda has left; afterwards it says what became of it.
+
+    Args:
+        actor: in place of ``TrialActor``, to measure scheduling without training.
+
+    Raises:
+        UsageError: the cluster cannot be reached or is too small for a trial.
+        StorageError: the results folder can no longer be written to. What has finished is kept.
+        SweepError: Ray itself has failed. What has finished is kept.
+    """
+    dashboard = _start_ray(resources)
+    if dashboard:
+        print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
+    try:
+        settled = memory.settle(resources, agenda, _gpus(resources))
+        slots = _slots(settled)
+        _check_space(agenda, store, slots * settled.fuse)
+        with Leases(store.folder) as leases:
+            leases.tidy(store.trial_ids())
+            spread = slots if resources.fuse is None else None
+            searcher = AgendaSearcher(
+                agenda, store, leases, Progress(agenda, slots), settled.fuse, spread
+            )
+            _tune(agenda, store, searcher, settled, slots, actor)
+    finally:
+        ray.shutdown()
+
+
+def _gpus(resources: Resources) -> list[int]:
+    """Bytes of memory of a GPU of each node that has one, where they are asked for."""
+    if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
+        return []
+
+    @ray.remote(num_cpus=0)
+    def gpu_bytes() -> int:
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+    asked = [
+        gpu_bytes.options(
+            num_gpus=0.01, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)
+        ).remote()
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    # A GPU that another job holds does not answer; the others decide then.
+    answered = ray.wait(asked, num_returns=len(asked), timeout=GPU_SECONDS)[0] if asked else []
+    found = [size for size in ray.get(answered) if size]
+    may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
+    return found or [memory.ASSUMED_BYTES] * may_grow
+
+
+def _slots(resources: Settled) -> int:
+    """Trials that run at once, on this machine or on the cluster."""
+    if resources.address is None:
+        return resources.slots(ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return resources.cluster_slots(nodes, autoscaling_config())
+
+
+def _tune(
+    agenda: Agenda,
+    store: Store,
+    searcher: AgendaSearcher,
+    resources: Settled,
+    slots: int,
+    actor: type[TrialActor],
+) -> None:
+    study = agenda.study
+    setting = {
+        "backbone": asdict(study.backbone),
+        "source": study.source.location,
+        "own": plugins.files(),
+        "results": store.uri,
+        "commit": provenance.commit(),
+        "threads": resources.cpus_per_trial,
+        "stall_seconds": resources.stall_seconds,
+    }
+    with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                actor,
+                {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+            ),
+            param_space={"setting": json.dumps(setting)},
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,  # until the searcher says that it has finished
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
+                # Tune would copy one here, which on another machine than the driver's fails.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[
+                    SweepCallback(searcher),
+                    *(Tracking(name, study, store) for name in resources.trackers),
+                ],
+            ),
+        )
+        try:
+            tuner.fit()
+        except (RayError, TuneError) as error:
+            raise SweepError(
+                f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
+                "same command goes on"
+            ) from error
+    searcher.progress.close()
+    if searcher.stopped is not None:
+        raise searcher.stopped
+
+
+def _check_space(agenda: Agenda, store: Store, running: int) -> None:
+    """Refuse a study for whose rows and checkpoints there is not enough space."""
+    free = store.folder.free_bytes()
+    needed = agenda.study.bytes_needed(running)
+    if free is not None and free < needed:
+        raise UsageError(
+            f"--results {store.uri}: {free / 1e6:,.0f} MB are free, rows and checkpoints may need "
+            f"{needed / 1e6:,.0f} MB; make room or give another folder"
+        )
+
+
+def _start_ray(resources: Resources) -> str | None:
+    """Connect to the cluster, or start Ray here; host and port of its dashboard, if it has one."""
+    address = resources.address
+    if address is not None and address != "auto":
+        _check_that_somebody_listens(address)
+    if resources.dashboard and address is None:
+        _check_that_the_dashboard_is_installed()
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        context = ray.init(
+            address=address or "local",  # never a cluster that happens to run here
+            include_dashboard=None if address else resources.dashboard,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = (
+            f"--address {address}: no Ray cluster answers; if it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here as there"
+            if address
+            else "Ray did not start"
+        )
+        raise UsageError(f"{where} ({str(error).splitlines()[0]})") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # ray.init has put its own there
+    return context.dashboard_url or None
+
+
+def _check_that_the_dashboard_is_installed() -> None:
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")
+    except ImportError as error:
+        raise UsageError(
+            f"--dashboard: Ray's dashboard is not installed ({error}); pip install -e '.[cluster]'"
+        ) from error
+
+
+def _check_that_somebody_listens(address: str) -> None:
+    """Ray itself would try an address for minutes."""
+    parts = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if parts.hostname is None or parts.port is None:
+            raise ValueError("expected host:port, ray://host:port or auto")
+        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--address {address}: no Ray cluster answers ({error})") from error
+
+
+class SweepCallback(tune.Callback):
+    """Lets the progress line follow Tune's event loop, and the searcher hear of deaths."""
+
+    def __init__(self, searcher: AgendaSearcher) -> None:
+        self._searcher = searcher
+        self._looked = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called about ten times a second.
+
+        Raises:
+            RayError: no node is left, which Tune itself would not notice.
+        """
+        self._searcher.progress.update()
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes()):
+                raise RayError("no node is left")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        said = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._searcher.on_trial_death(trial.trial_id, said)

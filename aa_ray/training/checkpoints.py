@@ -1,0 +1,195 @@
+"""What interrupted trials go on from: one safetensors file per array, written after epochs.
+
+No pickle: tensors (weights, Adam's moments, best epochs, random state) are safetensors, all else is
+JSON in that file's header. So a file from elsewhere can be wrong but cannot run code.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from aa_ray.store.storage import Folder
+from aa_ray.training.loop import State
+from aa_ray.training.trainer import Best, Epoch, MemberState
+from aa_ray.trial import Trial
+
+VERSION = "2"
+
+# An epoch is not written while writing would take more than this share of the time.
+MOST_TIME = 0.1
+
+
+class CheckpointError(Exception):
+    """A checkpoint does not load; the message says why."""
+
+
+def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
+    """The state as the bytes of a safetensors file; ``extra`` is JSON that comes back with it."""
+    tensors = {f"random/{name}": value for name, value in state.random.items()}
+    members = []
+    for k, member in enumerate(state.members):
+        tensors |= {f"{k}/weights/{name}": value for name, value in member.weights.items()}
+        for depth, best in member.best.items():
+            tensors |= {f"{k}/best/{depth}/{name}": v for name, v in best.weights.items()}
+        for index, moments in member.optimizer.items():
+            tensors |= {f"{k}/adam/{index}/{name}": v for name, v in moments.items()}
+        tensors[f"{k}/generator"] = member.generator
+        best_epochs = {d: {"epoch": b.epoch, "score": b.score} for d, b in member.best.items()}
+        history = [dataclasses.asdict(epoch) for epoch in member.history]
+        members.append({"history": history, "best": best_epochs, "error": member.error})
+    header = {
+        "version": VERSION,
+        "trials": json.dumps([trial.to_json() for trial in trials]),
+        "members": json.dumps(members),
+        "seconds": json.dumps(state.seconds),
+        "extra": json.dumps(extra),
+    }
+    return save({name: t.contiguous().cpu() for name, t in tensors.items()}, header)
+
+
+def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, Any]]:
+    """What ``pack`` was given.
+
+    Raises:
+        CheckpointError: not a whole file of this version, or of other trials.
+    """
+    try:
+        tensors = load(content)
+        header = _header(content)
+        expected = json.dumps([trial.to_json() for trial in trials])
+        if header["version"] != VERSION or header["trials"] != expected:
+            raise CheckpointError("it is of another version or of other trials")
+        members = [
+            _member(fields, _under(f"{k}/", tensors))
+            for k, fields in enumerate(json.loads(header["members"]))
+        ]
+        random = _under("random/", tensors)
+        state = State(members, random, json.loads(header["seconds"]))
+        return state, json.loads(header["extra"])
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(" ".join(str(error).split())) from error
+
+
+def _header(content: bytes) -> dict[str, str]:
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size])["__metadata__"]
+
+
+def _member(fields: dict[str, Any], tensors: dict[str, Tensor]) -> MemberState:
+    best = {
+        int(depth): Best(**of_depth, weights=_under(f"best/{depth}/", tensors))
+        for depth, of_depth in fields["best"].items()
+    }
+    return MemberState(
+        history=[_epoch(entry) for entry in fields["history"]],
+        best=best,
+        weights=_under("weights/", tensors),
+        optimizer=_moments(_under("adam/", tensors)),
+        generator=tensors["generator"],
+        error=fields["error"],
+    )
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, moment = name.split("/")
+        found.setdefault(int(index), {})[moment] = value
+    return found
+
+
+def _epoch(fields: dict[str, Any]) -> Epoch:
+    """JSON knows only text as keys; an epoch's are layers and depths."""
+    for name in ("development", "logits", "numerators", "denominators"):
+        fields[name] = {int(key): value for key, value in fields[name].items()}
+    return Epoch(**fields)
+
+
+class Checkpoint:
+    """The place of one array's checkpoint in the results folder; a ``training.Keeper``.
+
+    Args:
+        folder: the results folder.
+        trials: the array's.
+
+    Attributes:
+        extra: JSON that comes back with the state: who has worked on the trials so far.
+    """
+
+    def __init__(self, folder: Folder, trials: Sequence[Trial]) -> None:
+        self._folder = folder
+        self._trials = trials
+        self._path = path(trials)
+        self._written = -math.inf  # when the last was, and how long it took
+        self._took = 0.0
+        self.extra: dict[str, Any] = {}
+
+    def load(self) -> State | None:
+        """The last state that was kept, and with it ``extra``; None where there is none.
+
+        Raises:
+            CheckpointError: there is one and it does not load.
+        """
+        try:
+            content = self._folder.read(self._path)
+        except FileNotFoundError:
+            return None
+        state, self.extra = unpack(content, self._trials)
+        return state
+
+    def due(self) -> bool:
+        """Whether writing takes little enough of the time."""
+        return self._took <= MOST_TIME * (time.monotonic() - self._written)
+
+    def save(self, state: State) -> None:
+        """Keep the state in place of the last one.
+
+        Raises:
+            StorageError: disk full, read-only, no permission.
+        """
+        started = time.monotonic()
+        self._folder.write(self._path, pack(state, self._trials, self.extra))
+        self._written = time.monotonic()
+        self._took = self._written - started
+
+
+def path(trials: Sequence[Trial]) -> str:
+    """Where an array's checkpoint lies in the results folder."""
+    return f"checkpoints/{array_id(trials)}.safetensors"
+
+
+def array_id(trials: Sequence[Trial]) -> str:
+    """A single trial's own id, else a hash of the ids."""
+    ids = [trial.id for trial in trials]
+    return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:20]
+
+
+def arrays(folder: Folder, finished: set[str]) -> list[list[Trial]]:
+    """The trials of each checkpoint in the results folder: these have to be continued together.
+
+    Checkpoints of which every trial is finished are removed.
+    """
+    found = []
+    for name in folder.names("checkpoints"):
+        try:
+            texts = json.loads(_header(folder.read(f"checkpoints/{name}"))["trials"])
+            trials = [Trial.from_json(text) for text in texts]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            continue  # whoever runs the trial will say what is wrong with it
+        if all(trial.id in finished for trial in trials):
+            folder.delete(f"checkpoints/{name}")
+        else:
+            found.append(trials)
+    return found

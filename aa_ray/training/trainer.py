@@ -1,0 +1,192 @@
+"""One trial's way through its epochs: its optimiser, its losses, its best epochs, and its state."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aa_ray.core.model import Member
+from aa_ray.data.batches import Examples
+from aa_ray.data.tasks import Task
+from aa_ray.training.side_by_side import Stream
+
+
+class Parts(NamedTuple):
+    """A trial's own examples."""
+
+    train: Examples
+    development: Examples
+
+
+@dataclass
+class Epoch:
+    """What was measured after an epoch (epoch 0: before training, no losses and scores).
+
+    Attributes:
+        train_loss: mean over the epoch's steps.
+        development: inference depth -> scores by metric name.
+        logits: layer -> switch logits (identity, adapter).
+        numerators, denominators: layer -> rational coefficients.
+    """
+
+    epoch: int
+    train_loss: float | None = None
+    development: dict[int, dict[str, float]] = field(default_factory=dict)
+    logits: dict[int, list[float]] = field(default_factory=dict)
+    numerators: dict[int, list[float]] = field(default_factory=dict)
+    denominators: dict[int, list[float]] = field(default_factory=dict)
+
+
+@dataclass
+class Best:
+    """The best epoch so far of one inference depth."""
+
+    epoch: int = 0
+    score: float = -math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class MemberState:
+    """What one trial needs to go on after its last epoch.
+
+    Attributes:
+        history: one entry per epoch so far.
+        best: inference depth -> its best epoch so far.
+        weights: name -> value of every trained parameter.
+        optimizer: index of the parameter in Adam's groups -> its moments and step count.
+        generator: state of the member's own generator.
+        error: why the trial has ended early; None while it goes on.
+    """
+
+    history: list[Epoch]
+    best: dict[int, Best]
+    weights: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]]
+    generator: Tensor
+    error: str | None
+
+
+class Course:
+    """One trial's way through its epochs.
+
+    Attributes:
+        history: one entry per epoch so far; entry 0 is the state before training.
+        best: inference depth -> its best epoch so far.
+        depths: inference depths to evaluate, in layers from the top; all layers unless AdapterDrop.
+        error: why it has ended early; None while all is well.
+        first: the first layer whose adapter the last training step used.
+    """
+
+    def __init__(self, member: Member, task: Task, parts: Parts, num_layers: int) -> None:
+        self.member = member
+        self.trial = member.trial
+        self.task = task
+        self.parts = parts
+        self.num_layers = num_layers
+        self.depths: tuple[int, ...] = (num_layers,)
+        if self.trial.inference_depths is not None:
+            self.depths = self.trial.inference_depths
+        self.best = {depth: Best() for depth in self.depths}
+        self.history = [self._describe(epoch=0)]
+        self.error: str | None = None
+        self.first = 0
+        self.losses: list[Tensor] = []
+        self.optimizer, self.decay = optimisation(member, len(parts.train))
+
+    def stream(self, batch: int) -> Stream:
+        """For the next training step: what it skips, and its switches' noise, are drawn here."""
+        if self.trial.inference_depths is not None:
+            self.first = min(self._skipped(), self.num_layers)
+        noise = self.member.draw_gumbel(batch, self.member.classifier.weight.device)
+        return Stream(self.member, self.first, noise)
+
+    def _skipped(self) -> int:
+        """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
+
+        0..L-1 (Rücklé et al. 2021); in the released code 0..10 for every number of layers.
+        """
+        choices = self.num_layers if self.trial.drop_range == "layers" else 11
+        return int(torch.randint(choices, (), generator=self.member.generator))
+
+    def step(self) -> None:
+        """Clip the gradients that are there, and take a step of Adam."""
+        nn.utils.clip_grad_norm_(self.member.parameters(), self.trial.max_gradient_norm)
+        self.optimizer.step()
+        self.decay.step()
+        self.optimizer.zero_grad()
+
+    def close_epoch(self, epoch: int) -> None:
+        """Note the state and the mean loss; a loss that is not finite ends the trial."""
+        losses = torch.stack(self.losses).tolist()
+        self.losses = []
+        entry = self._describe(epoch)
+        entry.train_loss = float(np.mean(losses))
+        self.history.append(entry)
+        bad = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+        if bad:
+            self.error = (
+                f"the training loss became {losses[bad[0] - 1]} in epoch {epoch}, step {bad[0]}; "
+                "try lower learning rates"
+            )
+
+    def developed(self, depth: int, scores: dict[str, float]) -> None:
+        """Note the development scores of the last epoch, and its weights if they are the best."""
+        self.history[-1].development[depth] = scores
+        score = scores[self.task.metrics[0]]
+        if score > self.best[depth].score:
+            self.best[depth] = Best(len(self.history) - 1, score, self.member.snapshot())
+
+    def restore_best(self, depth: int) -> None:
+        """Put the best epoch's weights back."""
+        weights = self.best[depth].weights
+        if self.trial.restored_switches == "last":  # the released code's checkpoints lack them
+            weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
+        self.member.restore(weights)
+
+    def _describe(self, epoch: int) -> Epoch:
+        """The state of switches and rationals after an epoch."""
+        member = self.member
+        switched = member.layers if self.trial.switched else []
+        rationals = member.rationals.items()
+        return Epoch(
+            epoch,
+            logits={layer: member.switch(layer).logits.tolist() for layer in switched},
+            numerators={layer: r.numerator.tolist() for layer, r in rationals},
+            denominators={layer: r.denominator.tolist() for layer, r in rationals},
+        )
+
+    def state(self) -> MemberState:
+        """A copy of all that is needed to go on."""
+        moments = self.optimizer.state_dict()["state"]
+        return MemberState(
+            self.history, self.best, self.member.snapshot(), moments,
+            self.member.generator.get_state(), self.error,
+        )  # fmt: skip
+
+    def resume(self, state: MemberState) -> None:
+        """Put weights, Adam's moments, the decay of the learning rates and random state back."""
+        self.history, self.best, self.error = state.history, state.best, state.error
+        self.member.restore(state.weights)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        steps = math.ceil(len(self.parts.train) / self.trial.batch_size)
+        done = (len(self.history) - 1) * steps
+        self.decay.load_state_dict(
+            {**self.decay.state_dict(), "last_epoch": done, "_step_count": done + 1}
+        )
+        for group, rate in zip(self.optimizer.param_groups, self.decay.base_lrs, strict=True):
+            group["lr"] = rate * self.decay.lr_lambdas[0](done)
+        self.member.generator.set_state(state.generator)
+
+
+def optimisation(
+    member: Member, examples: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """Adam with the trial's three rates, and their linear decay to 0 over all of its steps."""
+    steps = member.trial.epochs * math.ceil(examples / member.trial.batch_size)
+    optimizer = torch.optim.Adam(member.parameter_groups())
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)

@@ -1,0 +1,92 @@
+"""aa_ray.commands.study: presets and options; tests/test_misuse.py has the wrong usage."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aa_ray.commands import from_options, options
+from aa_ray.commands.from_options import study_from
+from aa_ray.commands.study import main
+from aa_ray.core import architectures
+from aa_ray.core.architectures import SEEDS
+from aa_ray.errors import UsageError
+from aa_ray.report import paper_tables
+from aa_ray.store.rows import Store
+
+TABLE = functools.partial(paper_tables.method_table, "Table 2")
+
+
+def table2(*arguments: str) -> int:
+    return main("Table 2.", architectures.TABLE2, TABLE, arguments)
+
+
+def parsed(*arguments: str) -> Any:
+    return options.parser("", architectures.TABLE2).parse_args(arguments)
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(UsageError):
+        table2("--tasks", "colla", "--debug")
+
+
+def test_the_demo_is_what_the_readme_says() -> None:
+    study = study_from(parsed(), architectures.TABLE2, "bert-large-uncased")
+    assert study.backbone.identity == "minilm" and study.source.location == "embedded"
+    assert study.regimes == ("100",) and study.seeds == (42, 92) and len(study.tasks) == 3
+    assert study.methods == architectures.TABLE2 and study.epochs == 20
+    assert study.rates == study.backbone.own_rates
+
+
+def test_the_paper_preset_is_the_papers_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aa_ray.core.backbones import RELEASED_RATES, Backbone
+
+    monkeypatch.setattr(from_options.backbones, "find", lambda name: Backbone(name, name, 24, 1024))
+    study = study_from(parsed("--preset", "paper"), architectures.TABLE2, "bert-large-uncased")
+    assert study.backbone.identity == "bert-large-uncased"
+    assert len(study.tasks) == 9 and study.seeds == SEEDS == (42, 92, 111, 245, 651)
+    assert study.regimes == ("100", "300", "500", "full") and study.rates == RELEASED_RATES
+    assert len(study.grid()) == 6 * 9 * (3 * 5 + 1)
+
+
+def test_options_win_over_the_preset_in_the_order_of_tables() -> None:
+    chosen = parsed("--tasks", "cola", "mnli", "cola", "--seeds", "7", "7", "--rates", "released",
+                     "--methods", "aa", "baseline", "--epochs", "3")  # fmt: skip
+    study = study_from(chosen, architectures.TABLE2, "bert-large-uncased")
+    assert study.tasks == ("mnli", "cola") and study.seeds == (7,)
+    assert study.methods == ("baseline", "aa") and study.epochs == 3
+    assert study.rates.adapter == 1e-4
+    own = study_from(parsed("--rates", "2e-3"), architectures.TABLE2, "bert-large-uncased")
+    assert (own.rates.adapter, own.rates.rational, own.rates.switch) == (2e-3, 0.01, 0.05)
+
+
+def test_no_run_prints_a_table_of_dashes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert table2("--no-run", "--results", str(tmp_path)) == 0
+    captured = capsys.readouterr()
+    assert "Baseline" in captured.out and "–" in captured.out
+    assert f"results: {tmp_path}" in captured.err
+
+
+def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        table2("--help")
+    assert exit_.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in ("demo", "low-data", "minilm", "hub", "embedded", "wnli", "aa-focused-sim", "s3://",
+                 "latex", "42 92 111 245 651"):  # fmt: skip
+        assert word in text
+
+
+def test_rows_of_several_sources_do_not_say_which_data_is_meant(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    for source in ("one", "two"):
+        row = {"trial_id": source, "task": "sst2", "data_source": source, "status": "finished"}
+        store.write([row])
+    given = parsed("--backbone", str(tiny_folder), "--data", "rows", "--results", str(tmp_path))
+    with pytest.raises(UsageError, match=r"task sst2 come from several sources \(one, two\)"):
+        study_from(given, architectures.TABLE2, "bert-large-uncased")

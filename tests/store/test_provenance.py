@@ -1,0 +1,64 @@
+"""aa_ray.store.provenance: what a row says of where it comes from."""
+
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from aa_ray.store import provenance
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git checkout that the package seems to run from."""
+    room = tmp_path / "aa_ray" / "store"
+    room.mkdir(parents=True)
+    (room / "provenance.py").write_text("")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(room / "provenance.py"))
+    return tmp_path
+
+
+def test_commit_of_a_checkout(checkout: Path) -> None:
+    found, dirty = provenance.commit()
+    head = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found == head.stdout.strip() and dirty is False
+
+
+@pytest.mark.parametrize(
+    ("path", "dirty"),
+    [("aa_ray/store/provenance.py", True), ("aa_ray/core/new.py", True), ("notes.txt", False)],
+)
+def test_dirty_means_the_code_differs(checkout: Path, path: str, dirty: bool) -> None:
+    (checkout / path).parent.mkdir(exist_ok=True)
+    (checkout / path).write_text("changed")
+    assert provenance.commit()[1] is dirty
+
+
+def test_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "aa_ray" / "store" / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.commit() == (None, None)
+
+
+def test_versions_are_those_installed() -> None:
+    versions = json.loads(provenance.versions())
+    assert versions["torch"] == torch.__version__
+    assert versions["ray"] == importlib.metadata.version("ray")
+
+
+def test_memory_and_device_on_the_cpu() -> None:
+    device = torch.device("cpu")
+    assert provenance.peak_memory_bytes(device) > 50e6
+    assert provenance.device_name(device) == f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,241 @@
+"""aa_ray.store.rows: schema, whole files, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aa_ray.errors import UsageError
+from aa_ray.store import rows, storage
+from aa_ray.store.rows import COLUMNS, SCHEMA, Store, read
+from aa_ray.store.storage import StorageError
+
+WANTED = """trial_id method task regime seed backbone data_source data_fingerprint status error
+    metric_name dev_metric test_metric test_metrics adapter_layers selected_layers num_layers
+    trainable_parameters adapter_parameters epochs best_epoch curves switch_logits numerators
+    denominators train_seconds test_seconds peak_memory_bytes started_at finished_at host device
+    commit dirty versions settings""".split()
+
+
+def row(trial_id: str, **values: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, "status": "finished", **values}
+
+
+def test_schema_has_every_column_documented() -> None:
+    assert set(WANTED) <= set(SCHEMA.names)
+    assert all(len(text) > 10 for _, _, text in COLUMNS)
+    assert SCHEMA.field("seed").metadata[b"description"]
+
+
+def test_rows_come_back_as_written(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "new" / "results"))
+    assert len(store.read()) == 0 and store.read().schema == SCHEMA
+    logits = [[[0.5, 0.5], None], [[0.25, 0.75], None]]
+    store.write([row("a", switch_logits=logits, adapter_layers=[1], test_metrics={"f1": 0.5})])
+    store.write([row("b", adapter_layers=[]), row("b", adapter_layers=[2])])
+    table = read(str(tmp_path / "new" / "results"))
+    assert table.schema == SCHEMA
+    assert table["trial_id"].to_pylist() == ["a", "b", "b"]
+    first = table.to_pylist()[0]
+    assert first["switch_logits"] == logits
+    assert first["test_metrics"]["f1"] == 0.5 and first["test_metrics"]["accuracy"] is None
+    assert table["adapter_layers"].to_pylist() == [[1], [], [2]]
+
+
+def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", error="broken")])
+    store.write([row("a", error=None)])
+    assert store.read()["error"].to_pylist() == [None]
+
+
+def test_compacted_rows_are_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "COMPACTED_TRIALS", 2)
+    store = Store(str(tmp_path))
+    for trial in "abc":
+        store.write([row(trial, seed=1), row(trial, seed=2)])
+    store.write([row("d", status="failed", error="broken")])
+    before = store.read()
+    assert store.compact() == 3 and store.compact() == 0
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["d.parquet"]
+    assert len(list((tmp_path / "compacted").iterdir())) == 2
+    again = Store(str(tmp_path))
+    for each in (store, again):
+        assert each.read().sort_by([("trial_id", "ascending"), ("seed", "ascending")]) == before
+        assert each.trial_ids() == set("abcd")
+        found = each.row("b")
+        assert found is not None and found["seed"] == 1
+    assert again.read(["seed"]).schema.names == ["seed"]
+    assert again.row("z") is None
+
+
+def test_a_trial_that_was_compacted_half_counts_once(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", seed=1)])
+    content = (tmp_path / "rows" / "a.parquet").read_bytes()
+    store.compact()
+    (tmp_path / "rows" / "a.parquet").write_bytes(content)  # killed before it was removed
+    store.write([row("b")])
+    assert store.read()["trial_id"].to_pylist() == ["a", "b"]
+    assert store.compact() == 2
+    assert sorted(store.read()["trial_id"].to_pylist()) == ["a", "b"]
+
+
+def test_a_broken_compacted_file_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a")])
+    store.compact()
+    [path] = (tmp_path / "compacted").iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    assert store.trial_ids() == set() and (tmp_path / "set-aside" / path.name).exists()
+    assert "moved to set-aside/, what is lost has to run again" in caplog.text
+
+
+def test_reading_misses_nothing_while_rows_are_compacted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    for trial in "ab":
+        store.write([row(trial)])
+    read = store.folder.read
+    busy: list[str] = []
+
+    def read_while_compacting(path: str) -> bytes:
+        if not busy:
+            busy.append(path)
+            Store(str(tmp_path)).compact()
+        return read(path)
+
+    monkeypatch.setattr(store.folder, "read", read_while_compacting)
+    assert sorted(store.read()["trial_id"].to_pylist()) == ["a", "b"]
+
+
+def test_a_write_that_breaks_off_leaves_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", error="old")])
+
+    def half(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", half)
+    with pytest.raises(StorageError, match="No space"):
+        store.write([row("a", error="new")])
+    assert store.read()["error"].to_pylist() == ["old"]
+
+
+def test_rows_of_an_older_schema_are_read_and_of_a_newer_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", seed=42)])
+    path = tmp_path / "rows" / "a.parquet"
+    table = pq.read_table(path)
+    older = table.drop_columns(["input_histograms"])
+    pq.write_table(older.replace_schema_metadata({"aa_ray.schema_version": "1"}), path)
+    [read] = store.read().to_pylist()
+    assert read["seed"] == 42 and read["input_histograms"] is None
+    pq.write_table(table.replace_schema_metadata({"aa_ray.schema_version": "99"}), path)
+    with pytest.raises(UsageError, match=r"a.parquet was written by a newer aa_ray \(schema 99"):
+        store.read()
+
+
+def test_a_uri_of_another_file_system(tmp_path: Path) -> None:
+    store = Store(f"file://{tmp_path}/there")
+    store.write([row("a")])
+    assert read(str(tmp_path / "there"))["trial_id"].to_pylist() == ["a"]
+
+
+def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--results gopher://x: cannot be used"):
+        Store("gopher://x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be used"):
+        Store(str(tmp_path / "file"))
+
+
+TRIAL = "0f1e2d3c4b5a69788796"
+
+
+def foreign(path: Path, whole: bytes) -> None:
+    pq.write_table(pa.table({"trial_id": ["a"]}), path)
+
+
+def flipped(path: Path, whole: bytes) -> None:
+    """One bit of the trial's id, inside a data page: a checksum tells."""
+    at = whole.index(TRIAL.encode())
+    path.write_bytes(whole[:at] + b"1" + whole[at + 1 :])
+
+
+def renamed(path: Path, whole: bytes) -> None:
+    Store(str(path.parents[1])).write([row("b")])
+    (path.parent / "b.parquet").replace(path)
+
+
+def without_rows(path: Path, whole: bytes) -> None:
+    pq.write_table(SCHEMA.empty_table(), path)
+
+
+DAMAGES: dict[str, Callable[[Path, bytes], object]] = {
+    "empty": lambda path, whole: path.write_bytes(b""),
+    "truncated": lambda path, whole: path.write_bytes(whole[: len(whole) // 2]),
+    "flipped bit": flipped,
+    "text": lambda path, whole: path.write_text("not Parquet"),
+    "foreign": foreign,
+    "of another trial": renamed,
+    "without rows": without_rows,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_broken_file_is_named_and_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row(TRIAL)])
+    store.write([row("whole")])
+    path = tmp_path / "rows" / f"{TRIAL}.parquet"
+    DAMAGES[damage](path, path.read_bytes())
+    assert store.read()["trial_id"].to_pylist() == ["whole"]
+    [said] = caplog.messages
+    assert f"{path} does not hold rows of aa_ray (" in said
+    assert said.endswith("moved to set-aside/, what is lost has to run again") and "\n" not in said
+    assert (tmp_path / "set-aside" / path.name).exists() and not path.exists()
+    assert store.row(TRIAL) is None
+    store.write([row(TRIAL, seed=1)])
+    found = store.row(TRIAL)
+    assert found is not None and found["seed"] == 1
+
+
+def test_a_broken_file_that_cannot_be_moved_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.parquet").write_bytes(b"PAR1")
+
+    def denied(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store.folder, "move", denied)
+    assert len(store.read()) == 0
+    assert "it is left out (cannot be moved: Permission denied)" in caplog.text
+
+
+def test_a_file_system_that_fails_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a")])
+
+    def fail(*_: Any) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store.folder, "read", fail)
+    with pytest.raises(StorageError, match=r"cannot read .*a.parquet \(Input/output error\)"):
+        store.read()
+    assert (tmp_path / "rows" / "a.parquet").exists()

@@ -1,0 +1,138 @@
+"""aa_ray.study and aa_ray.core.architectures: the grid, and what waits for what."""
+
+from typing import Any
+
+import pytest
+
+from aa_ray.core import architectures
+from aa_ray.core.architectures import METHODS, RATIONAL, TABLE2
+from aa_ray.core.backbones import RELEASED_RATES, Backbone
+from aa_ray.data.glue import Source
+from aa_ray.study.grid import Cell, Study
+from aa_ray.study.queue import Agenda
+
+LAYERS = 5
+
+
+def make_study(**changes: Any) -> Study:
+    settings: dict[str, Any] = {
+        "methods": TABLE2,
+        "tasks": ("sst2", "cola"),
+        "regimes": ("100",),
+        "seeds": (42, 92),
+        "backbone": Backbone("toy", "toy", LAYERS, 32),
+        "source": Source("embedded"),
+        "rates": RELEASED_RATES,
+        "epochs": 20,
+    }
+    return Study(**(settings | changes))
+
+
+def finish(
+    agenda: Agenda,
+    selected: Any = (1, 3),
+    status: str = "finished",
+    record: list[dict[str, Any]] | None = None,
+) -> list[Cell]:
+    """Run whatever becomes runnable; ``selected`` is what every ``aa`` selects, or a function."""
+    order = []
+    rows = [] if record is None else record
+    while (following := agenda.next()) is not None:
+        cell, trial = following
+        order.append(cell)
+        layers = selected(cell) if callable(selected) else selected
+        rows.append(
+            {
+                "trial_id": trial.id,
+                "status": status,
+                "error": "broken" if status == "failed" else None,
+                "selected_layers": list(layers) if trial.switched else None,
+                "task": cell.task,
+                "regime": cell.regime,
+                "backbone": trial.backbone,
+                "train_seconds": 8.0,
+                "test_seconds": 2.0,
+            }
+        )
+        agenda.record(rows[-1])
+    return order
+
+
+def test_the_grid_has_every_cell_and_the_dependency_outside_it() -> None:
+    study = make_study()
+    assert len(study.grid()) == 6 * 2 * 2
+    assert set(study.cells) - set(study.grid()) == {Cell("aa", "qqp", "100", 42)}
+    assert study.cells[0] == Cell("aa", "qqp", "100", 42)  # most cells wait for it
+
+
+def test_full_data_has_the_first_seed_only() -> None:
+    study = make_study(regimes=("100", "full"))
+    assert {cell.seed for cell in study.grid() if cell.regime == "full"} == {42}
+    assert {cell.seed for cell in study.grid() if cell.regime == "100"} == {42, 92}
+
+
+def test_selections_come_from_the_first_seed_whatever_the_seeds() -> None:
+    study = make_study(seeds=(92,), methods=("aa-focused-spec",), tasks=("cola",))
+    assert set(study.cells) == {
+        Cell("aa", "cola", "100", 42),
+        Cell("aa-focused-spec", "cola", "100", 92),
+    }
+
+
+@pytest.mark.parametrize("selected", [(1, 3), (), (0, 1, 2, 3, 4), (4,)])
+def test_architectures_follow_the_selections(selected: tuple[int, ...]) -> None:
+    of_qqp = (0, 4)
+    agenda = Agenda(make_study(), [])
+    finish(agenda, lambda cell: of_qqp if cell.task == "qqp" else selected)
+    every = tuple(range(LAYERS))
+
+    def trial(method: str) -> Any:
+        return agenda.trial(Cell(method, "cola", "100", 92))
+
+    assert trial("baseline").layers == trial("aa").layers == every
+    assert (trial("aa").switched, trial("aa").activation) == (True, RATIONAL)
+    assert (trial("baseline").switched, trial("baseline").activation) == (False, "relu")
+    assert trial("aa-focused-spec").layers == selected
+    assert trial("aa-focused-uni").layers == of_qqp
+    assert trial("aa-focused-sim").layers == (3, 4)
+    assert not trial("aa-focused-spec").switched
+    assert trial("adapter-drop").layers == every
+    assert trial("adapter-drop").inference_depths == tuple(sorted({len(selected), 2}))
+
+
+def test_focused_trials_wait_for_exactly_their_aa_trials() -> None:
+    agenda = Agenda(make_study(), [])
+    waiting = {cell for cell in agenda.study.cells if agenda.trial(cell) is None}
+    assert {cell.method for cell in waiting} == set(TABLE2) - {"aa", "baseline"}
+    cell, trial = agenda.next()  # type: ignore[misc]
+    assert cell == Cell("aa", "qqp", "100", 42)
+    row = {"trial_id": trial.id, "status": "finished", "selected_layers": [2]}
+    agenda.record(row)
+    resolved = {c.method for c in waiting if agenda.trial(c)}
+    assert resolved == {"aa-focused-uni", "aa-focused-sim"}
+
+
+def test_equal_trials_run_once() -> None:
+    # With qqp in the grid, spec of qqp is uni of qqp; the last two layers are sim as well.
+    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
+    order = finish(agenda, selected=(3, 4))
+    ids = {agenda.trial(cell).id for cell in agenda.study.cells}  # type: ignore[union-attr]
+    assert len(order) == len(ids) == 4  # aa, baseline, adapter-drop, one focused
+    assert agenda.complete and agenda.counts() == {"finished": 4}
+
+
+def test_without_layers_the_activation_tells_nothing_apart() -> None:
+    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
+    finish(agenda, selected=())
+    cells = [Cell(f"aa-focused-{kind}", "qqp", "100", 42) for kind in ("spec", "uni", "sim")]
+    assert len({agenda.trial(cell) for cell in cells}) == 1
+
+
+def test_names_are_refused_with_those_allowed() -> None:
+    from aa_ray.errors import UsageError
+
+    with pytest.raises(
+        UsageError, match=r"unknown method 'lora' \(allowed: baseline, adapter-drop"
+    ):
+        architectures.get("lora")
+    assert all(method.name == name for name, method in METHODS.items())

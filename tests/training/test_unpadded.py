@@ -1,0 +1,86 @@
+"""aa_ray.training.unpadded: every token once, and groups that undo themselves."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aa_ray.data.batches import Examples
+from aa_ray.training import unpadded
+
+CPU = torch.device("cpu")
+# Streams of as many examples each, by their lengths.
+BATCHES = st.integers(1, 20).flatmap(
+    lambda examples: st.lists(
+        st.lists(st.integers(1, 40), min_size=examples, max_size=examples), min_size=1, max_size=4
+    )
+)
+
+
+def sets(lengths: list[list[int]]) -> list[Examples]:
+    """Every token id is unique, and a segment id says which example it is from."""
+    following = iter(range(1, 100_000))
+    return [
+        Examples(
+            [[next(following) for _ in range(n)] for n in of_stream],
+            [[b] * n for b, n in enumerate(of_stream)],
+            np.arange(len(of_stream)),
+        )
+        for of_stream in lengths
+    ]
+
+
+@given(BATCHES)
+def test_streams_hold_their_examples_one_after_the_other(lengths: list[list[int]]) -> None:
+    parts = sets(lengths)
+    order = np.arange(len(lengths[0]))[::-1]  # not as they come
+    batch, labels = unpadded.pack(parts, [order] * len(parts), CPU)
+    assert batch.streams == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
+    first = batch.first.view(len(parts), -1)
+    tokens = batch.inputs["input_ids"].shape[1]
+    assert tokens >= max(map(sum, lengths)) and tokens <= 1.07 * max(map(sum, lengths)) + 1
+    for s, part in enumerate(parts):
+        expected = [part.input_ids[i] for i in order]
+        flat = [token for ids in expected for token in ids]
+        assert batch.inputs["input_ids"][s, : len(flat)].tolist() == flat
+        positions = [position for ids in expected for position in range(len(ids))]
+        assert batch.inputs["position_ids"][s, : len(flat)].tolist() == positions
+        membership = batch.membership[s]
+        assert membership.sum(dim=1).tolist() == [1.0] * len(flat) + [0.0] * (tokens - len(flat))
+        segments = batch.inputs["token_type_ids"][s, : len(flat)]
+        assert (order[membership[: len(flat)].argmax(dim=1)] == segments.numpy()).all()
+        starts = batch.inputs["input_ids"].flatten()[first[s]].tolist()
+        assert starts == [ids[0] for ids in expected]
+
+
+@given(BATCHES)
+def test_groups_hold_each_example_in_a_row(lengths: list[list[int]]) -> None:
+    batch, _ = unpadded.pack(sets(lengths), [np.arange(len(lengths[0]))] * len(lengths), CPU)
+    tokens = batch.inputs["input_ids"].flatten()
+    grouped = batch.to_groups(tokens[None])[0]
+    found, start = [], 0
+    for group in batch.groups:
+        rows = grouped[start : start + group.rows * group.length].view(group.rows, group.length)
+        start += group.rows * group.length
+        real = torch.ones(rows.shape, dtype=torch.bool)
+        if group.blocked is not None:
+            assert set(group.blocked.unique().tolist()) <= {0.0, -torch.inf}
+            real = group.blocked[:, 0, 0] == 0
+        found += [row[of_row].tolist() for row, of_row in zip(rows, real, strict=True)]
+    assert start == len(grouped)
+    expected = [ids for part in sets(lengths) for ids in part.input_ids]
+    assert sorted(found) == sorted(expected)
+
+
+@given(BATCHES)
+def test_there_and_back_and_its_gradient(lengths: list[list[int]]) -> None:
+    """Real tokens come back as they were; spare ones have no gradient."""
+    batch, _ = unpadded.pack(sets(lengths), [np.arange(len(lengths[0]))] * len(lengths), CPU)
+    real = batch.membership.any(dim=-1).flatten()
+    x = torch.randn(2, len(real), 3, requires_grad=True)
+    back = batch.to_tokens(batch.to_groups(x))
+    assert torch.equal(back[:, real], x[:, real])
+    upstream = torch.randn_like(x)
+    back.backward(upstream)
+    assert x.grad is not None and torch.equal(x.grad[:, real], upstream[:, real])
+    assert not x.grad[:, ~real].any()

@@ -1,0 +1,243 @@
+"""aa_ray.training.worker: rows as documented, and a failing trial that stays one row."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from aa_ray.core import backbones
+from aa_ray.core.backbones import Backbone
+from aa_ray.data import generated, glue
+from aa_ray.data.glue import Source
+from aa_ray.store.rows import SCHEMA
+from aa_ray.store.storage import Folder, StorageError
+from aa_ray.training import checkpoints, loop
+from aa_ray.training.worker import Worker
+from aa_ray.trial import Trial
+
+
+@pytest.fixture(scope="module")
+def worker(tiny: Backbone) -> Worker:
+    return Worker(tiny, Source("embedded"), ("abc", True))
+
+
+def test_row_of_a_switched_trial(worker: Worker, make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial(layers=(0, 2), activation="rational:one", switched=True, epochs=2)
+    [[row]] = worker.run([trial], ["aa"])
+    assert set(row) == set(SCHEMA.names) - {"error", "array"}
+    assert all(row[name] is not None for name in set(row) - {"input_histograms"})
+    [row] = pa.Table.from_pylist([row], schema=SCHEMA).to_pylist()
+    assert (row["trial_id"], row["method"], row["status"]) == (trial.id, "aa", "finished")
+    assert Trial.from_json(row["settings"]) == trial
+    assert (
+        row["metric_name"] == "accuracy" and row["test_metrics"]["accuracy"] == row["test_metric"]
+    )
+    assert len(row["curves"]) == row["epochs"] == 2
+    assert row["curves"][row["best_epoch"] - 1]["dev_metric"] == row["dev_metric"]
+    assert len(row["switch_logits"]) == 3 and len(row["switch_logits"][0]) == row["num_layers"] == 3
+    assert row["switch_logits"][0][1] is None and row["switch_logits"][0][0] == [0.5, 0.5]
+    assert row["numerators"][0][2] == [1, 0, 0, 0, 0, 0] and len(row["denominators"][0][2]) == 4
+    seen = row["input_histograms"]
+    assert [i for i in range(3) if seen[i]] == row["selected_layers"]
+    assert row["adapter_layers"] == [0, 2] and set(row["selected_layers"]) <= {0, 2}
+    splits = glue.split(Source("embedded").load("sst2"), "100", 42)
+    assert row["data_fingerprint"] == glue.fingerprint(splits)
+    assert row["trainable_parameters"] == row["adapter_parameters"] + 2 * 32 + 2
+    assert (row["commit"], row["dirty"]) == ("abc", True)
+    assert json.loads(row["versions"])["adapters"] == "1.3.0"
+    assert row["started_at"] <= row["finished_at"]
+
+
+def test_bf16_is_another_trial_on_the_same_weights(
+    worker: Worker, make_trial: Callable[..., Trial]
+) -> None:
+    trials = [make_trial(epochs=1, precision=precision) for precision in ("fp32", "bf16")]
+    full, half = (worker.run([trial], ["x"])[0][0] for trial in trials)
+    assert half["status"] == "finished" and half["trial_id"] != full["trial_id"]
+    assert half["backbone_sha256"] == full["backbone_sha256"]
+    assert half["curves"][0]["train_loss"] == pytest.approx(full["curves"][0]["train_loss"], 0.05)
+    assert half["curves"] != full["curves"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
+        (
+            {"precision": "bf16", "layers": (), "empty_selection": "full"},
+            "the backbone cannot be trained in bf16; use fp32 or tf32",
+        ),
+    ],
+)
+def test_precisions_that_cannot_be_had(
+    worker: Worker, make_trial: Callable[..., Trial], settings: dict[str, Any], message: str
+) -> None:
+    if worker.device.type == "cuda" and settings["precision"] == "tf32":
+        pytest.skip("this machine has a GPU")
+    [[row]] = worker.run([make_trial(**settings)], ["x"])
+    assert row["status"] == "failed" and message in row["error"]
+
+
+def test_adapter_drop_has_a_row_per_depth(worker: Worker, make_trial: Callable[..., Trial]) -> None:
+    [rows] = worker.run([make_trial(inference_depths=(1, 2))], ["adapter-drop"])
+    assert [row["adapter_layers"] for row in rows] == [[2], [1, 2]]
+    assert len({row["trial_id"] for row in rows}) == 1
+    assert all(row["numerators"] is None and row["switch_logits"] is None for row in rows)
+    assert all(row["selected_layers"] is None for row in rows)
+
+
+def test_the_same_trial_gives_the_same_row(
+    worker: Worker, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial(activation="rational:one", epochs=2)
+    [[first]] = worker.run([trial], ["x"])
+    worker.run([make_trial(seed=1, switched=True)], ["y"])
+    [[second]] = worker.run([trial], ["x"])
+    differing = {name for name in first if first[name] != second[name]}
+    assert differing <= {"started_at", "finished_at", "train_seconds", "test_seconds",
+                         "peak_memory_bytes"}  # fmt: skip
+
+
+def test_a_failing_trial_is_a_row_and_the_next_one_runs(
+    worker: Worker, make_trial: Callable[..., Trial]
+) -> None:
+    bad = make_trial(task="stsb", learning_rate=1e30, epochs=3)
+    [[row]] = worker.run([bad], ["baseline"])
+    assert row["status"] == "failed" and row["trial_id"] == bad.id
+    assert row["error"].startswith("TrainingError: the training loss became")
+    assert "\n" not in row["error"]
+    pa.Table.from_pylist([row], schema=SCHEMA)
+    [[good]] = worker.run([make_trial()], ["baseline"])
+    assert good["status"] == "finished"
+
+
+def test_a_backbone_that_does_not_load_is_in_the_row(
+    tiny: Backbone, make_trial: Callable[..., Trial]
+) -> None:
+    gone = dataclasses.replace(tiny, path="/no/such/folder")
+    [[row]] = Worker(gone, Source("embedded"), (None, None)).run([make_trial()], ["baseline"])
+    assert row["status"] == "failed" and "/no/such/folder" in row["error"]
+
+
+def test_minilm_learns_generated_opinions(make_trial: Callable[..., Trial]) -> None:
+    minilm = backbones.find("minilm")
+    layers = tuple(range(minilm.num_layers))
+    rate = minilm.own_rates.adapter
+    trial = make_trial(layers=layers, backbone="minilm", epochs=10, learning_rate=rate)
+    [[row]] = Worker(minilm, Source("embedded"), (None, None)).run([trial], ["baseline"])
+    assert row["curves"][-1]["train_loss"] < 0.5 * row["curves"][0]["train_loss"]
+    assert row["test_metric"] > 0.65
+
+
+def test_out_of_memory_says_what_to_lower(
+    worker: Worker, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, advice in (
+        (torch.OutOfMemoryError("CUDA out of memory."), "raise --gpus-per-trial"),
+        (MemoryError(), "lower --max-concurrent"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "lower --max-concurrent"),
+    ):
+
+        def starved(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(loop, "run", starved)
+        [[row]] = worker.run([make_trial()], ["baseline"])
+        assert row["status"] == "failed" and advice in row["error"]
+    monkeypatch.undo()
+    assert worker.run([make_trial()], ["baseline"])[0][0]["status"] == "finished"
+
+
+HANGS = """
+import sys, time
+from aa_ray.training import loop
+from aa_ray.training import watchdog
+from aa_ray.core.backbones import find
+from aa_ray.data.glue import Source
+from aa_ray.store.storage import Folder
+from aa_ray.store.storage import Folder, StorageError
+from aa_ray.trial import Trial
+from aa_ray.training.worker import Worker
+
+evaluate, calls = loop.evaluate, []
+
+def hang(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        time.sleep(60)
+    return evaluate(*arguments)
+
+loop.evaluate = hang
+backbone, folder, trial = sys.argv[1:]
+worker = Worker(find(backbone), Source("embedded"), (None, None), Folder(folder))
+watchdog.arm(4)
+worker.run([Trial.from_json(trial)], ["aa"])
+"""
+
+
+def test_a_trial_that_hangs_is_ended_and_continued(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial = make_trial(activation="rational:one", switched=True, epochs=4)
+    command = [sys.executable, "-c", HANGS, tiny.path, str(tmp_path), trial.to_json()]
+    hung = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert hung.returncode == 1 and "Timeout" in hung.stderr and "in hang" in hung.stderr
+    worker = Worker(tiny, Source("embedded"), (None, None), Folder(str(tmp_path)))
+    [[row]] = worker.run([trial], ["aa"])
+    assert row["resumed_after"] in ([1], [2]) and len(row["hosts"]) == 2
+    [[undisturbed]] = Worker(tiny, Source("embedded"), (None, None)).run([trial], ["aa"])
+    for name in ("curves", "test_metrics", "switch_logits", "numerators", "input_histograms"):
+        assert row[name] == undisturbed[name]
+    assert undisturbed["resumed_after"] == []
+
+
+def test_a_checkpoint_that_does_not_load_means_starting_anew(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    trial = make_trial()
+    folder = Folder(str(tmp_path))
+    folder.write(checkpoints.path([trial]), b"noise")
+    worker = Worker(tiny, Source("embedded"), (None, None), folder)
+    [[row]] = worker.run([trial], ["baseline"])
+    assert row["status"] == "finished" and row["resumed_after"] == []
+    [remark] = worker.remarks
+    assert remark.startswith("sst2 100 seed 42: its checkpoint does not load (")
+    assert remark.endswith("it starts anew")
+
+
+def test_a_full_disk_is_not_the_trials_fault(
+    tiny: Backbone,
+    make_trial: Callable[..., Trial],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Folder(str(tmp_path))
+
+    def full(*_: object) -> None:
+        raise StorageError("cannot write to there (No space left on device)")
+
+    monkeypatch.setattr(folder, "write", full)
+    worker = Worker(tiny, Source("embedded"), (None, None), folder)
+    with pytest.raises(StorageError):
+        worker.run([make_trial()], ["baseline"])
+
+
+def test_empty_and_very_long_sentences(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    (tmp_path / "sst2").mkdir()
+    for name, table in zip(("train", "validation"), generated.generate("sst2"), strict=True):
+        texts = ["", "a good film " * 9000, "\n\t \x00", *table["sentence"].to_pylist()[3:]]
+        table = table.set_column(0, "sentence", pa.array(texts))
+        pq.write_table(table, tmp_path / "sst2" / f"{name}.parquet")
+    worker = Worker(tiny, Source(str(tmp_path)), (None, None))
+    [[row]] = worker.run([make_trial(max_length=64)], ["baseline"])
+    assert row["status"] == "finished", row["error"]
