@@ -1,19 +1,8 @@
 """``python -m aa_ray``: one trial by hand, its adapter to take away, and a tidy results folder."""
 
-import argparse
 import sys
-from typing import Any
 
-from aa_ray.commands import options, study, trial
-from aa_ray.store.rows import Store
-
-COMPACT = """Put the rows of finished trials, one file each, together into few files.
-
-Reading a folder of many thousand files takes minutes, on an object store more.
-Nothing else changes, and studies may run meanwhile.
-
-    python -m aa_ray compact --results s3://my-bucket/results
-"""
+from aa_ray.commands import compact, options, study, trial
 
 
 def main() -> int:
@@ -25,27 +14,8 @@ def main() -> int:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     trial.add_commands(commands)
-    _add_compact(commands)
+    compact.add_command(commands)
     return study.one(parser, sys.argv[1:])
-
-
-def _add_compact(commands: Any) -> None:
-    found = commands.add_parser(
-        "compact",
-        help="put the rows of a results folder into few files",
-        description=COMPACT,
-        formatter_class=options.Formatter,
-    )
-    options.add_results(found)
-    found.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    found.set_defaults(work=_compact)
-
-
-def _compact(given: argparse.Namespace) -> int:
-    store = Store(given.results)
-    moved = store.compact()
-    print(f"{moved:,} trials put together in {store.uri}/compacted")
-    return 0
 
 
 if __name__ == "__main__":

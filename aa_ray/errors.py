@@ -18,6 +18,17 @@ class TrainingError(Exception):
     """A trial cannot go on; the message says why and when."""
 
 
+class StorageError(Exception):
+    """The results folder fails: disk full, read-only, no permission, out of reach.
+
+    Not the fault of a trial; a sweep that meets it stops, and goes on when it is run again.
+    """
+
+
+class CheckpointError(Exception):
+    """A checkpoint does not load; the message says why."""
+
+
 def unknown(what: str, value: object, allowed: object) -> UsageError:
     """The error for a name outside a fixed set: ``unknown task 'colla' (allowed: cola, sst2)``."""
     names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]

@@ -22,7 +22,8 @@ from aa_ray.core import backbones, model
 from aa_ray.data.batches import Examples
 from aa_ray.store import provenance
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 
 ROWS, REPEATS = 32, 10
@@ -55,12 +56,12 @@ def compiled(path: str) -> Callable[[int], None]:
 
 def ours(path: str, trial: Trial) -> Callable[[int], None]:
     """What a trial runs."""
-    bert = model.freeze(model.load(path), precision=trial.precision).train()
-    [member] = model.attach(bert, [trial], outputs=2)
+    bert = freeze(model.load(path), precision=trial.precision).train()
+    [trial_model] = model.attach(bert, [trial], outputs=2)
 
     def step(length: int) -> None:
         batch, [labels] = unpadded.pack([texts(length)], [np.arange(ROWS)], bert.device)
-        [logits] = side_by_side.forward(bert, batch, [Stream(member)])
+        [logits] = side_by_side.forward(bert, batch, [TrialContext(trial_model)])
         torch.nn.functional.cross_entropy(logits, labels).backward()
 
     return step

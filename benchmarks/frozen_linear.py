@@ -12,7 +12,7 @@ import time
 import torch
 from torch import nn
 
-from aa_ray.training.frozen_linear import FrozenLinear
+from aa_ray.training.cpu_layers import FrozenLinear
 
 SHAPES = ((384, 384), (384, 1536), (1536, 384), (768, 768), (768, 3072), (3072, 768))
 TOKENS = (320, 1280)

@@ -20,8 +20,9 @@ from aa_ray.data import batches, tasks
 from aa_ray.data.glue import Source
 from aa_ray.store import provenance
 from aa_ray.training import evaluation
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
-from aa_ray.training.trainer import Course, Parts
+from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import PRECISIONS, Trial
 
 EXAMPLES = 300
@@ -76,15 +77,17 @@ def main() -> None:
         table = source.load(task_name).test.slice(0, EXAMPLES)
         examples = batches.tokenise(table, task, tokenizer, 128)
         for precision in options.precisions:
-            bert = model.freeze(model.load(backbone.path), device, precision)
+            bert = freeze(model.load(backbone.path), device, precision)
             trials = architectures(backbone, source.identity(task_name), task_name, precision)
-            members = model.attach(bert, trials.values(), task.outputs)
+            trial_models = model.attach(bert, trials.values(), task.outputs)
             jobs = {}
-            for name, member in zip(trials, members, strict=True):
-                for layer in member.layers[backbone.num_layers // 2 :] * trials[name].switched:
-                    member.switch(layer).logits.data[1] = 1.0
-                course = Course(member, task, Parts(examples, examples), backbone.num_layers)
-                jobs[name] = Job(course, backbone.num_layers, examples)
+            for name, trial_model in zip(trials, trial_models, strict=True):
+                for layer in trial_model.layers[backbone.num_layers // 2 :] * trials[name].switched:
+                    trial_model.switch(layer).logits.data[1] = 1.0
+                trainer = TrialTrainer(
+                    trial_model, task, Parts(examples, examples), backbone.num_layers
+                )
+                jobs[name] = Job(trainer, backbone.num_layers, examples)
             taken: dict[str, list[float]] = {name: [] for name in jobs}
             for repeat in range(REPEATS + 1):  # the first warms up
                 for name, job in jobs.items():

@@ -29,10 +29,9 @@ from aa_ray.data.glue import Source
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row, Store
 from aa_ray.study import forecast
-from aa_ray.study.forecast import Forecast, Plan, paths, simulate
+from aa_ray.study.forecast import Forecast, Plan, duration, paths, simulate
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import AGENDA_COLUMNS, Agenda
-from aa_ray.sweep.progress import duration
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
 
 GPUS = (1, 8, 64, 512)
 PARTS = ("simulation", "folder")
@@ -75,9 +74,9 @@ def drawn(of: Study, expected: Forecast, width: float, draw: int) -> dict[Cell, 
     Which focused architectures will coincide is not known before; none are taken to.
     """
     rng = np.random.default_rng([SEED, draw])
-    agenda = Agenda(of, [])
-    known = {trial.id: cell for cell in of.cells if (trial := agenda.trial(cell))}
-    left = [*known.values(), *(cell for cell in of.cells if agenda.trial(cell) is None)]
+    queue = TrialQueue(of, [])
+    known = {trial.id: cell for cell in of.cells if (trial := queue.trial(cell))}
+    left = [*known.values(), *(cell for cell in of.cells if queue.trial(cell) is None)]
     factors = np.exp(rng.normal(-width * width / 2, width, len(left)))
     return {c: expected.weight(c) * float(f) for c, f in zip(left, factors, strict=True)}
 
@@ -136,10 +135,10 @@ def step(name: str) -> Iterator[None]:
     print(f"| {name} | {taken:.1f} | {provenance.peak_memory_bytes(CPU) / 1e6:,.0f} |", flush=True)
 
 
-def fill(agenda: Agenda, store: Store, templates: list[Row]) -> int:
-    """Write a row for each trial of the agenda, as they become runnable."""
+def fill(queue: TrialQueue, store: Store, templates: list[Row]) -> int:
+    """Write a row for each trial of the queue, as they become runnable."""
     for number in range(10**9):
-        following = agenda.next()
+        following = queue.next()
         if following is None:
             return number
         cell, trial = following
@@ -151,7 +150,7 @@ def fill(agenda: Agenda, store: Store, templates: list[Row]) -> int:
             "train_seconds": 1.0 + number % 7, "test_seconds": 0.5,
         }  # fmt: skip
         store.write([row])
-        agenda.record({column: row[column] for column in AGENDA_COLUMNS})
+        queue.record({column: row[column] for column in QUEUE_COLUMNS})
     raise AssertionError("not reached")
 
 
@@ -169,12 +168,12 @@ def tell_folder(backbone: Backbone, templates: list[Row], rows: int) -> None:
     print("|---|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        with step(f"an agenda of {len(of.cells):,} cells"):
-            agenda = Agenda(of, [])
+        with step(f"an queue of {len(of.cells):,} cells"):
+            queue = TrialQueue(of, [])
         with step("write the rows of all its trials, one file each"):
-            written = fill(agenda, store, templates)
-        assert agenda.complete
-        del agenda
+            written = fill(queue, store, templates)
+        assert queue.complete
+        del queue
         before = size(Path(folder))
         _continue(of, store, "")
         with step("compact"):
@@ -189,13 +188,13 @@ def tell_folder(backbone: Backbone, templates: list[Row], rows: int) -> None:
 def _continue(of: Study, store: Store, how: str) -> None:
     """What a driver does that finds everything finished."""
     with step(f"read what a driver needs{how}"):
-        rows = store.read(AGENDA_COLUMNS).to_pylist()
-    with step(f"the agenda of a study that goes on{how}"):
-        assert Agenda(of, rows).complete
+        rows = store.read(QUEUE_COLUMNS).to_pylist()
+    with step(f"the queue of a study that goes on{how}"):
+        assert TrialQueue(of, rows).complete
 
 
 def simulated(options: argparse.Namespace, backbone: Backbone) -> None:
-    rows = Store(options.results).read([*AGENDA_COLUMNS, "seed"]).to_pylist()
+    rows = Store(options.results).read([*QUEUE_COLUMNS, "seed"]).to_pylist()
     low, every = (study(backbone, r, architectures.SEEDS) for r in (LOW_DATA, (*LOW_DATA, "full")))
     expected = forecast_of(every, rows)
     width = spread(rows, expected)

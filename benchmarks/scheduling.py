@@ -31,7 +31,7 @@ from aa_ray.store import provenance
 from aa_ray.store.rows import Store
 from aa_ray.study.forecast import Plan, simulate
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import tune
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.resources import Resources
@@ -44,7 +44,7 @@ class SleepingActor(TrialActor):
 
     def step(self) -> dict[str, Any]:
         from aa_ray.store.rows import Store
-        from aa_ray.study.queue import AGENDA_COLUMNS
+        from aa_ray.study.queue import QUEUE_COLUMNS
         from aa_ray.trial import Trial
 
         store = Store(self._setting["results"])
@@ -59,7 +59,7 @@ class SleepingActor(TrialActor):
                 "train_seconds": trial.epochs / 1000, "test_seconds": 0.0,
             }  # fmt: skip
             store.write([row])
-            reported.append({column: row.get(column) for column in AGENDA_COLUMNS})
+            reported.append({column: row.get(column) for column in QUEUE_COLUMNS})
         return {"rows": json.dumps(reported), "done": True}
 
 
@@ -127,14 +127,14 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
     """Run the study and plan it."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        agenda = Agenda(of, [])
+        queue = TrialQueue(of, [])
         cpu = _cpu()
         started = time.time()
-        tune.run(agenda, store, Resources(fuse=fuse), actor=SleepingActor)
+        tune.run(queue, store, Resources(fuse=fuse), actor=SleepingActor)
         ended = time.time()
-        if not agenda.complete or agenda.failures():
+        if not queue.complete or queue.failures():
             raise SystemExit("the study did not finish")
-        cells = {agenda.trial(cell): cell for cell in of.cells}.values()
+        cells = {queue.trial(cell): cell for cell in of.cells}.values()
         weight = {cell: of.seconds(cell) for cell in cells}
         memory, cpu = _resident() / 1e6, _cpu() - cpu
         begun = sorted(at.timestamp() for at in store.read().column("started_at").to_pylist())

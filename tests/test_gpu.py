@@ -13,6 +13,7 @@ from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.store.rows import read
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.loop import Outcome
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -34,7 +35,7 @@ def test_a_training_is_that_of_the_cpu(
     """With dropout off: dropout is drawn on the device, everything else is the trial's own."""
     trial = make_trial(epochs=3, **changes)
     here, there = (
-        run_one(without_dropout(model.freeze(model.load(tiny.path), device)), trial)
+        run_one(without_dropout(freeze(model.load(tiny.path), device)), trial)
         for device in ("cpu", GPU)
     )
     check_same_course(here, there, 1e-3)
@@ -44,7 +45,7 @@ def test_a_training_is_that_of_the_cpu(
 
 
 def test_side_by_side_equals_one_by_one(tiny: Backbone, make_trial: Callable[..., Trial]) -> None:
-    bert = without_dropout(model.freeze(model.load(tiny.path), GPU))
+    bert = without_dropout(freeze(model.load(tiny.path), GPU))
     trials = [make_trial(epochs=3, **changes) for changes in MIXED]
     for trial, together in zip(trials, run_array(bert, trials), strict=True):
         assert isinstance(together, Outcome)

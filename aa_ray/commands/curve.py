@@ -12,7 +12,7 @@ from aa_ray.data import tasks
 from aa_ray.data.glue import Splits
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import Study
-from aa_ray.training.trainer import Course, Epoch
+from aa_ray.training.trainer import Epoch, TrialTrainer
 from aa_ray.trial import Trial
 
 
@@ -65,21 +65,21 @@ class Curve:
         self._trial, self._taker = trial, taker
         self._printed = 0
 
-    def after_epoch(self, course: Course) -> None:
-        if course.trial != self._trial:
+    def after_epoch(self, trainer: TrialTrainer) -> None:
+        if trainer.trial != self._trial:
             return
-        metric = course.task.metrics[0]
+        metric = trainer.task.metrics[0]
         if not self._printed:
-            count = sum(p.numel() for p in course.member.parameters())
-            print(heading(count, metric, course.depths, course.trial, course.num_layers))
+            count = sum(p.numel() for p in trainer.trial_model.parameters())
+            print(heading(count, metric, trainer.depths, trainer.trial, trainer.num_layers))
             self._printed = 1  # epoch 0 is the state before training
-        for n in range(self._printed, len(course.history)):
-            print(line(course.history[: n + 1], metric), flush=True)
-        self._printed = len(course.history)
+        for n in range(self._printed, len(trainer.history)):
+            print(line(trainer.history[: n + 1], metric), flush=True)
+        self._printed = len(trainer.history)
 
-    def after_test(self, course: Course, depth: int) -> None:
+    def after_test(self, trainer: TrialTrainer, depth: int) -> None:
         if self._taker is not None:
-            self._taker.after_test(course, depth)
+            self._taker.after_test(trainer, depth)
 
 
 def heading(

@@ -30,8 +30,8 @@ from aa_ray.data.tasks import Task
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.store.rows import Row
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import Stream
-from aa_ray.training.trainer import Course
+from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.trainer import TrialTrainer
 from aa_ray.trial import Trial
 
 # The file that says of which trial a folder holds the adapter.
@@ -49,7 +49,7 @@ class Trained:
 
     Attributes:
         depth: the last layers whose adapters are in use; all but for AdapterDrop.
-        weights: ``Member.snapshot`` as it was tested.
+        weights: ``TrialModel.snapshot`` as it was tested.
         selected: the layers whose switch picks the adapter; None without switches.
     """
 
@@ -101,14 +101,16 @@ class Taker:
         self.trial, self.depth = trial, depth
         self.taken: Trained | None = None
 
-    def after_epoch(self, course: Course) -> None:
+    def after_epoch(self, trainer: TrialTrainer) -> None:
         """Nothing to take yet."""
 
-    def after_test(self, course: Course, depth: int) -> None:
-        if course.trial != self.trial or depth != self.depth:
+    def after_test(self, trainer: TrialTrainer, depth: int) -> None:
+        if trainer.trial != self.trial or depth != self.depth:
             return
-        weights = {name: value.cpu() for name, value in course.member.snapshot().items()}
-        self.taken = Trained(self.trial, course.num_layers, depth, weights, course.member.selected)
+        weights = {name: value.cpu() for name, value in trainer.trial_model.snapshot().items()}
+        self.taken = Trained(
+            self.trial, trainer.num_layers, depth, weights, trainer.trial_model.selected
+        )
 
 
 def depths(trial: Trial, num_layers: int) -> tuple[int, ...]:
@@ -284,10 +286,10 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
 def _of_trial(trained: Trained, backbone: Backbone, task: Task, examples: Examples) -> Tensor:
     """The trial's own logits [n, outputs], in float32."""
     bert = model.load(backbone.path)
-    [member] = model.attach(bert, [trained.trial], task.outputs)
-    member.restore(trained.weights)
+    [trial_model] = model.attach(bert, [trained.trial], task.outputs)
+    trial_model.restore(trained.weights)
     bert.eval()
     batch, _ = unpadded.pack([examples], [np.arange(len(examples))], bert.device)
-    stream = Stream(member, trained.num_layers - trained.depth)
+    context = TrialContext(trial_model, trained.num_layers - trained.depth)
     with torch.inference_mode():
-        return side_by_side.forward(bert, batch, [stream], shared=True)[0]
+        return side_by_side.forward(bert, batch, [context], shared=True)[0]

@@ -15,17 +15,24 @@ import torch
 
 from aa_ray.commands.from_options import PAPER_BACKBONE, number, one_of, resources_from, study_from
 from aa_ray.commands.options import add_format, parser, rows_parser
-from aa_ray.errors import FAILED_WORK, INTERRUPTED, TERMINATED, WRONG_USAGE, SweepError, UsageError
+from aa_ray.errors import (
+    FAILED_WORK,
+    INTERRUPTED,
+    TERMINATED,
+    WRONG_USAGE,
+    StorageError,
+    SweepError,
+    UsageError,
+)
 from aa_ray.report.figures import Drawing, save
 from aa_ray.report.results import Results
 from aa_ray.report.tables import FORMATS, Table
 from aa_ray.store.rows import SCHEMA, Row, Store
-from aa_ray.store.storage import StorageError
 from aa_ray.study.grid import Study
-from aa_ray.study.queue import AGENDA_COLUMNS, Agenda
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
 from aa_ray.sweep import memory, plan
 
-TableMaker = Callable[[Agenda, Iterable[Row]], Table]
+TableMaker = Callable[[TrialQueue, Iterable[Row]], Table]
 DrawingMaker = Callable[[Results], Iterable[Drawing]]
 
 
@@ -44,7 +51,7 @@ def main(
     Args:
         description: of the study, for ``--help``.
         methods: the study's methods; ``--methods`` picks among them.
-        make_table: (agenda, rows) -> the study's table.
+        make_table: (queue, rows) -> the study's table.
         arguments: the command line, without the program's name.
         backbone: of every preset but demo.
         adapt: what makes the study of the one that the options describe, such as variants.
@@ -176,8 +183,8 @@ def _results(
     """The rows of the study that the options describe; ``empty``: there may be none."""
     study = adapt(study_from(options, methods, PAPER_BACKBONE))
     table = Store(options.results).read()
-    agenda = Agenda(study, table.select(AGENDA_COLUMNS).to_pylist())
-    results = Results(agenda, _of_study(table, agenda))
+    queue = TrialQueue(study, table.select(QUEUE_COLUMNS).to_pylist())
+    results = Results(queue, _of_study(table, queue))
     if not (results.used or empty):
         raise UsageError(f"--results {options.results}: no rows of this study; run it first")
     return results
@@ -215,48 +222,48 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     if not options.no_run:
         study.check_data()
     store = Store(options.results)
-    rows = store.read(SCHEMA.names if options.no_run else AGENDA_COLUMNS)
-    agenda = Agenda(study, rows.select(AGENDA_COLUMNS).to_pylist())
+    rows = store.read(SCHEMA.names if options.no_run else QUEUE_COLUMNS)
+    queue = TrialQueue(study, rows.select(QUEUE_COLUMNS).to_pylist())
     if options.retry_failed:
-        agenda.forget_failures()
+        queue.forget_failures()
     if options.gpus is not None and not options.plan:
         raise UsageError("--gpus is for --plan; a study runs on what --address or this machine has")
     if options.plan:
-        print(plan.describe(agenda, resources, number(options, "gpus", int, 1)))
+        print(plan.describe(queue, resources, number(options, "gpus", int, 1)))
         return 0
-    if not options.no_run and not agenda.complete:
+    if not options.no_run and not queue.complete:
         if study.precision == "tf32" and resources.gpus_per_trial == 0:
             raise UsageError(
                 "--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16"
             )
         store.folder.check_writable()
         if resources.address is None:
-            memory.settle(resources, agenda, memory.local_gpus()).slots(
+            memory.settle(resources, queue, memory.local_gpus()).slots(
                 {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
             )
             # Ray of this machine alone listens on loopback only; ray reads this when imported.
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray.sweep import tune
 
-        tune.run(agenda, store, resources)
-    table = make_table(agenda, _of_study(rows if options.no_run else store.read(), agenda))
+        tune.run(queue, store, resources)
+    table = make_table(queue, _of_study(rows if options.no_run else store.read(), queue))
     print(table.render(style), end="")
-    return _closing(agenda, store, options)
+    return _closing(queue, store, options)
 
 
-def _of_study(rows: pa.Table, agenda: Agenda) -> list[Row]:
+def _of_study(rows: pa.Table, queue: TrialQueue) -> list[Row]:
     """The rows of the study's trials; a folder may hold a great many others."""
-    wanted = pa.array(agenda.trial_ids, pa.string())
+    wanted = pa.array(queue.trial_ids, pa.string())
     return list(rows.filter(pc.is_in(rows["trial_id"], wanted)).to_pylist())
 
 
-def _closing(agenda: Agenda, store: Store, options: argparse.Namespace) -> int:
+def _closing(queue: TrialQueue, store: Store, options: argparse.Namespace) -> int:
     """Where the rows are, and what failed; the exit status."""
     print(f"\nresults: {store.uri}", file=sys.stderr)
-    failures = agenda.failures()
+    failures = queue.failures()
     for cell, error in failures:
         print(f"failed: {cell}: {error}", file=sys.stderr)
-    counts = agenda.counts()
+    counts = queue.counts()
     if counts["lost"]:
         print(f"not run, since a trial they wait for failed: {counts['lost']}", file=sys.stderr)
     if failures:

@@ -15,6 +15,9 @@ from aa_ray.errors import unknown
 
 Layers = tuple[int, ...]
 
+# The method whose switches decide the layers of the focused architectures.
+AA = "aa"
+
 RELU = "relu"
 RATIONAL = activation_name("one")
 
@@ -84,7 +87,7 @@ METHODS: dict[str, Method] = {
             depths=lambda num_layers, spec, uni: (len(spec), len(uni)),
             places="every layer; the first n are skipped at random while training",
         ),
-        Method("aa", "AA", _all, RATIONAL, switched=True, places="every layer"),
+        Method(AA, "AA", _all, RATIONAL, switched=True, places="every layer"),
         Method(
             "aa-focused-spec",
             "AA-focused^spec",

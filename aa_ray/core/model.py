@@ -1,7 +1,7 @@
 """A frozen BERT, and the trained parts of the trials that share it.
 
-Each trial is a ``Member``: AdapterHub's bottleneck adapters in its layers, switches, and a
-classifier of its own. One BERT serves one set of members after the other.
+Each trial is a ``TrialModel``: AdapterHub's bottleneck adapters in its layers, switches, and a
+classifier of its own. One BERT serves one set of trial_models after the other.
 ``aa_ray.training.side_by_side`` computes with them.
 """
 
@@ -19,9 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from aa_ray.core.adapter import Switch, sample_gumbel
 from aa_ray.core.rational import Rational, activation_name
-from aa_ray.training.dropout import replace_dropouts
-from aa_ray.training.frozen_linear import replace_linears
-from aa_ray.trial import Precision, Trial
+from aa_ray.trial import Trial
 
 # Both libraries warn about a classifier without weights, and a moment without active adapter.
 transformers_logging.set_verbosity_error()
@@ -37,26 +35,6 @@ def load(path: str) -> BertForSequenceClassification:
     return model
 
 
-def freeze(
-    model: BertForSequenceClassification,
-    device: torch.device | str = "cpu",
-    precision: Precision = "fp32",
-) -> BertForSequenceClassification:
-    """Bring the model to the device for trials that do not change it.
-
-    On the CPU its linear layers and dropouts are replaced by faster ones. In bf16 it computes in
-    bfloat16 throughout; what is trained on it stays in float32.
-    """
-    model.requires_grad_(False)
-    model.to(device)
-    if precision == "bf16":
-        model.base_model.to(torch.bfloat16)
-    if model.device.type == "cpu":
-        replace_linears(model.base_model)
-        replace_dropouts(model)
-    return model
-
-
 def weights_hash(model: BertForSequenceClassification) -> str:
     """SHA-256 over names and values of the backbone's parameters, adapters left out."""
     digest = hashlib.sha256()
@@ -67,7 +45,7 @@ def weights_hash(model: BertForSequenceClassification) -> str:
     return digest.hexdigest()
 
 
-class Member(nn.Module):
+class TrialModel(nn.Module):
     """One trial's trained parts on the shared backbone.
 
     Attributes:
@@ -79,7 +57,7 @@ class Member(nn.Module):
         switches: by layer (as text); empty unless the trial is switched.
         classifier: from the pooled [CLS] output to the task's outputs.
         backbone: the BERT itself where the trial trains it, else None.
-        generator: of the member's own random choices (Gumbel noise, skipped layers): on the CPU, so
+        generator: of the trial_model's own random choices (Gumbel noise, skipped layers): on the CPU, so
             that they depend on the seed alone, not on the device or on what trains beside it.
     """
 
@@ -168,22 +146,26 @@ class Member(nn.Module):
 
 def attach(
     model: BertForSequenceClassification, trials: Iterable[Trial], outputs: int
-) -> list[Member]:
+) -> list[TrialModel]:
     """Give the model the trials' adapters in place of earlier ones; each is drawn from its seed.
 
     ``outputs`` is the classifiers' width. Sets torch's global seed.
     """
     for name in list(model.adapters_config):
         model.delete_adapter(name)
-    members = [_member(model, trial, f"trial{k}", outputs) for k, trial in enumerate(trials)]
+    trial_models = [
+        _trial_model(model, trial, f"trial{k}", outputs) for k, trial in enumerate(trials)
+    ]
     model.set_active_adapters(None)
     model.requires_grad_(False)
-    for member in members:
-        member.to(model.device).requires_grad_(True)
-    return members
+    for trial_model in trial_models:
+        trial_model.to(model.device).requires_grad_(True)
+    return trial_models
 
 
-def _member(model: BertForSequenceClassification, trial: Trial, name: str, outputs: int) -> Member:
+def _trial_model(
+    model: BertForSequenceClassification, trial: Trial, name: str, outputs: int
+) -> TrialModel:
     torch.manual_seed(trial.seed)
     num_layers = model.config.num_hidden_layers
     config = SeqBnConfig(
@@ -198,7 +180,7 @@ def _member(model: BertForSequenceClassification, trial: Trial, name: str, outpu
     nn.init.normal_(classifier.weight, std=model.config.initializer_range)
     nn.init.zeros_(classifier.bias)
     backbone = model.base_model if trial.fine_tunes else None
-    return Member(trial, name, bottlenecks, classifier, backbone)
+    return TrialModel(trial, name, bottlenecks, classifier, backbone)
 
 
 def non_linearity(trial: Trial) -> str:

@@ -6,16 +6,14 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aa_ray.data.tasks import Task
 from aa_ray.errors import UsageError
-
-if TYPE_CHECKING:
-    from aa_ray.data.tasks import Task
 
 # The forecast of times needs some sizes; those of a data set on the hub are not known beforehand.
 UNKNOWN_SIZES = (10_000, 1_000)
@@ -36,7 +34,7 @@ class Data:
     label: str
     values: tuple[str, ...]
 
-    def tables(self, task: "Task") -> tuple[pa.Table, pa.Table]:
+    def tables(self, task: Task) -> tuple[pa.Table, pa.Table]:
         """Training and test data, with the columns of ``task.texts`` and ``label``.
 
         Raises:
@@ -49,7 +47,7 @@ class Data:
         held_out = round(self.test * len(train))
         return train.take(np.sort(order[held_out:])), train.take(np.sort(order[:held_out]))
 
-    def _table(self, name: str, task: "Task") -> pa.Table:
+    def _table(self, name: str, task: Task) -> pa.Table:
         found = self._read(name, task)
         wanted = [*task.texts, self.label]
         missing = [column for column in wanted if column not in found.column_names]
@@ -78,12 +76,12 @@ class Data:
             )
         return pa.array([numbers[text] for text in texts], pa.int64())
 
-    def _definition(self, task: "Task") -> list[Any]:
+    def _definition(self, task: Task) -> list[Any]:
         """All that makes the task what it is, apart from the data's content."""
         held_out = self.test if isinstance(self.test, float) else None
         return [task.texts, task.metrics, self.label, self.values, held_out]
 
-    def _read(self, name: str, task: "Task") -> pa.Table:
+    def _read(self, name: str, task: Task) -> pa.Table:
         raise NotImplementedError
 
 
@@ -97,18 +95,18 @@ class Files(Data):
 
     folder: str
 
-    def identity(self, task: "Task") -> str:
+    def identity(self, task: Task) -> str:
         """A hash of definition and content."""
         names = [self.train, *([self.test] if isinstance(self.test, str) else [])]
         contents = [hashlib.sha256(self._content(n, task)).hexdigest() for n in names]
         return f"own-{_hash([*self._definition(task), contents])[:16]}"
 
-    def sizes(self, task: "Task") -> tuple[int, int]:
+    def sizes(self, task: Task) -> tuple[int, int]:
         """Rows to train on and to test."""
         train, test = self.tables(task)
         return len(train), len(test)
 
-    def _content(self, name: str, task: "Task") -> bytes:
+    def _content(self, name: str, task: Task) -> bytes:
         path = Path(self.folder, name)
         try:
             return path.read_bytes()
@@ -118,7 +116,7 @@ class Files(Data):
                 "to the file that defines the task"
             ) from error
 
-    def _read(self, name: str, task: "Task") -> pa.Table:
+    def _read(self, name: str, task: Task) -> pa.Table:
         content = self._content(name, task)
         kind = Path(name).suffix.lower()
         try:
@@ -158,16 +156,16 @@ class Hub(Data):
     config: str | None
     revision: str
 
-    def identity(self, task: "Task") -> str:
+    def identity(self, task: Task) -> str:
         """Name and commit, and a hash of the definition."""
         definition = [*self._definition(task), self.config, self.train, self.test]
         return f"{self.name}@{self.revision[:12]}-{_hash(definition)[:8]}"
 
-    def sizes(self, task: "Task") -> tuple[int, int]:
+    def sizes(self, task: Task) -> tuple[int, int]:
         """A guess."""
         return UNKNOWN_SIZES
 
-    def _read(self, name: str, task: "Task") -> pa.Table:
+    def _read(self, name: str, task: Task) -> pa.Table:
         import datasets
 
         try:

@@ -5,12 +5,13 @@ A task on data of one's own is defined in a file; see ``aa_ray.study.plugins``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from scipy import stats
 from sklearn import metrics
 
-from aa_ray.data.own_files import Files, Hub
 from aa_ray.errors import unknown
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -56,6 +57,20 @@ METRICS: dict[str, Metric] = {
 }
 
 
+class Origin(Protocol):
+    """Where the examples of a custom task come from; see ``aa_ray.data.own_files``."""
+
+    @property
+    def train(self) -> str:
+        """The file or split that holds the training data."""
+
+    def identity(self, task: "Task") -> str:
+        """A name of the data and its definition that is the same on every machine."""
+
+    def tables(self, task: "Task") -> tuple[pa.Table, pa.Table]:
+        """Training and test data, with the task's text columns and ``label``."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One task.
@@ -69,7 +84,7 @@ class Task:
         train_rows, test_rows: official sizes; the test set here is the official development set.
         test_split: its name.
         labels: names of the classes, in their order; empty where the data has numbers only.
-        origin: where the examples of a task of one's own come from; None for those of GLUE.
+        origin: where the examples of a custom task come from; None for GLUE.
     """
 
     name: str
@@ -81,7 +96,7 @@ class Task:
     test_rows: int
     test_split: str = "validation"
     labels: tuple[str, ...] = ()
-    origin: Files | Hub | None = None
+    origin: Origin | None = None
 
     @property
     def regression(self) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aa_ray.core.architectures import AA
 from aa_ray.report.activations import activation
 from aa_ray.report.paper_tables import DASH
 from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import Effect, seeds_to_settle, stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import AA
 
 # Points of score (x 100) within which two methods count as on par.
 MARGIN = 2.0

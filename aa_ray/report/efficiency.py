@@ -25,8 +25,9 @@ from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store import provenance
 from aa_ray.study.grid import Cell
 from aa_ray.training import evaluation, loop
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
-from aa_ray.training.trainer import Course, Parts
+from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
 
 METHODS = ("baseline", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
@@ -89,7 +90,7 @@ def _trials(results: Results, task: str, regime: str) -> dict[str, Trial]:
     """Title -> trial, of the study's first seed."""
     found = {}
     for line in results.lines():
-        trial = results.agenda.trial(Cell(line.method, task, regime, results.study.seeds[0]))
+        trial = results.queue.trial(Cell(line.method, task, regime, results.study.seeds[0]))
         if trial is None:
             raise UsageError(
                 f"{line.method} on {task} {regime}: its layers are not known yet; run "
@@ -103,7 +104,7 @@ def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement
     """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
     study = results.study
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bert = model.freeze(model.load(study.backbone.path), device, study.precision)
+    bert = freeze(model.load(study.backbone.path), device, study.precision)
     tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
     some = next(iter(trials.values()))
     task = tasks.get(some.task)
@@ -116,12 +117,12 @@ def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement
     found: dict[str, Measurement] = {}
     for repeat in range(REPEATS + 1):  # the first round warms up
         for title, trial in trials.items():
-            [member] = model.attach(bert, [trial], task.outputs)
-            course = Course(member, task, parts, bert.config.num_hidden_layers)
+            [trial_model] = model.attach(bert, [trial], task.outputs)
+            trainer = TrialTrainer(trial_model, task, parts, bert.config.num_hidden_layers)
             if repeat == 0:
-                found[title] = _count(bert, course)
-            train_time = _seconds(device, partial(loop.train_epoch, bert, [course], epoch=1))
-            job = Job(course, course.num_layers, test)
+                found[title] = _count(bert, trainer)
+            train_time = _seconds(device, partial(loop.train_epoch, bert, [trainer], epoch=1))
+            job = Job(trainer, trainer.num_layers, test)
             test_time = _seconds(device, partial(evaluation.evaluate, bert, [job]))
             if repeat > 0:
                 found[title].train_seconds.append(train_time)
@@ -137,9 +138,9 @@ def _seconds(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _count(bert: BertForSequenceClassification, course: Course) -> Measurement:
-    member = course.member
+def _count(bert: BertForSequenceClassification, trainer: TrialTrainer) -> Measurement:
+    trial_model = trainer.trial_model
     with tempfile.TemporaryDirectory() as folder:
-        bert.save_adapter(folder, member.name)
+        bert.save_adapter(folder, trial_model.name)
         stored = sum(path.stat().st_size for path in Path(folder).glob("pytorch_adapter*"))
-    return Measurement(len(member.layers), member.parameters_in_use(0), stored)
+    return Measurement(len(trial_model.layers), trial_model.parameters_in_use(0), stored)

@@ -10,7 +10,7 @@ from aa_ray.report.statistics import stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import PLAIN, Cell, Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 
 # The architectures on which at least one difference acts.
 METHODS = ("adapter-drop", "aa", "aa-focused-spec", "aa-focused-sim")
@@ -35,9 +35,9 @@ def with_variants(study: Study) -> Study:
     return study.with_variants(((PLAIN, ()), *changed))
 
 
-def table(agenda: Agenda, rows: Iterable[Row]) -> Table:
+def table(queue: TrialQueue, rows: Iterable[Row]) -> Table:
     """Per difference: what paper, released code and this project do, and the effect per method."""
-    results = Results(agenda, rows)
+    results = Results(queue, rows)
     sections = []
     for deviation in DEVIATIONS.values():
         for value in alternatives(deviation):
@@ -47,7 +47,7 @@ def table(agenda: Agenda, rows: Iterable[Row]) -> Table:
                 if _acts(results, line, variant_name(deviation, value))
             ]
             sections.append(Section(_heading(deviation, value), lines))
-    study = agenda.study
+    study = queue.study
     caption = (
         "Fidelity. Each difference between paper and released code, turned the other way: change "
         "of the test score (x 100) against the default here, averaged over tasks and regimes, "
@@ -76,7 +76,7 @@ def _cells(results: Results) -> Iterable[tuple[str, str, int]]:
 def _acts(results: Results, line: Line, variant: str) -> bool:
     """Whether the variant changes a trial of the method, as far as the trials are known."""
     trials = [
-        [results.agenda.trial(Cell(line.method, *cell, name)) for name in (PLAIN, variant)]
+        [results.queue.trial(Cell(line.method, *cell, name)) for name in (PLAIN, variant)]
         for cell in _cells(results)
     ]
     return any(a is None or b is None or a.id != b.id for a, b in trials)

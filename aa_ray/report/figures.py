@@ -9,13 +9,14 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aa_ray.core.architectures import AA
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics, step_size
 from aa_ray.report.activations import activation
 from aa_ray.report.results import Line, Results
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import AA, Cell
+from aa_ray.study.grid import Cell
 
 # Inches: one and two columns of a usual journal page, and what a caption leaves of its height.
 COLUMN, PAGE = 3.3, 6.9

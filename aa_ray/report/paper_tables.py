@@ -12,7 +12,7 @@ from aa_ray.report.results import Line, Results, shown_tasks
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 
 DASH = "–"
 
@@ -47,13 +47,13 @@ def table1(source: Source, names: Iterable[str] = tuple(TASKS)) -> Table:
     return Table(caption, columns, [Section("GLUE", lines)])
 
 
-def method_table(name: str, agenda: Agenda, rows: Iterable[Row]) -> Table:
+def method_table(name: str, queue: TrialQueue, rows: Iterable[Row]) -> Table:
     """Per regime the methods' scores and their numbers of layers, per task and averaged.
 
     Scores are test metrics x 100, mean and sample standard deviation over seeds. This is the layout
     of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` goes into the caption.
     """
-    return score_table(name, Results(agenda, rows))
+    return score_table(name, Results(queue, rows))
 
 
 def score_table(name: str, results: Results) -> Table:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from aa_ray.core.architectures import AA
 from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.data import tasks
 from aa_ray.report.paper_tables import METRIC_TITLES
 from aa_ray.report.results import Line, Results
 from aa_ray.store.rows import Row
 from aa_ray.study import forecast
-from aa_ray.study.grid import AA
-from aa_ray.sweep.progress import duration
+from aa_ray.study.forecast import duration
 from aa_ray.trial import Trial
 
 
@@ -43,7 +43,7 @@ def gaps(results: Results) -> list[Gap]:
     for regime in results.study.regimes:
         for method in results.study.methods:
             cells = [c for c in results.study.grid() if (c.method, c.regime) == (method, regime)]
-            rows = [results.agenda.row(cell) for cell in cells]
+            rows = [results.queue.row(cell) for cell in cells]
             states = Counter(row["status"] for row in rows if row is not None)
             if states["finished"] < len(cells):
                 title = "AdapterDrop" if method == "adapter-drop" else titles[method]

@@ -12,7 +12,7 @@ from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import PLAIN, Cell, Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.trial import Trial
 
 # Fields of a trial in which the cells of one table differ.
@@ -46,9 +46,9 @@ class Results:
             in settings or in the backbone's weights.
     """
 
-    def __init__(self, agenda: Agenda, rows: Iterable[Row]) -> None:
-        self.agenda = agenda
-        self.study = agenda.study
+    def __init__(self, queue: TrialQueue, rows: Iterable[Row]) -> None:
+        self.queue = queue
+        self.study = queue.study
         self._rows: dict[str, list[Row]] = {}
         for row in rows:
             if row["status"] == "finished":
@@ -61,10 +61,10 @@ class Results:
         """The results of the study with those of its methods alone."""
         kept = tuple(name for name in methods if name in self.study.methods)
         rows = [row for of_trial in self._rows.values() for row in of_trial]
-        return Results(Agenda(dataclasses.replace(self.study, methods=kept), rows), rows)
+        return Results(TrialQueue(dataclasses.replace(self.study, methods=kept), rows), rows)
 
     def _of(self, cell: Cell) -> list[Row]:
-        trial = self.agenda.trial(cell)
+        trial = self.queue.trial(cell)
         return self._rows.get(trial.id, []) if trial else []
 
     def _check_fingerprints(self) -> None:

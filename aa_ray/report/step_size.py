@@ -20,7 +20,7 @@ from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 
 METHODS = ("baseline", "rational-only", "aa", "aa-focused-sim", "baseline-last-n")
 SIM, BASELINE = "aa-focused-sim", "baseline"
@@ -112,17 +112,17 @@ def verdict(released: Effect, chosen: Effect) -> str:
     return "open: not enough data at the chosen rates"
 
 
-def table(agenda: Agenda, rows: Iterable[Row]) -> Table:
+def table(queue: TrialQueue, rows: Iterable[Row]) -> Table:
     """Per regime and method: scores at the released and at the chosen rates, against Baseline."""
-    results = Results(agenda, rows)
+    results = Results(queue, rows)
     lines = results.lines()
     sections, verdicts = [], []
-    for regime in agenda.study.regimes:
+    for regime in queue.study.regimes:
         chosen = {line.method: chosen_rates(results, line, regime) for line in lines}
         body = [(line.title, _entries(results, line, regime, chosen)) for line in lines]
         sections.append(Section(results.regime_title(regime), body))
         verdicts.append(f"{results.regime_title(regime)}: {_judge(results, regime, chosen)}.")
-    study = agenda.study
+    study = queue.study
     caption = (
         "Step size. Average test score (x 100) with the released learning rates and with those "
         "chosen per method on development sets; differences from Baseline with 95 % intervals, "

@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.errors import StorageError
+from aa_ray.store.storage import Folder
 
 # A driver writes its file this often, and is dead if it has not for the other.
 BEAT_SECONDS = 10.0

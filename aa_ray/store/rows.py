@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from aa_ray.errors import UsageError
-from aa_ray.store.storage import Folder, StorageError, reason
+from aa_ray.errors import StorageError, UsageError
+from aa_ray.store.storage import Folder, reason
 
 # 2: input_histograms; 3: hosts, resumed_after, array. Columns are only ever added; in older rows
 # they are null.

@@ -14,15 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from aa_ray.errors import UsageError
-
-
-class StorageError(Exception):
-    """The results folder fails: disk full, read-only, no permission, out of reach.
-
-    Not the fault of a trial; a sweep that meets it stops, and goes on when it is run again.
-    """
-
+from aa_ray.errors import StorageError, UsageError
 
 # Unfinished writes of processes that were killed are removed after so many seconds.
 STALE_PART_SECONDS = 3600

@@ -30,6 +30,17 @@ def seconds(row: Mapping[str, Any]) -> float:
     return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
 class Forecast:
     """Expected seconds of a study's trials, which get better with every row."""
 
@@ -118,7 +129,7 @@ def simulate(
     fuse: int = 1,
     order: Mapping[Cell, float] | None = None,
 ) -> Plan:
-    """List scheduling of the cells, those with the longest path first, as ``Agenda`` does it.
+    """List scheduling of the cells, those with the longest path first, as ``TrialQueue`` does it.
 
     Args:
         weight: cell -> its seconds; needs that are not among the cells are taken for finished.

@@ -8,14 +8,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import FIRST_SEED, Layers
+from aa_ray.core.architectures import AA, FIRST_SEED, Layers
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.data import glue
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.trial import Precision, Trial
-
-AA = "aa"
 
 # The variant of a study that changes nothing.
 PLAIN = ""

@@ -10,8 +10,8 @@ from aa_ray.study.forecast import Forecast, Plan, paths, simulate
 from aa_ray.study.grid import Cell, Study
 from aa_ray.trial import Trial
 
-# The columns that an Agenda looks at.
-AGENDA_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "task", "regime",
+# The columns that an TrialQueue looks at.
+QUEUE_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "task", "regime",
                   "backbone", "train_seconds", "test_seconds", "array", "device",
                   "peak_memory_bytes")  # fmt: skip
 
@@ -20,7 +20,7 @@ AGENDA_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "t
 UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 
 
-class Agenda:
+class TrialQueue:
     """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
 
     Everything that is done per trial takes the same time however large the study is, or grows with
@@ -28,7 +28,7 @@ class Agenda:
 
     Args:
         study: the study.
-        rows: rows of the results folder, with at least ``AGENDA_COLUMNS``.
+        rows: rows of the results folder, with at least ``QUEUE_COLUMNS``.
     """
 
     def __init__(self, study: Study, rows: Iterable[dict[str, Any]]) -> None:

@@ -32,10 +32,10 @@ class TrialActor(tune.Trainable):
         self._job = json.loads(config["job"])
 
     def step(self) -> dict[str, Any]:
-        """Run the trials, write their rows, report what the agenda needs of one of each."""
+        """Run the trials, write their rows, report what the queue needs of one of each."""
+        from aa_ray.errors import StorageError
         from aa_ray.store.rows import Store
-        from aa_ray.store.storage import StorageError
-        from aa_ray.study.queue import AGENDA_COLUMNS
+        from aa_ray.study.queue import QUEUE_COLUMNS
         from aa_ray.training import checkpoints, watchdog
         from aa_ray.trial import Trial
 
@@ -54,7 +54,7 @@ class TrialActor(tune.Trainable):
             return {"stop": str(error), "done": True}
         finally:
             watchdog.disarm()
-        reported = [{column: rows[0].get(column) for column in AGENDA_COLUMNS} for rows in wanted]
+        reported = [{column: rows[0].get(column) for column in QUEUE_COLUMNS} for rows in wanted]
         return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

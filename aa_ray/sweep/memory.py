@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from aa_ray.core.backbones import Backbone
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep.resources import Resources, Settled
 from aa_ray.trial import Precision
 
@@ -56,15 +56,15 @@ def has_gpus(autoscaling: Mapping[str, Any] | None) -> bool:
     return any(kind.get("resources", {}).get("GPU") for kind in kinds)
 
 
-def settle(resources: Resources, agenda: Agenda, gpus: Sequence[int]) -> Settled:
+def settle(resources: Resources, queue: TrialQueue, gpus: Sequence[int]) -> Settled:
     """The resources with numbers in place of every ``auto``.
 
     Args:
         gpus: bytes of memory of each kind of GPU there is; the smallest decides.
     """
-    study = agenda.study
+    study = queue.study
     weights = of_weights(study.backbone, study.precision)
-    trial = agenda.forecast.peak_bytes(weights) or of_trial(study.backbone, study.precision)
+    trial = queue.forecast.peak_bytes(weights) or of_trial(study.backbone, study.precision)
     usable = USABLE * min(gpus, default=ASSUMED_BYTES)
     share, fuse = resources.gpus_per_trial, resources.fuse
     if share is None:

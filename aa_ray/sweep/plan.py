@@ -5,25 +5,25 @@ import os
 
 import torch
 
-from aa_ray.study.queue import Agenda
+from aa_ray.study.forecast import duration
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import memory
-from aa_ray.sweep.progress import duration
 from aa_ray.sweep.resources import Resources
 
 
-def describe(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
+def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
     """What is done, runnable and blocked, and the time the rest may take."""
     if gpus is not None:  # of a cluster that need not be there yet
         if resources.gpus_per_trial == 0:
             resources = dataclasses.replace(resources, gpus_per_trial=None)
-        settled = memory.settle(resources, agenda, memory.local_gpus() or [memory.ASSUMED_BYTES])
+        settled = memory.settle(resources, queue, memory.local_gpus() or [memory.ASSUMED_BYTES])
         cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial  # enough of them
         slots = settled.slots({"CPU": cpus + 1, "GPU": gpus})
     else:  # as on this machine; who plans for a cluster says how many run at once
-        settled = memory.settle(resources, agenda, memory.local_gpus())
+        settled = memory.settle(resources, queue, memory.local_gpus())
         here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
         slots = settled.max_concurrent or settled.slots(here)
-    counts = agenda.counts()
+    counts = queue.counts()
     lines = [
         f"trials    {counts.total()}",
         f"done      {counts['finished']}",
@@ -32,7 +32,7 @@ def describe(agenda: Agenda, resources: Resources, gpus: int | None) -> str:
         f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
         f"lost      {counts['lost']} (wait for an aa trial that failed)",
     ]
-    plan = agenda.plan(slots, settled.fuse)
+    plan = queue.plan(slots, settled.fuse)
     if plan is None:
         return "\n".join(
             [*lines, "time left not known until the first trial of this backbone has finished"]

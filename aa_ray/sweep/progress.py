@@ -6,7 +6,8 @@ import time
 from datetime import timedelta
 from typing import TextIO
 
-from aa_ray.study.queue import Agenda
+from aa_ray.study.forecast import duration
+from aa_ray.study.queue import TrialQueue
 
 # Seconds between two lines where they cannot be rewritten.
 LOG_INTERVAL = 15.0
@@ -16,30 +17,19 @@ WIDTH = 79
 COST = 50
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 36 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
-
-
 def _clock(seconds: float) -> str:
     """Hours, minutes and seconds gone: 0:05, 12:00, 3:04:05."""
     return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")
 
 
-def describe(agenda: Agenda, slots: int) -> str:
+def describe(queue: TrialQueue, slots: int) -> str:
     """One line, what matters most first: a narrow terminal cuts off the rest."""
-    counts = agenda.counts()
+    counts = queue.counts()
     waiting = counts["runnable"] + counts["blocked"]
     parts = [f"{counts['finished']}/{counts.total()} trials done"]
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
-    left = agenda.seconds_left(slots)
+    left = queue.seconds_left(slots)
     if left is not None and waiting + counts["running"]:
         parts.append(f"about {duration(left)} left")
     parts += [f"{counts['running']} running", f"{waiting} waiting"]
@@ -58,13 +48,13 @@ class Progress:
     """Prints ``describe`` while a sweep goes on.
 
     Args:
-        agenda: of the sweep.
+        queue: of the sweep.
         slots: trials that run at once, for the time left.
         stream: standard error unless given, so that standard output holds the table alone.
     """
 
-    def __init__(self, agenda: Agenda, slots: int, stream: TextIO | None = None) -> None:
-        self._agenda = agenda
+    def __init__(self, queue: TrialQueue, slots: int, stream: TextIO | None = None) -> None:
+        self._queue = queue
         self._slots = slots
         self._stream = stream or sys.stderr
         self._started = time.monotonic()
@@ -79,7 +69,7 @@ class Progress:
         if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
             return
         worked = time.process_time()
-        text = describe(self._agenda, self._slots)
+        text = describe(self._queue, self._slots)
         # Of a large study it takes a while; a machine that is busy elsewhere is no reason.
         self._pause = COST * (time.process_time() - worked)
         if text == self._text and not terminal:
@@ -102,7 +92,7 @@ class Progress:
     def close(self) -> None:
         """Print the final state on a line of its own."""
         taken = _clock(time.monotonic() - self._started)
-        line = _wrapped(f"[{taken}] {describe(self._agenda, self._slots)}")
+        line = _wrapped(f"[{taken}] {describe(self._queue, self._slots)}")
         erased = "\r" + " " * WIDTH + "\r" if self._stream.isatty() else ""
         self._stream.write(erased + line + "\n")
         self._stream.flush()

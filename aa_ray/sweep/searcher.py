@@ -7,11 +7,11 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from aa_ray.core.backbones import Backbone
+from aa_ray.errors import StorageError
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Row, Store
-from aa_ray.store.storage import StorageError
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import AGENDA_COLUMNS, Agenda
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
 from aa_ray.sweep.progress import Progress
 from aa_ray.training import checkpoints
 from aa_ray.trial import Trial
@@ -23,8 +23,8 @@ RETRIES_AFTER_DEATH = 4
 LOOK_SECONDS = 5.0
 
 
-class AgendaSearcher(Searcher):
-    """Hands Tune the agenda's runnable trials, and tells the agenda how they ended.
+class QueueSearcher(Searcher):
+    """Hands Tune the queue's runnable trials, and tells the queue how they ended.
 
     Up to ``fuse`` trials that can train side by side are one Tune trial. A trial is handed out only
     while this driver holds its lease; those of other drivers are looked at from time to time.
@@ -40,7 +40,7 @@ class AgendaSearcher(Searcher):
 
     def __init__(
         self,
-        agenda: Agenda,
+        queue: TrialQueue,
         store: Store,
         leases: Leases,
         progress: Progress,
@@ -50,7 +50,7 @@ class AgendaSearcher(Searcher):
         super().__init__(metric="done", mode="max")
         self.progress = progress
         self.stopped: StorageError | None = None
-        self._agenda = agenda
+        self._queue = queue
         self._store = store
         self._leases = leases
         self._fuse = fuse
@@ -72,14 +72,14 @@ class AgendaSearcher(Searcher):
             self.stopped = error
         if job is None:
             self.progress.update()
-            return Searcher.FINISHED if self.stopped or self._agenda.complete else None
+            return Searcher.FINISHED if self.stopped or self._queue.complete else None
         return {"job": json.dumps(job)}
 
     def _continue(self, trial_id: str) -> dict[str, Any] | None:
         """An array of an earlier run, of which trials of this study still lack their rows."""
         while self._interrupted:
             trials = self._interrupted.pop()
-            taken = [found for trial in trials if (found := self._agenda.take(trial))]
+            taken = [found for trial in trials if (found := self._queue.take(trial))]
             wanted = [found for found in taken if self._claim(*found)]
             if wanted:
                 return self._job(trial_id, wanted, trials)
@@ -89,13 +89,13 @@ class AgendaSearcher(Searcher):
         """Runnable trials that can train side by side."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            self._agenda.look_again()
+            self._queue.look_again()
         array: list[tuple[Cell, Trial]] = []
         size = self._fuse
         if self._spread is not None:
-            size = min(size, -(-self._agenda.counts()["runnable"] // self._spread))
+            size = min(size, -(-self._queue.counts()["runnable"] // self._spread))
         while len(array) < max(1, size):
-            following = self._agenda.next(like=array[0][1] if array else None)
+            following = self._queue.next(like=array[0][1] if array else None)
             if following is None:
                 break
             if self._claim(*following):
@@ -105,13 +105,13 @@ class AgendaSearcher(Searcher):
     def _claim(self, cell: Cell, trial: Trial) -> bool:
         """Whether the trial is this driver's; another may run it, or have finished it."""
         if not self._leases.acquire(trial.id):
-            self._agenda.leave(cell)
+            self._queue.leave(cell)
             return False
         row = self._store.row(trial.id)
-        if row is None or self._agenda.retries(row):
+        if row is None or self._queue.retries(row):
             return True
         self._leases.release(trial.id)
-        self._agenda.record(row)
+        self._queue.record(row)
         return False
 
     def _job(
@@ -139,16 +139,16 @@ class AgendaSearcher(Searcher):
                     self.progress.say(remark)
             else:
                 died = self._deaths.pop(trial_id, "")
-                backbone = self._agenda.study.backbone
+                backbone = self._queue.study.backbone
                 rows = []
                 for cell, trial in array:
                     row = self._store.row(trial.id)  # it may have died after it wrote its rows
-                    if row is None or self._agenda.retries(row):
+                    if row is None or self._queue.retries(row):
                         row = _row_of_dead(trial, cell.method, backbone, died)
                         self._store.write([row])
                     rows.append(row)
             for row in rows:
-                self._agenda.record({column: row.get(column) for column in AGENDA_COLUMNS})
+                self._queue.record({column: row.get(column) for column in QUEUE_COLUMNS})
         except StorageError as storage_error:
             self.stopped = storage_error
         for _, trial in array:

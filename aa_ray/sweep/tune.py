@@ -43,12 +43,12 @@ from aa_ray.store import provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.study import plugins
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import memory
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
-from aa_ray.sweep.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, AgendaSearcher
+from aa_ray.sweep.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
 # How long nodes are waited for when they are asked for their GPU's memory.
@@ -56,9 +56,9 @@ GPU_SECONDS = 60.0
 
 
 def run(
-    agenda: Agenda, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
+    queue: TrialQueue, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
 ) -> None:
-    """Run whatever the agenda has left; afterwards it says what became of it.
+    """Run whatever the queue has left; afterwards it says what became of it.
 
     Args:
         actor: in place of ``TrialActor``, to measure scheduling without training.
@@ -72,16 +72,16 @@ def run(
     if dashboard:
         print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
     try:
-        settled = memory.settle(resources, agenda, _gpus(resources))
+        settled = memory.settle(resources, queue, _gpus(resources))
         slots = _slots(settled)
-        _check_space(agenda, store, slots * settled.fuse)
+        _check_space(queue, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
             leases.tidy(store.trial_ids())
             spread = slots if resources.fuse is None else None
-            searcher = AgendaSearcher(
-                agenda, store, leases, Progress(agenda, slots), settled.fuse, spread
+            searcher = QueueSearcher(
+                queue, store, leases, Progress(queue, slots), settled.fuse, spread
             )
-            _tune(agenda, store, searcher, settled, slots, actor)
+            _tune(queue, store, searcher, settled, slots, actor)
     finally:
         ray.shutdown()
 
@@ -120,14 +120,14 @@ def _slots(resources: Settled) -> int:
 
 
 def _tune(
-    agenda: Agenda,
+    queue: TrialQueue,
     store: Store,
-    searcher: AgendaSearcher,
+    searcher: QueueSearcher,
     resources: Settled,
     slots: int,
     actor: type[TrialActor],
 ) -> None:
-    study = agenda.study
+    study = queue.study
     setting = {
         "backbone": asdict(study.backbone),
         "source": study.source.location,
@@ -175,10 +175,10 @@ def _tune(
         raise searcher.stopped
 
 
-def _check_space(agenda: Agenda, store: Store, running: int) -> None:
+def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
     """Refuse a study for whose rows and checkpoints there is not enough space."""
     free = store.folder.free_bytes()
-    needed = agenda.study.bytes_needed(running)
+    needed = queue.study.bytes_needed(running)
     if free is not None and free < needed:
         raise UsageError(
             f"--results {store.uri}: {free / 1e6:,.0f} MB are free, rows and checkpoints may need "
@@ -238,7 +238,7 @@ def _check_that_somebody_listens(address: str) -> None:
 class SweepCallback(tune.Callback):
     """Lets the progress line follow Tune's event loop, and the searcher hear of deaths."""
 
-    def __init__(self, searcher: AgendaSearcher) -> None:
+    def __init__(self, searcher: QueueSearcher) -> None:
         self._searcher = searcher
         self._looked = time.monotonic()
 

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from aa_ray.errors import CheckpointError
 from aa_ray.store.storage import Folder
 from aa_ray.training.loop import State
-from aa_ray.training.trainer import Best, Epoch, MemberState
+from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
 VERSION = "2"
@@ -27,28 +28,24 @@ VERSION = "2"
 MOST_TIME = 0.1
 
 
-class CheckpointError(Exception):
-    """A checkpoint does not load; the message says why."""
-
-
 def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
     """The state as the bytes of a safetensors file; ``extra`` is JSON that comes back with it."""
     tensors = {f"random/{name}": value for name, value in state.random.items()}
-    members = []
-    for k, member in enumerate(state.members):
-        tensors |= {f"{k}/weights/{name}": value for name, value in member.weights.items()}
-        for depth, best in member.best.items():
+    trainers = []
+    for k, trainer in enumerate(state.trainers):
+        tensors |= {f"{k}/weights/{name}": value for name, value in trainer.weights.items()}
+        for depth, best in trainer.best.items():
             tensors |= {f"{k}/best/{depth}/{name}": v for name, v in best.weights.items()}
-        for index, moments in member.optimizer.items():
+        for index, moments in trainer.optimizer.items():
             tensors |= {f"{k}/adam/{index}/{name}": v for name, v in moments.items()}
-        tensors[f"{k}/generator"] = member.generator
-        best_epochs = {d: {"epoch": b.epoch, "score": b.score} for d, b in member.best.items()}
-        history = [dataclasses.asdict(epoch) for epoch in member.history]
-        members.append({"history": history, "best": best_epochs, "error": member.error})
+        tensors[f"{k}/generator"] = trainer.generator
+        best_epochs = {d: {"epoch": b.epoch, "score": b.score} for d, b in trainer.best.items()}
+        history = [dataclasses.asdict(epoch) for epoch in trainer.history]
+        trainers.append({"history": history, "best": best_epochs, "error": trainer.error})
     header = {
         "version": VERSION,
         "trials": json.dumps([trial.to_json() for trial in trials]),
-        "members": json.dumps(members),
+        "members": json.dumps(trainers),
         "seconds": json.dumps(state.seconds),
         "extra": json.dumps(extra),
     }
@@ -67,12 +64,12 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
         expected = json.dumps([trial.to_json() for trial in trials])
         if header["version"] != VERSION or header["trials"] != expected:
             raise CheckpointError("it is of another version or of other trials")
-        members = [
-            _member(fields, _under(f"{k}/", tensors))
+        trainers = [
+            _trainer(fields, _under(f"{k}/", tensors))
             for k, fields in enumerate(json.loads(header["members"]))
         ]
         random = _under("random/", tensors)
-        state = State(members, random, json.loads(header["seconds"]))
+        state = State(trainers, random, json.loads(header["seconds"]))
         return state, json.loads(header["extra"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(" ".join(str(error).split())) from error
@@ -83,12 +80,12 @@ def _header(content: bytes) -> dict[str, str]:
     return json.loads(content[8 : 8 + size])["__metadata__"]
 
 
-def _member(fields: dict[str, Any], tensors: dict[str, Tensor]) -> MemberState:
+def _trainer(fields: dict[str, Any], tensors: dict[str, Tensor]) -> TrainerState:
     best = {
         int(depth): Best(**of_depth, weights=_under(f"best/{depth}/", tensors))
         for depth, of_depth in fields["best"].items()
     }
-    return MemberState(
+    return TrainerState(
         history=[_epoch(entry) for entry in fields["history"]],
         best=best,
         weights=_under("weights/", tensors),

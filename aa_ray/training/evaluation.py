@@ -12,23 +12,23 @@ from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
 from aa_ray.training import side_by_side, unpadded, watchdog
-from aa_ray.training.side_by_side import Stream
-from aa_ray.training.trainer import Course
+from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.trainer import TrialTrainer
 
-# Tokens of an evaluation batch, over all streams: what a CPU's cache and a GPU's cores like.
+# Tokens of an evaluation batch, over all contexts: what a CPU's cache and a GPU's cores like.
 EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 
 
 class Job(NamedTuple):
-    """Something to evaluate: a course at an inference depth, on some examples."""
+    """Something to evaluate: a trainer at an inference depth, on some examples."""
 
-    course: Course
+    trainer: TrialTrainer
     depth: int
     examples: Examples
 
     @property
-    def stream(self) -> Stream:
-        return Stream(self.course.member, self.course.num_layers - self.depth)
+    def context(self) -> TrialContext:
+        return TrialContext(self.trainer.trial_model, self.trainer.num_layers - self.depth)
 
 
 def evaluate(
@@ -41,7 +41,7 @@ def evaluate(
         by_examples.setdefault(id(job.examples), []).append(index)
     found: dict[int, dict[str, float] | TrainingError] = {}
     for indices in by_examples.values():
-        ordered = sorted(indices, key=lambda i: side_by_side.kind(jobs[i].course.trial))
+        ordered = sorted(indices, key=lambda i: side_by_side.kind(jobs[i].trainer.trial))
         logits = _logits(bert, [jobs[i] for i in ordered])
         for index, of_job in zip(ordered, logits, strict=True):
             found[index] = _scores(jobs[index], of_job)
@@ -50,15 +50,15 @@ def evaluate(
 
 def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndarray:
     """[jobs, examples, outputs] of jobs on the same examples."""
-    course, _, examples = jobs[0]
-    streams = [job.stream for job in jobs]
+    trainer, _, examples = jobs[0]
+    contexts = [job.context for job in jobs]
     tokens = EVALUATION_TOKENS.get(bert.device.type, EVALUATION_TOKENS["cuda"]) // len(jobs)
-    logits = np.empty((len(jobs), len(examples), course.task.outputs), dtype=np.float32)
+    logits = np.empty((len(jobs), len(examples), trainer.task.outputs), dtype=np.float32)
     with torch.inference_mode():
         for chosen in batches.by_length(examples, tokens):
             watchdog.beat()
             batch, _ = unpadded.pack([examples], [chosen], bert.device)
-            of_batch = side_by_side.forward(bert, batch, streams, shared=True)
+            of_batch = side_by_side.forward(bert, batch, contexts, shared=True)
             logits[:, chosen] = of_batch.float().cpu().numpy()
     return logits
 
@@ -66,4 +66,4 @@ def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndar
 def _scores(job: Job, logits: np.ndarray) -> dict[str, float] | TrainingError:
     if not np.isfinite(logits).all():
         return TrainingError("the outputs became NaN or infinite; try lower learning rates")
-    return job.course.task.scores(job.examples.labels, logits)
+    return job.trainer.task.scores(job.examples.labels, logits)

@@ -9,7 +9,7 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.data.batches import Examples
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.side_by_side import TrialContext
 
 BINS = 64
 EXAMPLES = 256
@@ -25,14 +25,14 @@ class Histogram(NamedTuple):
 
 
 def of_inputs(
-    bert: BertForSequenceClassification, stream: Stream, examples: Examples
+    bert: BertForSequenceClassification, context: TrialContext, examples: Examples
 ) -> dict[int, Histogram]:
     """Layer -> histogram of its rational's inputs, one per token and unit.
 
-    Looks at up to 256 of the examples, with the weights that the stream's member has now, in
+    Looks at up to 256 of the examples, with the weights that the context's trial_model has now, in
     evaluation: the rational of an unselected layer is not used, and has no histogram.
     """
-    if not stream.member.rationals:
+    if not context.trial_model.rationals:
         return {}
     seen: dict[int, list[Tensor]] = {}
     real = torch.empty(0)
@@ -41,15 +41,15 @@ def of_inputs(
         if layer in in_use:
             seen.setdefault(layer, []).append(units[0][real].flatten().float().cpu())
 
-    selected = stream.member.selected
-    in_use = stream.member.layers if selected is None else selected
+    selected = context.trial_model.selected
+    in_use = context.trial_model.layers if selected is None else selected
     bert.eval()
     with torch.inference_mode():
         for start in range(0, min(EXAMPLES, len(examples)), BATCH_SIZE):
             chosen = np.arange(start, min(start + BATCH_SIZE, EXAMPLES, len(examples)))
             batch, _ = unpadded.pack([examples], [chosen], bert.device)
             real = batch.membership[0].any(dim=1)  # not the spare ones
-            side_by_side.forward(bert, batch, [stream], observe=keep)
+            side_by_side.forward(bert, batch, [context], observe=keep)
     return {layer: _histogram(torch.cat(parts)) for layer, parts in seen.items()}
 
 

@@ -22,7 +22,7 @@ from aa_ray.errors import TrainingError
 from aa_ray.training import histograms, side_by_side, unpadded, watchdog
 from aa_ray.training.evaluation import Job, evaluate
 from aa_ray.training.histograms import Histogram
-from aa_ray.training.trainer import Course, Epoch, MemberState, Parts
+from aa_ray.training.trainer import Epoch, Parts, TrainerState, TrialTrainer
 from aa_ray.trial import Trial
 
 
@@ -71,19 +71,19 @@ class State:
     """All that an array needs to go on after its last epoch, as if nothing had happened.
 
     Attributes:
-        members: by position in the array.
+        trainers: by position in the array.
         random: states of torch's generators, by device type.
         seconds: spent on training so far.
     """
 
-    members: list[MemberState]
+    trainers: list[TrainerState]
     random: dict[str, Tensor]
     seconds: float
 
     @property
     def epoch(self) -> int:
         """The last that was completed."""
-        return max(len(member.history) for member in self.members) - 1
+        return max(len(trainer.history) for trainer in self.trainers) - 1
 
 
 class Keeper(Protocol):
@@ -99,10 +99,10 @@ class Keeper(Protocol):
 class Listener(Protocol):
     """Who wants to hear how trials are doing while they train, or to have their weights."""
 
-    def after_epoch(self, course: Course) -> None:
+    def after_epoch(self, trainer: TrialTrainer) -> None:
         """Its last epoch, 0 before training, stands at the end of its history."""
 
-    def after_test(self, course: Course, depth: int) -> None:
+    def after_test(self, trainer: TrialTrainer, depth: int) -> None:
         """The weights of the depth's best epoch are in place, and have been tested."""
 
 
@@ -133,69 +133,78 @@ def run(
     """
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     order = sorted(range(len(trials)), key=lambda k: side_by_side.kind(trials[k]))
-    members = model.attach(bert, [trials[k] for k in order], task.outputs)
+    trial_models = model.attach(bert, [trials[k] for k in order], task.outputs)
     torch.manual_seed(trials[order[0]].seed)  # dropout, whatever the initial weights have drawn
     num_layers = bert.config.num_hidden_layers
-    courses = [Course(m, task, parts[k], num_layers) for m, k in zip(members, order, strict=True)]
+    trainers = [
+        TrialTrainer(m, task, parts[k], num_layers)
+        for m, k in zip(trial_models, order, strict=True)
+    ]
     if resumed is not None:
-        _resume(bert, courses, resumed)
-    first_epoch = max(len(course.history) for course in courses)
+        _resume(bert, trainers, resumed)
+    first_epoch = max(len(trainer.history) for trainer in trainers)
     if listener is not None:
-        for course in courses:
-            listener.after_epoch(course)
+        for trainer in trainers:
+            listener.after_epoch(trainer)
     for epoch in range(first_epoch, trials[0].epochs + 1):
-        alive = [course for course in courses if course.error is None]
+        alive = [trainer for trainer in trainers if trainer.error is None]
         if not alive:
             break
         train_epoch(bert, alive, epoch)
-        _develop(bert, [course for course in alive if course.error is None])
+        _develop(bert, [trainer for trainer in alive if trainer.error is None])
         if listener is not None:
-            for course in alive:
-                listener.after_epoch(course)
+            for trainer in alive:
+                listener.after_epoch(trainer)
         if keeper is not None and keeper.due():
-            keeper.save(_state(bert, courses, time.monotonic() - started))
+            keeper.save(_state(bert, trainers, time.monotonic() - started))
 
-    outcomes = _outcomes(bert, courses, test, time.monotonic() - started, listener)
+    outcomes = _outcomes(bert, trainers, test, time.monotonic() - started, listener)
     by_trial = dict(zip(order, outcomes, strict=True))
     return [by_trial[k] for k in range(len(trials))]
 
 
-def _state(bert: BertForSequenceClassification, courses: list[Course], seconds: float) -> State:
+def _state(
+    bert: BertForSequenceClassification, trainers: list[TrialTrainer], seconds: float
+) -> State:
     random = {"cpu": torch.get_rng_state()}
     if bert.device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(bert.device)
-    return State([course.state() for course in courses], random, seconds)
+    return State([trainer.state() for trainer in trainers], random, seconds)
 
 
-def _resume(bert: BertForSequenceClassification, courses: list[Course], state: State) -> None:
-    for course, of_member in zip(courses, state.members, strict=True):
-        course.resume(of_member)
+def _resume(
+    bert: BertForSequenceClassification, trainers: list[TrialTrainer], state: State
+) -> None:
+    for trainer, of_member in zip(trainers, state.trainers, strict=True):
+        trainer.resume(of_member)
     torch.set_rng_state(state.random["cpu"])
     if bert.device.type == "cuda" and "cuda" in state.random:
         torch.cuda.set_rng_state(state.random["cuda"], bert.device)
 
 
-def train_epoch(bert: BertForSequenceClassification, courses: Sequence[Course], epoch: int) -> None:
-    """One pass of each course over its own training set, in its own order."""
+def train_epoch(
+    bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer], epoch: int
+) -> None:
+    """One pass of each trainer over its own training set, in its own order."""
     bert.train()  # backbone dropout is active in training
-    size = courses[0].trial.batch_size
-    orders = [batches.shuffled(len(c.parts.train), size, c.trial.seed, epoch) for c in courses]
+    size = trainers[0].trial.batch_size
+    orders = [batches.shuffled(len(c.parts.train), size, c.trial.seed, epoch) for c in trainers]
     for chosen in zip(*orders, strict=True):
         watchdog.beat()
-        batch, labels = unpadded.pack([c.parts.train for c in courses], chosen, bert.device)
-        streams = [course.stream(len(chosen[0])) for course in courses]
-        logits = side_by_side.forward(bert, batch, streams)
+        batch, labels = unpadded.pack([c.parts.train for c in trainers], chosen, bert.device)
+        contexts = [trainer.context(len(chosen[0])) for trainer in trainers]
+        logits = side_by_side.forward(bert, batch, contexts)
         losses = [
-            _loss(of_stream, of_labels, course.task)
-            for of_stream, of_labels, course in zip(logits, labels, courses, strict=True)
+            _loss(of_stream, of_labels, trainer.task)
+            for of_stream, of_labels, trainer in zip(logits, labels, trainers, strict=True)
         ]
-        # Each loss depends on its own member's parameters alone, so their sum serves them all.
+        # Each loss depends on its own trial_model's parameters alone, so their sum serves them all.
         torch.stack(losses).sum().backward()
-        for course, loss in zip(courses, losses, strict=True):
-            course.step()
-            course.losses.append(loss.detach())
-    for course in courses:
-        course.close_epoch(epoch)
+        for trainer, loss in zip(trainers, losses, strict=True):
+            trainer.step()
+            trainer.losses.append(loss.detach())
+    for trainer in trainers:
+        trainer.close_epoch(epoch)
 
 
 def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
@@ -205,61 +214,64 @@ def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), labels)
 
 
-def _develop(bert: BertForSequenceClassification, courses: Sequence[Course]) -> None:
-    """Scores of every course on its development set, for each inference depth."""
+def _develop(bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer]) -> None:
+    """Scores of every trainer on its development set, for each inference depth."""
     jobs = []
-    for course in courses:
-        for depth in course.depths:
-            if course.trial.inference_depths is not None and course.trial.drop_range == "released":
+    for trainer in trainers:
+        for depth in trainer.depths:
+            if (
+                trainer.trial.inference_depths is not None
+                and trainer.trial.drop_range == "released"
+            ):
                 # The released code evaluates with what the last training step happened to skip.
-                depth = course.num_layers - course.first
-            jobs.append(Job(course, depth, course.parts.development))
-    wanted = [(course, depth) for course in courses for depth in course.depths]
-    for (course, depth), scores in zip(wanted, evaluate(bert, jobs), strict=True):
-        if course.error is None:
+                depth = trainer.num_layers - trainer.first
+            jobs.append(Job(trainer, depth, trainer.parts.development))
+    wanted = [(trainer, depth) for trainer in trainers for depth in trainer.depths]
+    for (trainer, depth), scores in zip(wanted, evaluate(bert, jobs), strict=True):
+        if trainer.error is None:
             if isinstance(scores, TrainingError):
-                course.error = str(scores)
+                trainer.error = str(scores)
             else:
-                course.developed(depth, scores)
+                trainer.developed(depth, scores)
 
 
 def _outcomes(
     bert: BertForSequenceClassification,
-    courses: Sequence[Course],
+    trainers: Sequence[TrialTrainer],
     test: Examples,
     train_seconds: float,
     listener: Listener | None,
 ) -> list[Outcome | TrainingError]:
-    """Test every course at its best epochs: in turn the n-th depth of each, side by side."""
-    final = {course: course.member.selected for course in courses}
-    evaluations: dict[Course, list[Evaluation]] = {course: [] for course in courses}
-    for turn in range(max(len(course.depths) for course in courses)):
-        turns = [c for c in courses if c.error is None and turn < len(c.depths)]
-        for course in turns:
-            course.restore_best(course.depths[turn])
+    """Test every trainer at its best epochs: in turn the n-th depth of each, side by side."""
+    final = {trainer: trainer.trial_model.selected for trainer in trainers}
+    evaluations: dict[TrialTrainer, list[Evaluation]] = {trainer: [] for trainer in trainers}
+    for turn in range(max(len(trainer.depths) for trainer in trainers)):
+        turns = [c for c in trainers if c.error is None and turn < len(c.depths)]
+        for trainer in turns:
+            trainer.restore_best(trainer.depths[turn])
         started = time.monotonic()
-        jobs = [Job(course, course.depths[turn], test) for course in turns]
+        jobs = [Job(trainer, trainer.depths[turn], test) for trainer in turns]
         for job, scores in zip(jobs, evaluate(bert, jobs), strict=True):
             if isinstance(scores, TrainingError):
-                job.course.error = str(scores)
+                job.trainer.error = str(scores)
                 continue
-            result = _evaluation(job, scores, final[job.course], time.monotonic() - started)
+            result = _evaluation(job, scores, final[job.trainer], time.monotonic() - started)
             result.input_histograms = histograms.of_inputs(
-                bert, job.stream, job.course.parts.development
+                bert, job.context, job.trainer.parts.development
             )
-            evaluations[job.course].append(result)
+            evaluations[job.trainer].append(result)
             if listener is not None:
-                listener.after_test(job.course, job.depth)
+                listener.after_test(job.trainer, job.depth)
     return [
-        TrainingError(course.error)
-        if course.error is not None
+        TrainingError(trainer.error)
+        if trainer.error is not None
         else Outcome(
-            course.history,
-            evaluations[course],
+            trainer.history,
+            evaluations[trainer],
             train_seconds,
-            sum(p.numel() for p in course.member.parameters()),
+            sum(p.numel() for p in trainer.trial_model.parameters()),
         )
-        for course in courses
+        for trainer in trainers
     ]
 
 
@@ -267,16 +279,16 @@ def _evaluation(
     job: Job, scores: dict[str, float], final_selected: list[int] | None, seconds: float
 ) -> Evaluation:
     """What there is to say of a test that gave those scores."""
-    course, member, first = job.course, job.course.member, job.stream.first
-    best_epoch = course.best[job.depth].epoch
+    trainer, trial_model, first = job.trainer, job.trainer.trial_model, job.context.first
+    best_epoch = trainer.best[job.depth].epoch
     return Evaluation(
-        adapter_layers=[layer for layer in member.layers if layer >= first],
-        selected_layers=member.selected,
+        adapter_layers=[layer for layer in trial_model.layers if layer >= first],
+        selected_layers=trial_model.selected,
         final_selected_layers=final_selected,
         best_epoch=best_epoch,
-        development=course.history[best_epoch].development[job.depth],
+        development=trainer.history[best_epoch].development[job.depth],
         test=scores,
         input_histograms={},
         test_seconds=seconds,
-        adapter_parameters=member.parameters_in_use(first),
+        adapter_parameters=trial_model.parameters_in_use(first),
     )

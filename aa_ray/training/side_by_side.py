@@ -1,12 +1,12 @@
 """K trials side by side through one frozen BERT: the forward pass.
 
-A batch holds the rows of several streams, one after the other. A stream is a member (a trial) with
+A batch holds the rows of several contexts, one after the other. A context is a trial_model (a trial) with
 its examples; its adapters are stacked with those of the others and applied as batched matrix
-products, while everything frozen sees one large batch. Where streams share their examples, as in a
-test, whatever lies below a stream's lowest adapter is computed once for all.
+products, while everything frozen sees one large batch. Where contexts share their examples, as in a
+test, whatever lies below a context's lowest adapter is computed once for all.
 
-Shapes: S streams, B examples each, T tokens (see ``aa_ray.training.unpadded``), H hidden units, U
-of the S streams that have an adapter in the layer.
+Shapes: S contexts, B examples each, T tokens (see ``aa_ray.training.unpadded``), H hidden units, U
+of the S contexts that have an adapter in the layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.core.adapter import ADAPTER, IDENTITY, switch_weights
 from aa_ray.core.architectures import RELU
-from aa_ray.core.model import Member
+from aa_ray.core.model import TrialModel
 from aa_ray.core.rational import rational
-from aa_ray.training.dropout import dropout
+from aa_ray.training.cpu_layers import dropout
 from aa_ray.training.unpadded import Group, Packed
 from aa_ray.trial import Trial
 
-# Called with (layer, streams, inputs [U, T, units]) of what the layer's rationals see.
-Observer = Callable[[int, Sequence["Stream"], Tensor], None]
+# Called with (layer, contexts, inputs [U, T, units]) of what the layer's rationals see.
+Observer = Callable[[int, Sequence["TrialContext"], Tensor], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
-    """A member's rows of a batch.
+class TrialContext:
+    """A trial_model's rows of a batch.
 
     Attributes:
         first: adapters of layers below are skipped (AdapterDrop).
@@ -39,19 +39,19 @@ class Stream:
             decides.
     """
 
-    member: Member
+    trial_model: TrialModel
     first: int = 0
     noise: dict[int, Tensor] | None = None
 
     def adapts(self, layer: int) -> bool:
-        """Whether the layer is another than the plain one for this stream."""
-        return layer >= self.first and str(layer) in self.member.adapters
+        """Whether the layer is another than the plain one for this context."""
+        return layer >= self.first and str(layer) in self.trial_model.adapters
 
     @property
     def lowest(self) -> float:
         """The first layer that adapts; infinity where none does."""
         return min(
-            (layer for layer in self.member.layers if layer >= self.first), default=torch.inf
+            (layer for layer in self.trial_model.layers if layer >= self.first), default=torch.inf
         )
 
 
@@ -65,24 +65,24 @@ def kind(trial: Trial) -> int:
 def forward(
     bert: BertForSequenceClassification,
     batch: Packed,
-    streams: Sequence[Stream],
+    contexts: Sequence[TrialContext],
     shared: bool = False,
     observe: Observer | None = None,
 ) -> Tensor:
-    """Logits [S, B, outputs] of every stream; streams ordered by ``kind``.
+    """Logits [S, B, outputs] of every context; contexts ordered by ``kind``.
 
     Args:
-        bert: the frozen model, with the members' adapters; its mode decides on dropout.
-        batch: the streams' examples, or those of all of them if ``shared``.
-        shared: every stream looks at the same examples.
+        bert: the frozen model, with the trial_models' adapters; its mode decides on dropout.
+        batch: the contexts' examples, or those of all of them if ``shared``.
+        shared: every context looks at the same examples.
         observe: is shown what the rationals see.
     """
     base = bert.base_model
     hidden = base.embeddings(**batch.inputs)  # [rows, T, H]
-    rows: list[Stream | None] = [None] if shared else list(streams)
+    rows: list[TrialContext | None] = [None] if shared else list(contexts)
     for layer, block in enumerate(base.encoder.layer):
         if shared:
-            hidden, rows = _fork(hidden, rows, streams, layer)
+            hidden, rows = _fork(hidden, rows, contexts, layer)
         residual = block.attention.output(attention(block.attention.self, hidden, batch), hidden)
         hidden = output_layer(
             block.output, layer, block.intermediate(residual), residual, rows, batch.membership,
@@ -93,9 +93,9 @@ def forward(
     pooled = bert.dropout(base.pooler(first.reshape(-1, 1, hidden.shape[-1])))
     pooled = pooled.unflatten(0, (len(rows), -1))
     if shared:
-        pooled = pooled[[rows.index(s if s in rows else None) for s in streams]]
-    weights = torch.stack([s.member.classifier.weight for s in streams])  # [S, outputs, H]
-    biases = torch.stack([s.member.classifier.bias for s in streams])
+        pooled = pooled[[rows.index(s if s in rows else None) for s in contexts]]
+    weights = torch.stack([s.trial_model.classifier.weight for s in contexts])  # [S, outputs, H]
+    biases = torch.stack([s.trial_model.classifier.bias for s in contexts])
     return torch.baddbmm(biases[:, None], pooled.to(weights.dtype), weights.transpose(1, 2))
 
 
@@ -104,24 +104,24 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
 
     Args:
         layer: transformers' ``BertSelfAttention``.
-        hidden: [rows, T, H], where rows are the batch's streams, or so many copies of its one.
+        hidden: [rows, T, H], where rows are the batch's contexts, or so many copies of its one.
     """
-    copies = len(hidden) // batch.streams
+    copies = len(hidden) // batch.contexts
     query, key, value = (
         batch.to_groups(part(hidden).reshape(copies, -1, hidden.shape[-1]))  # [copies, P, H]
         for part in (layer.query, layer.key, layer.value)
     )
     p = layer.dropout.p if layer.training else 0.0
     sizes = [group.rows * group.length for group in batch.groups]
-    contexts = []
+    outputs = []
     for group, q, k, v in zip(
         batch.groups, *(x.split(sizes, dim=1) for x in (query, key, value)), strict=True
     ):
         shape = (copies * group.rows, group.length, layer.num_attention_heads, -1)
         q, k, v = (x.reshape(shape).transpose(1, 2) for x in (q, k, v))  # heads before length
         found = _attend(q, k, v, group, copies, p)
-        contexts.append(found.transpose(1, 2).reshape(copies, -1, hidden.shape[-1]))
-    return batch.to_tokens(torch.cat(contexts, dim=1)).reshape(hidden.shape)
+        outputs.append(found.transpose(1, 2).reshape(copies, -1, hidden.shape[-1]))
+    return batch.to_tokens(torch.cat(outputs, dim=1)).reshape(hidden.shape)
 
 
 def _attend(
@@ -142,17 +142,17 @@ def _attend(
 
 
 def _fork(
-    hidden: Tensor, rows: list[Stream | None], streams: Sequence[Stream], layer: int
-) -> tuple[Tensor, list[Stream | None]]:
-    """Give the streams whose lowest adapter is in this layer rows of their own.
+    hidden: Tensor, rows: list[TrialContext | None], contexts: Sequence[TrialContext], layer: int
+) -> tuple[Tensor, list[TrialContext | None]]:
+    """Give the contexts whose lowest adapter is in this layer rows of their own.
 
-    ``rows`` says whose the rows of ``hidden`` are; None stands for all streams that have had no
+    ``rows`` says whose the rows of ``hidden`` are; None stands for all contexts that have had no
     adapter so far.
     """
-    if not any(stream.lowest == layer for stream in streams):
+    if not any(context.lowest == layer for context in contexts):
         return hidden, rows
-    own: list[Stream | None] = [stream for stream in streams if stream.lowest <= layer]
-    if len(own) < len(streams):
+    own: list[TrialContext | None] = [context for context in contexts if context.lowest <= layer]
+    if len(own) < len(contexts):
         own.append(None)
     source = [rows.index(row if row in rows else None) for row in own]
     return hidden[source], own
@@ -163,16 +163,16 @@ def output_layer(
     layer: int,
     intermediate: Tensor,
     residual: Tensor,
-    rows: Sequence[Stream | None],
+    rows: Sequence[TrialContext | None],
     membership: Tensor,
     observe: Observer | None = None,
 ) -> Tensor:
-    """BERT's output sub-layer with each stream's adapter, [rows, T, H].
+    """BERT's output sub-layer with each context's adapter, [rows, T, H].
 
     Args:
         output: transformers' ``BertOutput``.
         intermediate, residual: [rows, T, intermediate size] and [rows, T, H].
-        rows: the streams; None is the plain layer LN(h + i).
+        rows: the contexts; None is the plain layer LN(h + i).
         membership: [S, T, B], which tokens are of which example; see ``Packed``.
     """
     h = output.dropout(output.dense(intermediate))
@@ -180,12 +180,12 @@ def output_layer(
     adapting = {k: row for k, row in enumerate(rows) if row is not None and row.adapts(layer)}
     if not adapting:
         return x
-    used, streams = list(adapting), list(adapting.values())
+    used, contexts = list(adapting), list(adapting.values())
     every = len(used) == len(rows)
     x_, h_, residual_ = (t if every else t[used] for t in (x, h, residual))
     if len(membership) > 1 and not every:
         membership = membership[used]
-    branches = _adapt(layer, x_, h_, streams, membership, observe)
+    branches = _adapt(layer, x_, h_, contexts, membership, observe)
     adapted = output.LayerNorm(branches + residual_)
     if every:
         return adapted
@@ -197,24 +197,27 @@ def _adapt(
     layer: int,
     x: Tensor,
     h: Tensor,
-    streams: Sequence[Stream],
+    contexts: Sequence[TrialContext],
     membership: Tensor,
     observe: Observer | None,
 ) -> Tensor:
-    """The streams' adapters, behind their switches; x = LN(h + i) and h are [U, T, H]."""
-    adapters = [stream.member.adapter(layer) for stream in streams]
+    """The contexts' adapters, behind their switches; x = LN(h + i) and h are [U, T, H]."""
+    adapters = [context.trial_model.adapter(layer) for context in contexts]
     down = _stacked([adapter.adapter_down[0] for adapter in adapters], x.dtype)
     up = _stacked([adapter.adapter_up for adapter in adapters], x.dtype)
     seen = torch.baddbmm(down[1], x, down[0])  # [U, T, units]
-    units = _activate(layer, seen, streams)
+    units = _activate(layer, seen, contexts)
     if observe is not None:
-        observe(layer, streams, seen)
+        observe(layer, contexts, seen)
     branch = torch.baddbmm(up[1], units, up[0])
     skip = torch.tensor(
-        [not s.member.trial.switched or s.member.trial.switch_skip == "yes" for s in streams]
+        [
+            not s.trial_model.trial.switched or s.trial_model.trial.switch_skip == "yes"
+            for s in contexts
+        ]
     )
     branch = branch + (h if skip.all() else h * skip.to(h)[:, None, None])
-    return _switch(layer, x, h, branch, streams, membership)
+    return _switch(layer, x, h, branch, contexts, membership)
 
 
 def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -224,25 +227,25 @@ def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return weights.transpose(1, 2), biases[:, None]
 
 
-def _activate(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
-    """Rational for the streams that come first, then each its own; [U, T, units]."""
-    modules = [s.member.rationals[layer] for s in streams if s.member.rationals]
+def _activate(layer: int, seen: Tensor, contexts: Sequence[TrialContext]) -> Tensor:
+    """Rational for the contexts that come first, then each its own; [U, T, units]."""
+    modules = [s.trial_model.rationals[layer] for s in contexts if s.trial_model.rationals]
     if not modules:
-        return _activate_others(layer, seen, streams)
+        return _activate_others(layer, seen, contexts)
     numerators = torch.stack([module.numerator for module in modules])
     denominators = torch.stack([module.denominator for module in modules])
     count, first = len(modules), modules[0]
     y = rational(seen[:count], numerators, denominators, first.version, first.gradient)
-    if count == len(streams):
+    if count == len(contexts):
         return y
-    return torch.cat([y, _activate_others(layer, seen[count:], streams[count:])])
+    return torch.cat([y, _activate_others(layer, seen[count:], contexts[count:])])
 
 
-def _activate_others(layer: int, seen: Tensor, streams: Sequence[Stream]) -> Tensor:
-    """ReLU for all at once, or what AdapterHub knows under each stream's name; [U, T, units]."""
-    if all(s.member.trial.activation == RELU for s in streams):
+def _activate_others(layer: int, seen: Tensor, contexts: Sequence[TrialContext]) -> Tensor:
+    """ReLU for all at once, or what AdapterHub knows under each context's name; [U, T, units]."""
+    if all(s.trial_model.trial.activation == RELU for s in contexts):
         return torch.relu(seen)
-    functions = [s.member.adapter(layer).non_linearity for s in streams]
+    functions = [s.trial_model.adapter(layer).non_linearity for s in contexts]
     return torch.stack([f(x).to(x.dtype) for f, x in zip(functions, seen, strict=True)])
 
 
@@ -251,34 +254,34 @@ def _switch(
     x: Tensor,
     h: Tensor,
     branch: Tensor,
-    streams: Sequence[Stream],
+    contexts: Sequence[TrialContext],
     membership: Tensor,
 ) -> Tensor:
-    """Mix the branches where a stream has a switch; they stand together. All [U, T, H]."""
-    where = [index for index, stream in enumerate(streams) if stream.member.trial.switched]
+    """Mix the branches where a context has a switch; they stand together. All [U, T, H]."""
+    where = [index for index, context in enumerate(contexts) if context.trial_model.trial.switched]
     if not where:
         return branch
     part = slice(where[0], where[-1] + 1)
     weights = _weights(
-        layer, streams[part], membership[part] if len(membership) > 1 else membership
+        layer, contexts[part], membership[part] if len(membership) > 1 else membership
     )
-    weights = weights.to(x.dtype)[..., None]  # [streams, T or 1, 2, 1]
-    plain = streams[where[0]].member.trial.switch_identity == "plain"
+    weights = weights.to(x.dtype)[..., None]  # [contexts, T or 1, 2, 1]
+    plain = contexts[where[0]].trial_model.trial.switch_identity == "plain"
     identity = h[part] if plain else x[part] + h[part]
     mixed = weights[:, :, ADAPTER] * branch[part] + weights[:, :, IDENTITY] * identity
     return torch.cat([branch[: part.start], mixed, branch[part.stop :]])
 
 
-def _weights(layer: int, streams: Sequence[Stream], membership: Tensor) -> Tensor:
-    """Weights of (identity, adapter): soft, [streams, T, 2], in training; hard otherwise.
+def _weights(layer: int, contexts: Sequence[TrialContext], membership: Tensor) -> Tensor:
+    """Weights of (identity, adapter): soft, [contexts, T, 2], in training; hard otherwise.
 
-    The hard ones are the same for every token: [streams, 1, 2].
+    The hard ones are the same for every token: [contexts, 1, 2].
     """
-    logits = torch.stack([s.member.switch(layer).logits for s in streams])[:, None]
-    noise = [stream.noise[layer] for stream in streams if stream.noise is not None]
+    logits = torch.stack([s.trial_model.switch(layer).logits for s in contexts])[:, None]
+    noise = [context.noise[layer] for context in contexts if context.noise is not None]
     if noise:
-        tau = streams[0].member.trial.temperature
-        of_examples = switch_weights(logits, torch.stack(noise), tau)  # [streams, B, 2]
+        tau = contexts[0].trial_model.trial.temperature
+        of_examples = switch_weights(logits, torch.stack(noise), tau)  # [contexts, B, 2]
         # A product, not a selection, whose gradient would be summed in any order on a GPU.
         return torch.matmul(membership, of_examples)
     adapter = (logits[..., ADAPTER] > logits[..., IDENTITY]).to(logits.dtype)

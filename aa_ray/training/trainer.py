@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aa_ray.core.model import Member
+from aa_ray.core.model import TrialModel
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.side_by_side import TrialContext
 
 
 class Parts(NamedTuple):
@@ -50,7 +50,7 @@ class Best:
 
 
 @dataclass
-class MemberState:
+class TrainerState:
     """What one trial needs to go on after its last epoch.
 
     Attributes:
@@ -58,7 +58,7 @@ class MemberState:
         best: inference depth -> its best epoch so far.
         weights: name -> value of every trained parameter.
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
-        generator: state of the member's own generator.
+        generator: state of the trial_model's own generator.
         error: why the trial has ended early; None while it goes on.
     """
 
@@ -70,7 +70,7 @@ class MemberState:
     error: str | None
 
 
-class Course:
+class TrialTrainer:
     """One trial's way through its epochs.
 
     Attributes:
@@ -81,9 +81,9 @@ class Course:
         first: the first layer whose adapter the last training step used.
     """
 
-    def __init__(self, member: Member, task: Task, parts: Parts, num_layers: int) -> None:
-        self.member = member
-        self.trial = member.trial
+    def __init__(self, trial_model: TrialModel, task: Task, parts: Parts, num_layers: int) -> None:
+        self.trial_model = trial_model
+        self.trial = trial_model.trial
         self.task = task
         self.parts = parts
         self.num_layers = num_layers
@@ -95,14 +95,14 @@ class Course:
         self.error: str | None = None
         self.first = 0
         self.losses: list[Tensor] = []
-        self.optimizer, self.decay = optimisation(member, len(parts.train))
+        self.optimizer, self.decay = optimisation(trial_model, len(parts.train))
 
-    def stream(self, batch: int) -> Stream:
+    def context(self, batch: int) -> TrialContext:
         """For the next training step: what it skips, and its switches' noise, are drawn here."""
         if self.trial.inference_depths is not None:
             self.first = min(self._skipped(), self.num_layers)
-        noise = self.member.draw_gumbel(batch, self.member.classifier.weight.device)
-        return Stream(self.member, self.first, noise)
+        noise = self.trial_model.draw_gumbel(batch, self.trial_model.classifier.weight.device)
+        return TrialContext(self.trial_model, self.first, noise)
 
     def _skipped(self) -> int:
         """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
@@ -110,11 +110,11 @@ class Course:
         0..L-1 (Rücklé et al. 2021); in the released code 0..10 for every number of layers.
         """
         choices = self.num_layers if self.trial.drop_range == "layers" else 11
-        return int(torch.randint(choices, (), generator=self.member.generator))
+        return int(torch.randint(choices, (), generator=self.trial_model.generator))
 
     def step(self) -> None:
         """Clip the gradients that are there, and take a step of Adam."""
-        nn.utils.clip_grad_norm_(self.member.parameters(), self.trial.max_gradient_norm)
+        nn.utils.clip_grad_norm_(self.trial_model.parameters(), self.trial.max_gradient_norm)
         self.optimizer.step()
         self.decay.step()
         self.optimizer.zero_grad()
@@ -138,39 +138,39 @@ class Course:
         self.history[-1].development[depth] = scores
         score = scores[self.task.metrics[0]]
         if score > self.best[depth].score:
-            self.best[depth] = Best(len(self.history) - 1, score, self.member.snapshot())
+            self.best[depth] = Best(len(self.history) - 1, score, self.trial_model.snapshot())
 
     def restore_best(self, depth: int) -> None:
         """Put the best epoch's weights back."""
         weights = self.best[depth].weights
         if self.trial.restored_switches == "last":  # the released code's checkpoints lack them
             weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
-        self.member.restore(weights)
+        self.trial_model.restore(weights)
 
     def _describe(self, epoch: int) -> Epoch:
         """The state of switches and rationals after an epoch."""
-        member = self.member
-        switched = member.layers if self.trial.switched else []
-        rationals = member.rationals.items()
+        trial_model = self.trial_model
+        switched = trial_model.layers if self.trial.switched else []
+        rationals = trial_model.rationals.items()
         return Epoch(
             epoch,
-            logits={layer: member.switch(layer).logits.tolist() for layer in switched},
+            logits={layer: trial_model.switch(layer).logits.tolist() for layer in switched},
             numerators={layer: r.numerator.tolist() for layer, r in rationals},
             denominators={layer: r.denominator.tolist() for layer, r in rationals},
         )
 
-    def state(self) -> MemberState:
+    def state(self) -> TrainerState:
         """A copy of all that is needed to go on."""
         moments = self.optimizer.state_dict()["state"]
-        return MemberState(
-            self.history, self.best, self.member.snapshot(), moments,
-            self.member.generator.get_state(), self.error,
+        return TrainerState(
+            self.history, self.best, self.trial_model.snapshot(), moments,
+            self.trial_model.generator.get_state(), self.error,
         )  # fmt: skip
 
-    def resume(self, state: MemberState) -> None:
+    def resume(self, state: TrainerState) -> None:
         """Put weights, Adam's moments, the decay of the learning rates and random state back."""
         self.history, self.best, self.error = state.history, state.best, state.error
-        self.member.restore(state.weights)
+        self.trial_model.restore(state.weights)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
         steps = math.ceil(len(self.parts.train) / self.trial.batch_size)
@@ -180,13 +180,13 @@ class Course:
         )
         for group, rate in zip(self.optimizer.param_groups, self.decay.base_lrs, strict=True):
             group["lr"] = rate * self.decay.lr_lambdas[0](done)
-        self.member.generator.set_state(state.generator)
+        self.trial_model.generator.set_state(state.generator)
 
 
 def optimisation(
-    member: Member, examples: int
+    trial_model: TrialModel, examples: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Adam with the trial's three rates, and their linear decay to 0 over all of its steps."""
-    steps = member.trial.epochs * math.ceil(examples / member.trial.batch_size)
-    optimizer = torch.optim.Adam(member.parameter_groups())
+    steps = trial_model.trial.epochs * math.ceil(examples / trial_model.trial.batch_size)
+    optimizer = torch.optim.Adam(trial_model.parameter_groups())
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)

@@ -1,4 +1,4 @@
-"""Batches without padding: the tokens of a stream's examples stand one after the other.
+"""Batches without padding: the tokens of a context's examples stand one after the other.
 
 Everything in BERT but attention looks at single tokens, so that padding is needed there only; and
 there, examples of like length are attended in one group, padded to its longest.
@@ -6,7 +6,7 @@ there, examples of like length are attended in one group, padded to its longest.
 Numbers of tokens are rounded up a little, with spare ones at the end: oneDNN generates code for
 every new shape, which takes as long as a product.
 
-Shapes: S streams, B examples each, T tokens, spare ones included. P is the number of positions of
+Shapes: S contexts, B examples each, T tokens, spare ones included. P is the number of positions of
 all groups.
 """
 
@@ -62,7 +62,7 @@ class Packed:
     spare: Tensor
 
     @property
-    def streams(self) -> int:
+    def contexts(self) -> int:
         return len(self.membership)
 
     def to_groups(self, x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def pack(
         [[len(part.input_ids[i]) for i in of] for part, of in zip(parts, chosen, strict=True)]
     )
     total = _rounded(int(lengths.sum(axis=1).max()))
-    starts = np.cumsum(lengths, axis=1) - lengths  # [S, B], within the stream
+    starts = np.cumsum(lengths, axis=1) - lengths  # [S, B], within the context
     inputs = np.zeros((3, len(parts), total), dtype=np.int64)
     membership = np.zeros((len(parts), total, lengths.shape[1]), dtype=np.float32)
     for s, (part, of_stream) in enumerate(zip(parts, chosen, strict=True)):
@@ -153,16 +153,16 @@ def _groups(
     groups, sources, padding = [], [], []
     done = 0
     for start in range(0, len(order), size):
-        members = order[start : start + size]
-        longest = -(-int(lengths[members].max()) // 8) * 8
+        trial_models = order[start : start + size]
+        longest = -(-int(lengths[trial_models].max()) // 8) * 8
         offsets = np.arange(longest)
-        real = offsets < lengths[members][:, None]  # [rows, longest]
-        sources.append(np.where(real, first[members][:, None] + offsets, 0).ravel())
+        real = offsets < lengths[trial_models][:, None]  # [rows, longest]
+        sources.append(np.where(real, first[trial_models][:, None] + offsets, 0).ravel())
         padding.append(done + np.flatnonzero(~real))
         blocked = None
         if not real.all():
             added = np.where(real, 0, -np.inf).astype(np.float32)
             blocked = torch.from_numpy(added)[:, None, None].to(device)
-        groups.append(Group(len(members), longest, blocked))
+        groups.append(Group(len(trial_models), longest, blocked))
         done += real.size
     return groups, np.concatenate(sources), np.concatenate(padding)

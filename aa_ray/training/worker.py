@@ -15,12 +15,13 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.data.glue import Source, Splits, fingerprint, split
-from aa_ray.errors import TrainingError
+from aa_ray.errors import CheckpointError, StorageError, TrainingError
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.store.storage import Folder
 from aa_ray.training import loop
-from aa_ray.training.checkpoints import Checkpoint, CheckpointError
+from aa_ray.training.checkpoints import Checkpoint
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.loop import Evaluation, Listener, Outcome, State
 from aa_ray.training.trainer import Parts
 from aa_ray.trial import Trial
@@ -80,7 +81,7 @@ class Worker:
         if key not in self._berts:
             bert = model.load(self._backbone.path)
             self._sha256 = model.weights_hash(bert)
-            self._berts[key] = model.freeze(bert, self.device, trial.precision)
+            self._berts[key] = freeze(bert, self.device, trial.precision)
         return self._berts[key]
 
     @cached_property

@@ -12,7 +12,7 @@ def history(*scores: float) -> list[Epoch]:
 
 
 def test_a_star_marks_what_would_be_kept() -> None:
-    """The first of equal scores is the best epoch, as in ``Course.developed``."""
+    """The first of equal scores is the best epoch, as in ``TrialTrainer.developed``."""
     epochs = history(-0.1, 0.25, 0.25, 0.2, 0.3)
     stars = ["*" in curve.line(epochs[: n + 1], "f1") for n in range(1, 6)]
     assert stars == [True, True, False, False, True]

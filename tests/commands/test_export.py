@@ -22,7 +22,7 @@ from aa_ray.data import tasks
 from aa_ray.data.glue import Source
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.store.rows import Row
-from aa_ray.training.trainer import Course
+from aa_ray.training.trainer import TrialTrainer
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
@@ -76,13 +76,13 @@ class Takers:
     def __init__(self, *takers: Taker) -> None:
         self.takers = takers
 
-    def after_epoch(self, course: Course) -> None:
+    def after_epoch(self, trainer: TrialTrainer) -> None:
         for taker in self.takers:
-            taker.after_epoch(course)
+            taker.after_epoch(trainer)
 
-    def after_test(self, course: Course, depth: int) -> None:
+    def after_test(self, trainer: TrialTrainer, depth: int) -> None:
         for taker in self.takers:
-            taker.after_test(course, depth)
+            taker.after_test(trainer, depth)
 
 
 Made = Callable[[str], tuple[Trained, Row]]

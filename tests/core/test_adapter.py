@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from aa_ray.core import model
 from aa_ray.core.adapter import ADAPTER, IDENTITY, Switch, sample_gumbel, switch_weights
-from aa_ray.core.model import Member
+from aa_ray.core.model import TrialModel
 from aa_ray.training import side_by_side
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 
 SUB = "sub/"
@@ -29,27 +29,27 @@ class SubLayer:
         )  # fmt: skip
         bert = BertForSequenceClassification(config)
         adapters.init(bert)
-        [self.member] = model.attach(bert, [trial], outputs=2)
+        [self.trial_model] = model.attach(bert, [trial], outputs=2)
         self.output = bert.base_model.encoder.layer[0].output
         pairs = {"dense": self.output.dense, "LayerNorm": self.output.LayerNorm}
         if trial.layers:
-            adapter = self.member.adapter(0)
+            adapter = self.trial_model.adapter(0)
             pairs |= {"down": adapter.adapter_down[0], "up": adapter.adapter_up}
         for name, module in pairs.items():
             module.weight.data = released[f"{SUB}{name}.weight"].clone()
             module.bias.data = released[f"{SUB}{name}.bias"].clone()
         if coefficients == "perturbed":
-            rational = self.member.rationals[0]
+            rational = self.trial_model.rationals[0]
             rational.numerator.data = released[SUB + "perturbed_num"].clone()
             rational.denominator.data = released[SUB + "perturbed_den"].clone()
         self.inputs = released[SUB + "intermediate"], released[SUB + "input_tensor"]
 
     def __call__(self, noise: Tensor | None = None) -> Tensor:
-        stream = Stream(self.member, noise=None if noise is None else {0: noise})
+        context = TrialContext(self.trial_model, noise=None if noise is None else {0: noise})
         examples, length, _ = self.inputs[0].shape
         membership = torch.eye(examples).repeat_interleave(length, dim=0)[None]
         inner, residual = (part.flatten(0, 1)[None] for part in self.inputs)  # [1, tokens, ...]
-        out = side_by_side.output_layer(self.output, 0, inner, residual, [stream], membership)
+        out = side_by_side.output_layer(self.output, 0, inner, residual, [context], membership)
         return out.view_as(self.inputs[1])
 
 
@@ -67,15 +67,15 @@ def test_layer_without_adapter(sub_layer: Any, released: dict[str, Tensor]) -> N
     torch.testing.assert_close(sub_layer("relu", layers=())(), released[SUB + "leftout/out"])
 
 
-def check_gradients(member: Member, released: dict[str, Tensor], reference: str) -> None:
+def check_gradients(trial_model: TrialModel, released: dict[str, Tensor], reference: str) -> None:
     """Compare the gradient of every trained parameter with the reference's."""
     prefix = f"{SUB}{reference}/grad/"
-    adapter = member.adapter(0)
+    adapter = trial_model.adapter(0)
     modules = {"down": adapter.adapter_down[0], "up": adapter.adapter_up}
     found = {f"{n}.{p}": getattr(m, p) for n, m in modules.items() for p in ("weight", "bias")}
-    if member.trial.switched:
-        found["switch_logits"] = member.switch(0).logits
-    for rational in member.rationals.values():
+    if trial_model.trial.switched:
+        found["switch_logits"] = trial_model.switch(0).logits
+    for rational in trial_model.rationals.values():
         found["num"] = rational.numerator
         if rational.denominator.detach().any():
             found["den"] = rational.denominator
@@ -103,7 +103,7 @@ def test_single_adapter(
     result = layer()
     torch.testing.assert_close(result, released[f"{SUB}{reference}/out"])
     result.backward(released[SUB + "upstream"])
-    check_gradients(layer.member, released, reference)
+    check_gradients(layer.trial_model, released, reference)
 
 
 @pytest.mark.parametrize("coefficients", ["one", "perturbed"])
@@ -113,8 +113,8 @@ def test_switch_in_evaluation(
 ) -> None:
     layer = sub_layer(coefficients, switched=True)
     reference = f"{SUB}switch_{coefficients}/eval_idx{index}/"
-    layer.member.switch(0).logits.data = released[reference + "logits"].clone()
-    assert layer.member.selected == ([0] if index == ADAPTER else [])
+    layer.trial_model.switch(0).logits.data = released[reference + "logits"].clone()
+    assert layer.trial_model.selected == ([0] if index == ADAPTER else [])
     torch.testing.assert_close(layer(), released[reference + "out"])
 
 
@@ -126,12 +126,12 @@ def test_switch_in_training(
     stored = f"{SUB}switch_{coefficients}/train/"
     temperature = 1.0 if kind == "train_T1" else float(released[stored + "temperature"])
     layer = sub_layer(coefficients, switched=True, temperature=temperature)
-    layer.member.switch(0).logits.data = released[stored + "logits"].clone()
+    layer.trial_model.switch(0).logits.data = released[stored + "logits"].clone()
     result = layer(released[stored + "gumbel"])
     reference = f"switch_{coefficients}/{kind}"
     torch.testing.assert_close(result, released[f"{SUB}{reference}/out"])
     result.backward(released[SUB + "upstream"])
-    check_gradients(layer.member, released, reference)
+    check_gradients(layer.trial_model, released, reference)
 
 
 def test_weights_are_those_of_the_released_code(released: dict[str, Tensor]) -> None:

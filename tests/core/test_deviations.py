@@ -16,10 +16,11 @@ from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.training import loop, side_by_side
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.side_by_side import TrialContext
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 from tests.study.test_grid import finish, make_study
@@ -30,7 +31,7 @@ AA = {"activation": "rational:one", "switched": True}
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 @pytest.mark.parametrize(
@@ -49,18 +50,18 @@ def test_branches_of_the_switch(
     index: int,
     expected: str,
 ) -> None:
-    [member] = model.attach(bert, [make_trial(switched=True, layers=(0,), **settings)], 2)
+    [trial_model] = model.attach(bert, [make_trial(switched=True, layers=(0,), **settings)], 2)
     with torch.no_grad():
-        member.switch(0).logits[index] += 1
+        trial_model.switch(0).logits[index] += 1
     output = bert.base_model.encoder.layer[0].output.eval()
     intermediate, residual = torch.randn(1, 6, 64), torch.randn(1, 6, 32)
     membership = torch.eye(2).repeat_interleave(3, dim=0)[None]  # two examples of three tokens
     h = output.dense(intermediate)
     x = output.LayerNorm(h + residual)
-    up = member.adapter(0)(x, torch.zeros_like(h))[0]  # AdapterHub's own
+    up = trial_model.adapter(0)(x, torch.zeros_like(h))[0]  # AdapterHub's own
     branch = {"up + h": up + h, "up": up, "x + h": x + h, "h": h}[expected]
     found = side_by_side.output_layer(
-        output, 0, intermediate, residual, [Stream(member)], membership
+        output, 0, intermediate, residual, [TrialContext(trial_model)], membership
     )
     torch.testing.assert_close(found, output.LayerNorm(branch + residual))
 
@@ -70,8 +71,8 @@ def test_settings_reach_the_rational(
 ) -> None:
     changes = {"denominator": "B", "gradient_at_zero": "abs"}
     for settings, expected in ((changes, ("B", "abs")), ({}, ("A", "kernel"))):
-        [member] = model.attach(bert, [make_trial(**AA, **settings)], outputs=2)
-        assert {(r.version, r.gradient) for r in member.rationals.values()} == {expected}
+        [trial_model] = model.attach(bert, [make_trial(**AA, **settings)], outputs=2)
+        assert {(r.version, r.gradient) for r in trial_model.rationals.values()} == {expected}
 
 
 @pytest.mark.parametrize(("gradient", "moves"), [("kernel", True), ("abs", False)])
@@ -110,20 +111,20 @@ def test_which_switches_are_restored(
     setting: str,
 ) -> None:
     scores = iter([0.9, 0.1, 0.1, 0.5])  # the first of three epochs is best; then the test
-    members = []
+    trial_models = []
 
     def evaluate(bert: Any, jobs: Sequence[Job]) -> list[dict[str, float]]:
-        members.append(jobs[0].course.member)
+        trial_models.append(jobs[0].trainer.trial_model)
         return [{"accuracy": next(scores)}]
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     trial = make_trial(**AA, epochs=3, restored_switches=setting, switch_learning_rate=0.5)
     outcome = run_one(bert, trial)
     epoch = outcome.history[1 if setting == "best" else 3]
-    member = members[0]
-    assert {i: member.switch(i).logits.tolist() for i in member.layers} == epoch.logits
+    trial_model = trial_models[0]
+    assert {i: trial_model.switch(i).logits.tolist() for i in trial_model.layers} == epoch.logits
     assert outcome.history[1].logits != outcome.history[3].logits
-    coefficients = {i: r.numerator.tolist() for i, r in member.rationals.items()}
+    coefficients = {i: r.numerator.tolist() for i, r in trial_model.rationals.items()}
     assert coefficients == outcome.history[1].numerators  # all else is of the best epoch
     chosen = [i for i, (identity, adapter) in epoch.logits.items() if adapter > identity]
     assert outcome.evaluations[0].selected_layers == chosen
@@ -147,12 +148,12 @@ def test_an_empty_selection_may_become_full_fine_tuning(
 def test_a_setting_applies_only_where_it_can_change_something() -> None:
     variants = tuple((d.name, ((d.name, list(d.choices)[1]),)) for d in DEVIATIONS.values())
     study = make_study(seeds=(42,), tasks=("qqp",), variants=(("", ()), *variants))
-    agenda = Agenda(study, [])
-    finish(agenda, selected=(1,))
+    queue = TrialQueue(study, [])
+    finish(queue, selected=(1,))
 
     def ids(method: str) -> set[str]:
         cells = [Cell(method, "qqp", "100", 42, name) for name, _ in study.variants]
-        return {agenda.trial(cell).id for cell in cells}  # type: ignore[union-attr]
+        return {queue.trial(cell).id for cell in cells}  # type: ignore[union-attr]
 
     assert len(ids("baseline")) == 1
     assert len(ids("aa")) == 1 + 5  # switch_skip, switch_identity, D6, and the rational's two

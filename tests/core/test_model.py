@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from aa_ray.core import backbones, model
 from aa_ray.core.backbones import Backbone
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.trial import Trial
 
 IDS = torch.randint(5, 50, (4, 7), generator=torch.Generator().manual_seed(0))
@@ -29,7 +30,7 @@ RELEASED = {
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 @pytest.mark.parametrize("shape", RELEASED)
@@ -129,7 +130,7 @@ def test_noise_depends_on_the_seed_alone(
 def test_the_packaged_minilm_matches_transformers_own_forward() -> None:
     path = backbones.find("minilm").path
     plain: Any = BertForSequenceClassification.from_pretrained(path).eval()
-    bert = model.freeze(model.load(path)).eval()
+    bert = freeze(model.load(path)).eval()
     ids = torch.randint(1000, 9000, (3, 12), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours, expected = bert.bert(ids).last_hidden_state, plain.bert(ids).last_hidden_state

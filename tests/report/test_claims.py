@@ -12,7 +12,7 @@ from aa_ray.report import claims
 from aa_ray.report.claims import BETTER, FAILS, HOLDS, NOT_BETTER, ON_PAR, OPEN, Judgement
 from aa_ray.report.results import Results
 from aa_ray.report.statistics import Effect
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -28,9 +28,9 @@ def results(
 ) -> Results:
     """Rows whose test metric is 0.6 + gain(method) + noise, different per task."""
     study = make_study(methods=tuple(METHODS), seeds=seeds, **changes)
-    agenda = Agenda(study, [])
+    queue = TrialQueue(study, [])
     rng = np.random.default_rng(2)  # in whose draws no interval misses its effect by chance
-    rows = made_up(agenda)
+    rows = made_up(queue)
     for row in rows:
         level = 0.1 if row["task"] == "cola" else 0.0
         row["test_metric"] = 0.6 + level + gain(row["method"]) + rng.normal(0, noise)
@@ -41,7 +41,7 @@ def results(
             "adapter_parameters": 1000 * len(row["adapter_layers"]),
         }  # fmt: skip
         change(row, rng)
-    return Results(agenda, rows)
+    return Results(queue, rows)
 
 
 def verdicts(found: Results) -> dict[str, set[str]]:
@@ -110,7 +110,7 @@ def test_one_seed_is_compared_over_tasks() -> None:
 
 def test_no_rows_at_all() -> None:
     study = make_study(methods=tuple(METHODS))
-    empty = Results(Agenda(study, []), [])
+    empty = Results(TrialQueue(study, []), [])
     assert {j.verdict for j in claims.judge(empty)} == {OPEN}
     assert "–" in claims.table(empty).render("text")
 

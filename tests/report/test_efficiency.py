@@ -11,7 +11,7 @@ from aa_ray.errors import UsageError
 from aa_ray.report import efficiency
 from aa_ray.report.efficiency import REPEATS, measure
 from aa_ray.report.results import Results
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.trial import Trial
 from tests.study.test_grid import make_study
 
@@ -20,7 +20,7 @@ def results(backbone: Any) -> Results:
     study = make_study(
         methods=efficiency.METHODS, tasks=("sst2",), backbone=backbone, source=Source("embedded")
     )
-    return Results(Agenda(study, []), [])
+    return Results(TrialQueue(study, []), [])
 
 
 def test_counts_bytes_and_times(tiny: Backbone, make_trial: Callable[..., Trial]) -> None:

@@ -9,7 +9,7 @@ from aa_ray.errors import UsageError
 from aa_ray.report import fidelity, step_size
 from aa_ray.report.tables import Entry, Table
 from aa_ray.study.grid import PLAIN
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -18,17 +18,17 @@ def table(changes: dict[str, float]) -> Table:
     """The table of rows whose score is 0.5, changed in some variants."""
     plain = make_study(methods=fidelity.METHODS, seeds=(42, 92, 111))
     study = fidelity.with_variants(plain)
-    agenda = Agenda(study, [])
-    rows = made_up(agenda)
+    queue = TrialQueue(study, [])
+    rows = made_up(queue)
     variants: dict[str, str] = {}
     for cell in study.cells:
-        trial = agenda.trial(cell)
+        trial = queue.trial(cell)
         assert trial is not None
         variants.setdefault(trial.id, cell.variant)  # PLAIN comes first
     for i, row in enumerate(rows):
         noise = 0.001 * (i % 3)
         row["test_metric"] = 0.5 + changes.get(variants[row["trial_id"]], 0.0) + noise
-    return fidelity.table(agenda, rows)
+    return fidelity.table(queue, rows)
 
 
 def section(found: Table, start: str) -> dict[str, list[Entry]]:
@@ -61,7 +61,7 @@ def test_differences_are_listed_only_for_methods_on_which_they_act() -> None:
 
 def test_without_rows_there_are_dashes() -> None:
     study = fidelity.with_variants(make_study(methods=fidelity.METHODS))
-    found: Any = fidelity.table(Agenda(study, []), [])
+    found: Any = fidelity.table(TrialQueue(study, []), [])
     assert "–" in found.render("text")
     assert study.variants[0] == (PLAIN, ())
 

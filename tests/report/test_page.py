@@ -19,7 +19,7 @@ from aa_ray.report import claims, paper_tables
 from aa_ray.report import page as report
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -36,7 +36,7 @@ def make_results(
 ) -> Results:
     """Two tasks and two seeds of every method, with all that the page shows."""
     study = make_study(methods=report.METHODS + own)
-    rows = made_up(Agenda(study, []), lambda cell: skip(cell) or fail(cell))
+    rows = made_up(TrialQueue(study, []), lambda cell: skip(cell) or fail(cell))
     for i, row in enumerate(rows):
         curves = [{"epoch": n, "train_loss": 1 / n, "dev_metric": 0.5 + 0.1 * n} for n in (1, 2, 3)]
         row |= {
@@ -49,15 +49,15 @@ def make_results(
             "device": "cpu, 1 threads", "versions": json.dumps({"torch": "2.13.0"}),
             "started_at": START, "finished_at": START + timedelta(minutes=i),
         }  # fmt: skip
-    agenda = Agenda(study, rows)
+    queue = TrialQueue(study, rows)
     failed = []
     for cell in study.cells:
-        trial = agenda.trial(cell)
+        trial = queue.trial(cell)
         if trial is not None and fail(cell):
             row = dict.fromkeys(("selected_layers", "train_seconds", "test_seconds", "array"))
             failed.append(row | trial.columns | {"status": "failed", "error": HOSTILE})
     rows += failed
-    return Results(Agenda(study, rows), rows)
+    return Results(TrialQueue(study, rows), rows)
 
 
 class Page(HTMLParser):
@@ -231,7 +231,7 @@ def test_commands_without_the_data_train_nothing() -> None:
     recorded = tuple((name, "embedded-1") for name in ("qqp", "sst2", "cola"))
     study = make_study(methods=report.METHODS, source=Source(ROWS, recorded))
     options = ["--data", ROWS]
-    text = Page(report.page(Results(Agenda(study, []), []), options)).text
+    text = Page(report.page(Results(TrialQueue(study, []), []), options)).text
     assert "python studies/table2.py --data rows --no-run" in text
     assert "python studies/claims.py --data rows --no-run" not in text  # it never trains
 
@@ -245,7 +245,7 @@ def test_provenance(page: Page) -> None:
 
 def test_a_study_that_has_not_begun() -> None:
     study = make_study(methods=report.METHODS)
-    text = Page(report.page(Results(Agenda(study, []), []))).text
+    text = Page(report.page(Results(TrialQueue(study, []), []))).text
     for part in ("Nothing has been run yet.", "Nothing to draw yet.", "None has finished yet.",
                  "No rows yet.", "not enough data 19", "python studies/table2.py"):  # fmt: skip
         assert part in text, part

@@ -10,7 +10,7 @@ import pytest
 from aa_ray.report import paper_tables
 from aa_ray.report.tables import Entry, Table
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.study.test_grid import make_study
 
 table2 = functools.partial(paper_tables.method_table, "Table 2")
@@ -24,10 +24,10 @@ def score(cell: Cell, depth: int) -> float:
     return 0.5 + bonus + (0.1 if cell.task == "cola" else 0) + cell.seed / 1000 + depth / 10000
 
 
-def made_up(agenda: Agenda, skip: Any = lambda cell: False) -> list[dict[str, Any]]:
+def made_up(queue: TrialQueue, skip: Any = lambda cell: False) -> list[dict[str, Any]]:
     """Rows as a sweep would yield them, but for the cells to skip."""
     rows = []
-    while (following := agenda.next()) is not None:
+    while (following := queue.next()) is not None:
         cell, trial = following
         layers = range(5)
         kept = [list(layers)[5 - d :] for d in trial.inference_depths or ()] or [list(trial.layers)]
@@ -44,7 +44,7 @@ def made_up(agenda: Agenda, skip: Any = lambda cell: False) -> list[dict[str, An
             }
             for kept_ in kept
         ]  # fmt: skip
-        agenda.record(of_trial[0])
+        queue.record(of_trial[0])
         if not skip(cell):
             rows += of_trial
     return rows
@@ -57,12 +57,12 @@ def entries(table: Table, regime: str, label: str) -> dict[str, Entry]:
 
 
 @pytest.fixture
-def agenda() -> Agenda:
-    return Agenda(make_study(), [])
+def queue() -> TrialQueue:
+    return TrialQueue(make_study(), [])
 
 
-def test_layout_is_the_papers(agenda: Agenda) -> None:
-    table = table2(agenda, made_up(agenda))
+def test_layout_is_the_papers(queue: TrialQueue) -> None:
+    table = table2(queue, made_up(queue))
     assert table.columns == COLUMNS
     [section] = table.sections
     assert section.heading == "Low-data-100"
@@ -73,8 +73,8 @@ def test_layout_is_the_papers(agenda: Agenda) -> None:
     ]  # fmt: skip
 
 
-def test_scores_are_mean_and_deviation_over_seeds(agenda: Agenda) -> None:
-    table = table2(agenda, made_up(agenda))
+def test_scores_are_mean_and_deviation_over_seeds(queue: TrialQueue) -> None:
+    table = table2(queue, made_up(queue))
     cell = entries(table, "Low-data-100", "Baseline")["CoLA"]
     values = [100 * score(Cell("baseline", "cola", "100", seed), 0) for seed in (42, 92)]
     assert cell.mean == pytest.approx(np.mean(values))
@@ -83,48 +83,48 @@ def test_scores_are_mean_and_deviation_over_seeds(agenda: Agenda) -> None:
     assert entries(table, "Low-data-100", "Baseline")["MNLI"].text == "–"
 
 
-def test_average_is_taken_seed_by_seed(agenda: Agenda) -> None:
-    average = entries(table2(agenda, made_up(agenda)), "Low-data-100", "Baseline")["Avg"]
+def test_average_is_taken_seed_by_seed(queue: TrialQueue) -> None:
+    average = entries(table2(queue, made_up(queue)), "Low-data-100", "Baseline")["Avg"]
     per_seed = [np.mean([100 * score(Cell("baseline", t, "100", s), 0) for t in ("sst2", "cola")])
                 for s in (42, 92)]  # fmt: skip
     assert average.mean == pytest.approx(np.mean(per_seed))
     assert average.deviation == pytest.approx(np.std(per_seed, ddof=1))
 
 
-def test_adapter_drop_is_read_at_each_depth(agenda: Agenda) -> None:
-    table = table2(agenda, made_up(agenda))
+def test_adapter_drop_is_read_at_each_depth(queue: TrialQueue) -> None:
+    table = table2(queue, made_up(queue))
     for label, depth in (("AdapterDrop^AA", 3), ("AdapterDrop^1", 1)):
         values = [100 * score(Cell("adapter-drop", "cola", "100", s), depth) for s in (42, 92)]
         assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))
         assert entries(table, "Low-data-100", f"|{label}|")["CoLA"].text == str(depth)
 
 
-def test_layer_counts(agenda: Agenda) -> None:
-    table = table2(agenda, made_up(agenda))
+def test_layer_counts(queue: TrialQueue) -> None:
+    table = table2(queue, made_up(queue))
     assert entries(table, "Low-data-100", "|AA|")["CoLA"].text == "3"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["SST-2"].text == "2"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["Avg"].text == "2.5"
     assert entries(table, "Low-data-100", "|AA-focused^uni|")["CoLA"].text == "1"
 
 
-def test_best_is_marked_among_scores_only(agenda: Agenda) -> None:
-    [section] = table2(agenda, made_up(agenda)).sections
+def test_best_is_marked_among_scores_only(queue: TrialQueue) -> None:
+    [section] = table2(queue, made_up(queue)).sections
     best = {label for label, line in section.lines for entry in line if entry.best}
     assert best == {"AA"}
 
 
-def test_missing_seeds_are_counted(agenda: Agenda) -> None:
+def test_missing_seeds_are_counted(queue: TrialQueue) -> None:
     def skip(cell: Cell) -> bool:
         return cell.seed == 92 and cell.method == "baseline" and cell.task == "cola"
 
-    table = table2(agenda, made_up(agenda, skip))
+    table = table2(queue, made_up(queue, skip))
     line = entries(table, "Low-data-100", "Baseline")
     assert line["CoLA"].text == "64.2 (1/2)" and line["SST-2"].text == "56.7±3.5"
     assert line["Avg"].text == "59.2 (1/2)"  # of the one seed that has both tasks
 
 
-def test_a_study_without_rows_is_all_dashes(agenda: Agenda) -> None:
-    table = table2(agenda, [])
+def test_a_study_without_rows_is_all_dashes(queue: TrialQueue) -> None:
+    table = table2(queue, [])
     [section] = table.sections
     assert {entry.text for _, line in section.lines for entry in line} == {"–"}
     assert "AdapterDrop^N" in [label for label, _ in section.lines]
@@ -132,17 +132,17 @@ def test_a_study_without_rows_is_all_dashes(agenda: Agenda) -> None:
 
 
 def test_a_shared_trial_fills_every_line_that_means_it() -> None:
-    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
-    table = table2(agenda, made_up(agenda))
+    queue = TrialQueue(make_study(tasks=("qqp",), seeds=(42,)), [])
+    table = table2(queue, made_up(queue))
     lines = [
         entries(table, "Low-data-100", f"AA-focused^{kind}") for kind in ("spec", "uni", "sim")
     ]
     assert len({line["QQP"].text for line in lines}) == 1 and lines[0]["QQP"].text != "–"
 
 
-def test_caption_says_what_the_numbers_rest_on(agenda: Agenda) -> None:
-    caption = table2(agenda, made_up(agenda)).caption
+def test_caption_says_what_the_numbers_rest_on(queue: TrialQueue) -> None:
+    caption = table2(queue, made_up(queue)).caption
     for part in ("toy (5 layers)", "embedded-1", "seeds 42, 92", "0.0001 (adapters)", "0123456789"):
         assert part in caption
-    faster = dataclasses.replace(agenda.study, precision="bf16")
-    assert "(switches); bf16; commit" in table2(Agenda(faster, []), []).caption
+    faster = dataclasses.replace(queue.study, precision="bf16")
+    assert "(switches); bf16; commit" in table2(TrialQueue(faster, []), []).caption

@@ -7,21 +7,21 @@ import pytest
 
 from aa_ray.errors import UsageError
 from aa_ray.report.results import Line, Results
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import SELECTED, made_up
 from tests.study.test_grid import make_study
 
 
 @pytest.fixture
-def agenda() -> Agenda:
-    return Agenda(make_study(), [])
+def queue() -> TrialQueue:
+    return TrialQueue(make_study(), [])
 
 
-def test_different_examples_are_never_averaged(agenda: Agenda) -> None:
-    rows = made_up(agenda)
+def test_different_examples_are_never_averaged(queue: TrialQueue) -> None:
+    rows = made_up(queue)
     rows[-1]["data_fingerprint"] = "other"
     with pytest.raises(UsageError, match="rest on different examples"):
-        Results(agenda, rows)
+        Results(queue, rows)
 
 
 @pytest.mark.parametrize(
@@ -33,26 +33,26 @@ def test_different_examples_are_never_averaged(agenda: Agenda) -> None:
     ],
 )
 def test_different_settings_or_weights_are_never_averaged(
-    agenda: Agenda, column: str, value: Any, message: str
+    queue: TrialQueue, column: str, value: Any, message: str
 ) -> None:
-    rows = made_up(agenda)
+    rows = made_up(queue)
     if column == "settings":
         value = json.dumps(json.loads(rows[-1]["settings"]) | value)
     rows[-1][column] = value
     with pytest.raises(UsageError, match=message):
-        Results(agenda, rows)
+        Results(queue, rows)
 
 
-def test_what_the_study_does_not_ask_for_is_left_out(agenda: Agenda) -> None:
-    rows = made_up(agenda)
+def test_what_the_study_does_not_ask_for_is_left_out(queue: TrialQueue) -> None:
+    rows = made_up(queue)
     others = [row | {"trial_id": "another"} for row in rows]
     failed = [row | {"status": "failed", "data_fingerprint": "other"} for row in rows[:1]]
-    assert Results(agenda, [*rows, *others, *failed]).used == Results(agenda, rows).used
+    assert Results(queue, [*rows, *others, *failed]).used == Results(queue, rows).used
 
 
-def test_a_line_finds_its_row_in_each_cell(agenda: Agenda) -> None:
-    rows = made_up(agenda)
-    results = Results(agenda, rows)
+def test_a_line_finds_its_row_in_each_cell(queue: TrialQueue) -> None:
+    rows = made_up(queue)
+    results = Results(queue, rows)
     for line in results.lines():
         row = results.row(line, "cola", "100", 92)
         assert row is not None and (row["task"], row["regime"], row["seed"]) == ("cola", "100", 92)
@@ -63,8 +63,8 @@ def test_a_line_finds_its_row_in_each_cell(agenda: Agenda) -> None:
     assert results.row(Line("", "baseline"), "cola", "100", 7) is None  # no seed of the study
 
 
-def test_of_some_methods_only_their_rows_are_used(agenda: Agenda) -> None:
-    rows = made_up(agenda)
-    part = Results(agenda, rows).only(["aa", "baseline", "unknown"])
+def test_of_some_methods_only_their_rows_are_used(queue: TrialQueue) -> None:
+    rows = made_up(queue)
+    part = Results(queue, rows).only(["aa", "baseline", "unknown"])
     assert part.study.methods == ("aa", "baseline")  # in the order asked for
     assert {row["method"] for row in part.used} == {"baseline", "aa"}

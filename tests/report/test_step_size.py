@@ -13,7 +13,7 @@ from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import NO_EFFECT, Effect
 from aa_ray.report.step_size import RELEASED, ladder, variant_name
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -22,13 +22,13 @@ def study() -> Any:
     return step_size.with_ladder(make_study(methods=step_size.METHODS, seeds=(42, 92, 111)))
 
 
-def results(gain: Callable[[str, float, float], float]) -> tuple[Agenda, list[dict[str, Any]]]:
+def results(gain: Callable[[str, float, float], float]) -> tuple[TrialQueue, list[dict[str, Any]]]:
     """Rows whose scores are 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
-    agenda = Agenda(study(), [])
-    rows = made_up(agenda)
+    queue = TrialQueue(study(), [])
+    rows = made_up(queue)
     trials = {}
-    for cell in agenda.study.cells:
-        trial = agenda.trial(cell)
+    for cell in queue.study.cells:
+        trial = queue.trial(cell)
         assert trial is not None
         trials[trial.id] = trial
     rng = np.random.default_rng(1)  # in whose draws no interval misses its effect by chance
@@ -37,26 +37,26 @@ def results(gain: Callable[[str, float, float], float]) -> tuple[Agenda, list[di
         value = 0.5 + gain(row["method"], trial.learning_rate, trial.rational_learning_rate)
         row["test_metric"] = value + rng.normal(0, 0.001)
         row["dev_metric"] = value
-    return agenda, rows
+    return queue, rows
 
 
 def test_trials_per_method_are_what_the_script_says() -> None:
-    agenda = Agenda(study(), [])
-    made_up(agenda)
+    queue = TrialQueue(study(), [])
+    made_up(queue)
     per_method: Counter[str] = Counter()
     for method in step_size.METHODS:
         cells = [Cell(method, "cola", "100", 92, variant_name(rates)) for rates in ladder()]
-        per_method[method] = len({agenda.trial(cell).id for cell in cells})  # type: ignore[union-attr]
+        per_method[method] = len({queue.trial(cell).id for cell in cells})  # type: ignore[union-attr]
     assert per_method == {"baseline": 5, "rational-only": 15, "aa": 25, "aa-focused-sim": 15,
                           "baseline-last-n": 5}  # fmt: skip
     assert RELEASED in ladder() and len(ladder()) == 25
 
 
 def test_n_is_the_same_at_every_step_of_the_ladder() -> None:
-    agenda = Agenda(study(), [])
-    made_up(agenda)
+    queue = TrialQueue(study(), [])
+    made_up(queue)
     cells = [Cell("aa-focused-sim", "cola", "100", 42, variant_name(rates)) for rates in ladder()]
-    assert {agenda.trial(cell).layers for cell in cells} == {(4,)}  # type: ignore[union-attr]
+    assert {queue.trial(cell).layers for cell in cells} == {(4,)}  # type: ignore[union-attr]
 
 
 def step_size_explains(method: str, adapter: float, rational: float) -> float:
@@ -83,12 +83,12 @@ def test_verdicts(gain: Callable[[str, float, float], float], expected: str) -> 
 
 
 def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them() -> None:
-    agenda, rows = results(step_size_explains)
-    found = Results(agenda, rows)
+    queue, rows = results(step_size_explains)
+    found = Results(queue, rows)
     for method in step_size.METHODS:
         chosen = step_size.chosen_rates(found, Line("", method), "100")
         assert chosen is not None and chosen[0] == 3e-3
-    [section] = step_size.table(agenda, rows).sections
+    [section] = step_size.table(queue, rows).sections
     lines = {title: [entry.text for entry in entries] for title, entries in section.lines}
     assert lines["Baseline"][2] == "0.003" and lines["Baseline"][1] == "–"
     assert lines["AA-focused^sim"][2].startswith("0.003 / ")
@@ -98,7 +98,7 @@ def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them(
 
 
 def test_an_incomplete_ladder_is_open() -> None:
-    table = step_size.table(Agenda(study(), []), [])
+    table = step_size.table(TrialQueue(study(), []), [])
     assert "open: the ladder is not complete" in table.caption
     assert "–" in table.render("text")
 
@@ -129,5 +129,5 @@ def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
     assert len(curves) == len(step_size.METHODS)
     baseline = np.asarray(curves[0].get_ydata())
     assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
-    empty = figures.learning_rates(Results(Agenda(study(), []), []))
+    empty = figures.learning_rates(Results(TrialQueue(study(), []), []))
     assert len(empty.missing) == 5 * len(step_size.METHODS)

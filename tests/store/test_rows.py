@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aa_ray.errors import UsageError
+from aa_ray.errors import StorageError, UsageError
 from aa_ray.store import rows, storage
 from aa_ray.store.rows import COLUMNS, SCHEMA, Store, read
-from aa_ray.store.storage import StorageError
 
 WANTED = """trial_id method task regime seed backbone data_source data_fingerprint status error
     metric_name dev_metric test_metric test_metrics adapter_layers selected_layers num_layers

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aa_ray.errors import UsageError
+from aa_ray.errors import StorageError, UsageError
 from aa_ray.store import storage
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.store.storage import Folder
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])

@@ -9,7 +9,7 @@ from aa_ray.core.architectures import METHODS, RATIONAL, TABLE2
 from aa_ray.core.backbones import RELEASED_RATES, Backbone
 from aa_ray.data.glue import Source
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 
 LAYERS = 5
 
@@ -29,7 +29,7 @@ def make_study(**changes: Any) -> Study:
 
 
 def finish(
-    agenda: Agenda,
+    queue: TrialQueue,
     selected: Any = (1, 3),
     status: str = "finished",
     record: list[dict[str, Any]] | None = None,
@@ -37,7 +37,7 @@ def finish(
     """Run whatever becomes runnable; ``selected`` is what every ``aa`` selects, or a function."""
     order = []
     rows = [] if record is None else record
-    while (following := agenda.next()) is not None:
+    while (following := queue.next()) is not None:
         cell, trial = following
         order.append(cell)
         layers = selected(cell) if callable(selected) else selected
@@ -54,7 +54,7 @@ def finish(
                 "test_seconds": 2.0,
             }
         )
-        agenda.record(rows[-1])
+        queue.record(rows[-1])
     return order
 
 
@@ -82,12 +82,12 @@ def test_selections_come_from_the_first_seed_whatever_the_seeds() -> None:
 @pytest.mark.parametrize("selected", [(1, 3), (), (0, 1, 2, 3, 4), (4,)])
 def test_architectures_follow_the_selections(selected: tuple[int, ...]) -> None:
     of_qqp = (0, 4)
-    agenda = Agenda(make_study(), [])
-    finish(agenda, lambda cell: of_qqp if cell.task == "qqp" else selected)
+    queue = TrialQueue(make_study(), [])
+    finish(queue, lambda cell: of_qqp if cell.task == "qqp" else selected)
     every = tuple(range(LAYERS))
 
     def trial(method: str) -> Any:
-        return agenda.trial(Cell(method, "cola", "100", 92))
+        return queue.trial(Cell(method, "cola", "100", 92))
 
     assert trial("baseline").layers == trial("aa").layers == every
     assert (trial("aa").switched, trial("aa").activation) == (True, RATIONAL)
@@ -101,31 +101,31 @@ def test_architectures_follow_the_selections(selected: tuple[int, ...]) -> None:
 
 
 def test_focused_trials_wait_for_exactly_their_aa_trials() -> None:
-    agenda = Agenda(make_study(), [])
-    waiting = {cell for cell in agenda.study.cells if agenda.trial(cell) is None}
+    queue = TrialQueue(make_study(), [])
+    waiting = {cell for cell in queue.study.cells if queue.trial(cell) is None}
     assert {cell.method for cell in waiting} == set(TABLE2) - {"aa", "baseline"}
-    cell, trial = agenda.next()  # type: ignore[misc]
+    cell, trial = queue.next()  # type: ignore[misc]
     assert cell == Cell("aa", "qqp", "100", 42)
     row = {"trial_id": trial.id, "status": "finished", "selected_layers": [2]}
-    agenda.record(row)
-    resolved = {c.method for c in waiting if agenda.trial(c)}
+    queue.record(row)
+    resolved = {c.method for c in waiting if queue.trial(c)}
     assert resolved == {"aa-focused-uni", "aa-focused-sim"}
 
 
 def test_equal_trials_run_once() -> None:
     # With qqp in the grid, spec of qqp is uni of qqp; the last two layers are sim as well.
-    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
-    order = finish(agenda, selected=(3, 4))
-    ids = {agenda.trial(cell).id for cell in agenda.study.cells}  # type: ignore[union-attr]
+    queue = TrialQueue(make_study(tasks=("qqp",), seeds=(42,)), [])
+    order = finish(queue, selected=(3, 4))
+    ids = {queue.trial(cell).id for cell in queue.study.cells}  # type: ignore[union-attr]
     assert len(order) == len(ids) == 4  # aa, baseline, adapter-drop, one focused
-    assert agenda.complete and agenda.counts() == {"finished": 4}
+    assert queue.complete and queue.counts() == {"finished": 4}
 
 
 def test_without_layers_the_activation_tells_nothing_apart() -> None:
-    agenda = Agenda(make_study(tasks=("qqp",), seeds=(42,)), [])
-    finish(agenda, selected=())
+    queue = TrialQueue(make_study(tasks=("qqp",), seeds=(42,)), [])
+    finish(queue, selected=())
     cells = [Cell(f"aa-focused-{kind}", "qqp", "100", 42) for kind in ("spec", "uni", "sim")]
-    assert len({agenda.trial(cell) for cell in cells}) == 1
+    assert len({queue.trial(cell) for cell in cells}) == 1
 
 
 def test_names_are_refused_with_those_allowed() -> None:

@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, tiny_folder: Path) -> int
         words += ["--backbone", str(tiny_folder)]
     words += ["--epochs", "1"]
     if words[1].startswith("studies/"):
-        table = lambda agenda, rows: paper_tables.method_table("Table 2", agenda, rows)  # noqa: E731
+        table = lambda queue, rows: paper_tables.method_table("Table 2", queue, rows)  # noqa: E731
         return study.main("Table 2.", TABLE2, table, [*words[2:], "--no-run"])
     monkeypatch.setattr(sys, "argv", words[2:])
     assert words[:3] == ["python", "-m", "aa_ray"]

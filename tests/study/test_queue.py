@@ -5,31 +5,31 @@ from typing import Any
 import pytest
 
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from tests.study.test_grid import finish, make_study
 
 
 def test_an_agenda_goes_on_from_the_rows_there_are() -> None:
     study = make_study()
-    first = Agenda(study, [])
+    first = TrialQueue(study, [])
     rows: list[dict[str, Any]] = []
     done = finish(first, record=rows)
     for cut in (0, 3, len(rows) - 1):
-        resumed = Agenda(study, rows[:cut])
+        resumed = TrialQueue(study, rows[:cut])
         assert len(finish(resumed)) == len(done) - cut
         assert resumed.complete
-    assert Agenda(study, rows).complete
+    assert TrialQueue(study, rows).complete
 
 
 def test_dependents_of_a_failed_trial_are_lost_and_retry_brings_them_back() -> None:
-    agenda = Agenda(make_study(tasks=("cola",), seeds=(42,)), [])
-    finish(agenda, status="failed")
-    assert agenda.complete
-    counts = agenda.counts()
+    queue = TrialQueue(make_study(tasks=("cola",), seeds=(42,)), [])
+    finish(queue, status="failed")
+    assert queue.complete
+    counts = queue.counts()
     assert counts == {"failed": 3, "lost": 4}  # aa twice and baseline; four methods wait for aa
-    assert {error for _, error in agenda.failures()} == {"broken"}
-    agenda.forget_failures()
-    assert agenda.counts() == {"runnable": 3, "blocked": 4}
+    assert {error for _, error in queue.failures()} == {"broken"}
+    queue.forget_failures()
+    assert queue.counts() == {"runnable": 3, "blocked": 4}
 
 
 def finished(trial_id: str, cell: Cell, seconds: float) -> dict[str, Any]:
@@ -41,22 +41,22 @@ def finished(trial_id: str, cell: Cell, seconds: float) -> dict[str, Any]:
 
 
 def test_time_left_from_measured_trials() -> None:
-    agenda = Agenda(make_study(methods=("baseline",), tasks=("cola",), seeds=(1, 2, 3, 4)), [])
-    assert agenda.seconds_left(2) is None and agenda.plan(2, 1) is None
-    cell, trial = agenda.next()  # type: ignore[misc]
-    agenda.record(finished(trial.id, cell, 10.0))
-    assert agenda.seconds_left(2) == pytest.approx(3 * 10 / 2)
-    plan = agenda.plan(slots=2, fuse=1)
+    queue = TrialQueue(make_study(methods=("baseline",), tasks=("cola",), seeds=(1, 2, 3, 4)), [])
+    assert queue.seconds_left(2) is None and queue.plan(2, 1) is None
+    cell, trial = queue.next()  # type: ignore[misc]
+    queue.record(finished(trial.id, cell, 10.0))
+    assert queue.seconds_left(2) == pytest.approx(3 * 10 / 2)
+    plan = queue.plan(slots=2, fuse=1)
     assert plan is not None and (plan.makespan, plan.busy) == (20.0, 30.0)
-    finish(agenda)
-    assert agenda.seconds_left(2) == 0
+    finish(queue)
+    assert queue.seconds_left(2) == 0
 
 
 def test_what_others_wait_for_comes_first_and_then_the_longest() -> None:
     study = make_study(regimes=("100", "full"), tasks=("qqp", "mnli", "cola"), seeds=(42,))
-    agenda = Agenda(study, [])
+    queue = TrialQueue(study, [])
     order = []
-    while (following := agenda.next()) is not None:
+    while (following := queue.next()) is not None:
         order.append(following[0])
     full, low = ([c for c in order if c.regime == r] for r in ("full", "100"))
     assert full[0] == Cell("aa", "mnli", "full", 42)  # the longest path
@@ -69,21 +69,21 @@ def test_what_others_wait_for_comes_first_and_then_the_longest() -> None:
 
 
 def test_trials_side_by_side_are_found_whatever_else_is_waiting() -> None:
-    agenda = Agenda(make_study(methods=("baseline",)), [])
-    cell, trial = agenda.next()  # type: ignore[misc]
-    beside, other = agenda.next(like=trial)  # type: ignore[misc]
+    queue = TrialQueue(make_study(methods=("baseline",)), [])
+    cell, trial = queue.next()  # type: ignore[misc]
+    beside, other = queue.next(like=trial)  # type: ignore[misc]
     assert other.fuse_key == trial.fuse_key and beside.task == cell.task and other != trial
-    assert agenda.next(like=trial) is None  # two seeds
-    following = agenda.next()
+    assert queue.next(like=trial) is None  # two seeds
+    following = queue.next()
     assert following is not None and following[0].task != cell.task
-    assert agenda.take(trial) is None  # it runs already
-    last = agenda.take(agenda.next()[1])  # type: ignore[index]
-    assert last is None and agenda.counts() == {"running": 4}
+    assert queue.take(trial) is None  # it runs already
+    last = queue.take(queue.next()[1])  # type: ignore[index]
+    assert last is None and queue.counts() == {"running": 4}
 
 
 def test_a_trial_under_two_names_frees_those_that_wait_for_either() -> None:
     variants = (("", ()), ("other", (("switch_skip", "yes"),)))  # which changes nothing
     study = make_study(tasks=("cola",), seeds=(42,), variants=variants)
-    agenda = Agenda(study, [])
-    finish(agenda)
-    assert agenda.complete and "blocked" not in agenda.counts()
+    queue = TrialQueue(study, [])
+    finish(queue)
+    assert queue.complete and "blocked" not in queue.counts()

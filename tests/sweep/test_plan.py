@@ -35,7 +35,9 @@ def test_plan_estimates_for_as_many_at_once_as_asked(
 ) -> None:
     monkeypatch.setattr(plan.os, "cpu_count", lambda: 64)
     monkeypatch.setattr(plan.torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(plan.Agenda, "plan", lambda _, slots, fuse: Plan(100.0, 7.0 * slots, 50.0))
+    monkeypatch.setattr(
+        plan.TrialQueue, "plan", lambda _, slots, fuse: Plan(100.0, 7.0 * slots, 50.0)
+    )
     assert table2("--plan", "--results", str(tmp_path), *arguments) == 0
     assert f"with {slots or 64} trials at once" in capsys.readouterr().out
 
@@ -44,7 +46,7 @@ def test_plan_for_a_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        plan.Agenda, "plan", lambda _, slots, fuse: Plan(7200.0, 3600.0 * slots, 9.0)
+        plan.TrialQueue, "plan", lambda _, slots, fuse: Plan(7200.0, 3600.0 * slots, 9.0)
     )
     arguments = ("--plan", "--results", str(tmp_path), "--gpus", "64", "--gpus-per-trial", "0.5")
     assert table2(*arguments) == 0

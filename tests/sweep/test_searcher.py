@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from ray.tune.search import Searcher
 
+from aa_ray.errors import StorageError
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.store.storage import Folder
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import searcher as searcher_module
 from aa_ray.sweep.progress import Progress
-from aa_ray.sweep.searcher import AgendaSearcher
+from aa_ray.sweep.searcher import QueueSearcher
 from aa_ray.training import checkpoints
 from aa_ray.training.loop import State
 from aa_ray.trial import Trial
@@ -23,25 +24,27 @@ from tests.study.test_grid import make_study
 
 
 @pytest.fixture
-def agenda() -> Agenda:
-    return Agenda(make_study(tasks=("qqp",), seeds=(42,), methods=("aa", "aa-focused-spec")), [])
+def queue() -> TrialQueue:
+    return TrialQueue(
+        make_study(tasks=("qqp",), seeds=(42,), methods=("aa", "aa-focused-spec")), []
+    )
 
 
-def driver(agenda: Agenda, folder: Path, leases: Leases, fuse: int = 1) -> AgendaSearcher:
-    return AgendaSearcher(agenda, Store(str(folder)), leases, Progress(agenda, 1), fuse)
+def driver(queue: TrialQueue, folder: Path, leases: Leases, fuse: int = 1) -> QueueSearcher:
+    return QueueSearcher(queue, Store(str(folder)), leases, Progress(queue, 1), fuse)
 
 
 @pytest.fixture
-def searcher(agenda: Agenda, tmp_path: Path) -> Iterator[AgendaSearcher]:
+def searcher(queue: TrialQueue, tmp_path: Path) -> Iterator[QueueSearcher]:
     with Leases(Folder(str(tmp_path))) as leases:
-        yield driver(agenda, tmp_path, leases)
+        yield driver(queue, tmp_path, leases)
 
 
 def report(trial: Trial, **values: object) -> dict[str, str]:
     return {"rows": json.dumps([{"trial_id": trial.id, "status": "finished", **values}])}
 
 
-def suggested(searcher: AgendaSearcher, tune_id: str) -> tuple[Trial, str]:
+def suggested(searcher: QueueSearcher, tune_id: str) -> tuple[Trial, str]:
     suggestion = searcher.suggest(tune_id)
     assert isinstance(suggestion, dict)
     job = json.loads(suggestion["job"])
@@ -50,7 +53,7 @@ def suggested(searcher: AgendaSearcher, tune_id: str) -> tuple[Trial, str]:
 
 
 def test_trials_are_handed_out_as_their_dependencies_finish(
-    searcher: AgendaSearcher, agenda: Agenda
+    searcher: QueueSearcher, queue: TrialQueue
 ) -> None:
     trial, method = suggested(searcher, "t1")
     assert method == "aa" and trial.switched
@@ -61,14 +64,14 @@ def test_trials_are_handed_out_as_their_dependencies_finish(
     assert searcher.suggest("t4") is None  # it still runs
     searcher.on_trial_complete("t3", report(focused, selected_layers=None))
     assert searcher.suggest("t5") == Searcher.FINISHED
-    assert agenda.complete
+    assert queue.complete
 
 
 def test_a_process_that_died_after_its_rows_were_written_changes_nothing(
-    agenda: Agenda, tmp_path: Path
+    queue: TrialQueue, tmp_path: Path
 ) -> None:
     with Leases(Folder(str(tmp_path))) as leases:
-        searcher = driver(agenda, tmp_path, leases)
+        searcher = driver(queue, tmp_path, leases)
         job = searcher.suggest("1")
         assert isinstance(job, dict)
         trial = Trial.from_json(json.loads(job["job"])["trials"][0])
@@ -79,11 +82,11 @@ def test_a_process_that_died_after_its_rows_were_written_changes_nothing(
         searcher.on_trial_complete("1", None, error=True)
     row = store.row(trial.id)
     assert row is not None and row["status"] == "finished"
-    assert agenda.counts() == {"finished": 1, "runnable": 1}
+    assert queue.counts() == {"finished": 1, "runnable": 1}
 
 
 def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
-    searcher: AgendaSearcher, agenda: Agenda, tmp_path: Path
+    searcher: QueueSearcher, queue: TrialQueue, tmp_path: Path
 ) -> None:
     trial, _ = suggested(searcher, "t1")
     searcher.on_trial_death("t1", "ray.exceptions.ActorDiedError: ... killed: out of Memory")
@@ -93,19 +96,19 @@ def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
     assert "died 5 times" in row["error"] and "lower --max-concurrent" in row["error"]
     assert Trial.from_json(row["settings"]) == trial
     assert searcher.suggest("t2") == Searcher.FINISHED
-    assert [cell for cell, _ in agenda.failures()] == [Cell("aa", "qqp", "100", 42)]
+    assert [cell for cell, _ in queue.failures()] == [Cell("aa", "qqp", "100", 42)]
 
 
 def test_a_trial_of_another_driver_is_left_to_it_and_its_row_used(
-    searcher: AgendaSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searcher: QueueSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searcher_module, "LOOK_SECONDS", -1.0)
-    theirs = Agenda(searcher._agenda.study, [])
+    theirs = TrialQueue(searcher._queue.study, [])
     with Leases(Folder(str(tmp_path))) as leases:
         other = driver(theirs, tmp_path, leases)
         trial, _ = suggested(other, "o1")
         assert searcher.suggest("t1") is None
-        assert searcher._agenda.counts() == {"elsewhere": 1, "blocked": 1}
+        assert searcher._queue.counts() == {"elsewhere": 1, "blocked": 1}
         Store(str(tmp_path)).write([{"trial_id": trial.id, "status": "finished",
                                      "selected_layers": [1]}])  # fmt: skip
         other.on_trial_complete("o1", report(trial, selected_layers=[1]))
@@ -115,22 +118,22 @@ def test_a_trial_of_another_driver_is_left_to_it_and_its_row_used(
 
 
 def test_a_new_failure_of_another_driver_is_not_tried_again(
-    agenda: Agenda, searcher: AgendaSearcher, tmp_path: Path
+    queue: TrialQueue, searcher: QueueSearcher, tmp_path: Path
 ) -> None:
-    [cell] = [cell for cell in agenda.study.cells if cell.method == "aa"]
-    trial = agenda.trial(cell)
+    [cell] = [cell for cell in queue.study.cells if cell.method == "aa"]
+    trial = queue.trial(cell)
     assert trial is not None
     row = {"trial_id": trial.id, "status": "failed", "error": "NaN"}
     Store(str(tmp_path)).write([row])
     assert searcher.suggest("t1") == Searcher.FINISHED
-    assert agenda.failures() == [(cell, "NaN")]
-    retried = Agenda(agenda.study, [row])
+    assert queue.failures() == [(cell, "NaN")]
+    retried = TrialQueue(queue.study, [row])
     retried.forget_failures()
     with Leases(Folder(str(tmp_path))) as leases:
         assert suggested(driver(retried, tmp_path, leases), "t1")[0] == trial
 
 
-def array(searcher: AgendaSearcher, tune_id: str) -> dict[str, list[str]]:
+def array(searcher: QueueSearcher, tune_id: str) -> dict[str, list[str]]:
     """The trial ids of a suggested array, and of which of them rows are wanted."""
     suggestion = searcher.suggest(tune_id)
     assert isinstance(suggestion, dict)
@@ -142,9 +145,9 @@ def array(searcher: AgendaSearcher, tune_id: str) -> dict[str, list[str]]:
 
 def test_arrays_hold_trials_of_one_task_and_regime(tmp_path: Path) -> None:
     study = make_study(tasks=("qqp", "sst2"), seeds=(42, 92), methods=("baseline", "aa"))
-    agenda = Agenda(study, [])
+    queue = TrialQueue(study, [])
     with Leases(Folder(str(tmp_path))) as leases:
-        searcher = driver(agenda, tmp_path, leases, fuse=3)
+        searcher = driver(queue, tmp_path, leases, fuse=3)
         found: list[list[str]] = []
         while isinstance(suggestion := searcher.suggest(str(len(found))), dict):
             trials = map(Trial.from_json, json.loads(suggestion["job"])["trials"])
@@ -156,10 +159,10 @@ def test_arrays_hold_trials_of_one_task_and_regime(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("slots", "sizes"), [(1, [4, 4]), (3, [3, 2, 1, 1, 1])])
 def test_arrays_leave_no_slot_idle(tmp_path: Path, slots: int, sizes: list[int]) -> None:
     study = make_study(tasks=("qqp", "sst2"), seeds=(42, 92), methods=("baseline", "aa"))
-    agenda = Agenda(study, [])
+    queue = TrialQueue(study, [])
     with Leases(Folder(str(tmp_path))) as leases:
-        searcher = AgendaSearcher(
-            agenda, Store(str(tmp_path)), leases, Progress(agenda, slots), fuse=20, spread=slots
+        searcher = QueueSearcher(
+            queue, Store(str(tmp_path)), leases, Progress(queue, slots), fuse=20, spread=slots
         )
         found: list[int] = []
         while isinstance(suggestion := searcher.suggest(str(len(found))), dict):
@@ -169,8 +172,8 @@ def test_arrays_leave_no_slot_idle(tmp_path: Path, slots: int, sizes: list[int])
 
 def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
     study = make_study(tasks=("qqp",), seeds=(42, 92), methods=("baseline", "aa"))
-    agenda = Agenda(study, [])
-    trials = [agenda.trial(cell) for cell in study.cells]
+    queue = TrialQueue(study, [])
+    trials = [queue.trial(cell) for cell in study.cells]
     members = [trial for trial in reversed(trials) if trial is not None][:3]
     folder = Folder(str(tmp_path))
     state = State([], {}, 0.0)
@@ -181,10 +184,10 @@ def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
     Store(folder).write([{"trial_id": members[1].id, "status": "finished"}])
     finished = {"status": "finished", "selected_layers": None, "backbone": "toy", "task": "qqp",
                 "regime": "100", "train_seconds": 1.0, "test_seconds": 1.0}  # fmt: skip
-    agenda.record({"trial_id": members[1].id, **finished})
+    queue.record({"trial_id": members[1].id, **finished})
     ids = [trial.id for trial in members]
     with Leases(folder) as leases:
-        searcher = driver(agenda, tmp_path, leases, fuse=1)
+        searcher = driver(queue, tmp_path, leases, fuse=1)
         found = array(searcher, "t1")
         assert found == {"trials": ids, "wanted": [ids[0], ids[2]]}
         single = array(searcher, "t2")
@@ -192,18 +195,18 @@ def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
         assert searcher.suggest("t3") is None
         rows = [{"trial_id": i, **finished} for i in found["wanted"]]
         searcher.on_trial_complete("t1", {"rows": json.dumps(rows)})
-        assert agenda.counts()["finished"] == 3
+        assert queue.counts()["finished"] == 3
         with Leases(folder) as others:
             assert others.acquire(ids[0])  # given back
 
 
 def test_a_full_disk_ends_the_sweep_and_the_trial_can_run_again(
-    searcher: AgendaSearcher, tmp_path: Path
+    searcher: QueueSearcher, tmp_path: Path
 ) -> None:
     trial, _ = suggested(searcher, "t1")
     searcher.on_trial_complete("t1", {"stop": "cannot write to x (No space left on device)"})
     assert isinstance(searcher.stopped, StorageError)
     assert searcher.suggest("t2") == Searcher.FINISHED
     with Leases(Folder(str(tmp_path))) as leases:
-        again = driver(Agenda(searcher._agenda.study, []), tmp_path, leases)
+        again = driver(TrialQueue(searcher._queue.study, []), tmp_path, leases)
         assert suggested(again, "t1")[0] == trial

@@ -7,7 +7,7 @@ import pytest
 
 from aa_ray.errors import UsageError
 from aa_ray.store.rows import Store
-from aa_ray.study.queue import Agenda
+from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import tune
 from aa_ray.sweep.resources import Resources
 from aa_ray.sweep.tune import _check_that_somebody_listens
@@ -17,12 +17,12 @@ from tests.study.test_grid import make_study
 def test_too_little_space_is_said_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agenda = Agenda(make_study(), [])
+    queue = TrialQueue(make_study(), [])
     store = Store(str(tmp_path))
-    tune._check_space(agenda, store, 2)
+    tune._check_space(queue, store, 2)
     monkeypatch.setattr(store.folder, "free_bytes", lambda: 1000)
     with pytest.raises(UsageError, match=r"0 MB are free, rows and checkpoints may need \d+ MB"):
-        tune._check_space(agenda, store, 2)
+        tune._check_space(queue, store, 2)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1", "host:port"])

@@ -10,10 +10,11 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
-from aa_ray.errors import TrainingError
+from aa_ray.errors import CheckpointError, TrainingError
 from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints
-from aa_ray.training.checkpoints import Checkpoint, CheckpointError
+from aa_ray.training.checkpoints import Checkpoint
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.loop import Outcome, State
 from aa_ray.trial import Trial
 from tests.training.test_loop import ARCHITECTURES, run_array, run_one
@@ -21,7 +22,7 @@ from tests.training.test_loop import ARCHITECTURES, run_array, run_one
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_everything_comes_back(
     assert extra == {} and state.epoch == 1
     again, _ = checkpoints.unpack(checkpoints.pack(state, [trial], {"a": [1]}), [trial])
     assert again.seconds == state.seconds
-    [before], [after] = state.members, again.members
+    [before], [after] = state.trainers, again.trainers
     assert after.history == before.history and after.error is None
     for name, value in before.weights.items():
         assert torch.equal(after.weights[name], value)

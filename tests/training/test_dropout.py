@@ -1,11 +1,11 @@
-"""aa_ray.training.dropout: torch's distribution from fewer random bits."""
+"""aa_ray.training.cpu_layers: torch's distribution from fewer random bits."""
 
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
-from aa_ray.training.dropout import Dropout, dropout, replace_dropouts
+from aa_ray.training.cpu_layers import Dropout, dropout, replace_dropouts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -15,8 +15,9 @@ from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
 from aa_ray.errors import TrainingError
 from aa_ray.training import evaluation
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job, evaluate
-from aa_ray.training.trainer import Course, Parts
+from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
 from tests.training.test_loop import examples
 
@@ -30,32 +31,41 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 @pytest.fixture
-def courses(bert: BertForSequenceClassification, make_trial: Callable[..., Trial]) -> list[Course]:
+def trainers(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+) -> list[TrialTrainer]:
     """Of several architectures, with adapters far from what they start from."""
-    members = model.attach(bert, [make_trial(**of_trial) for of_trial in SETTINGS], outputs=2)
+    trial_models = model.attach(bert, [make_trial(**of_trial) for of_trial in SETTINGS], outputs=2)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for member in members:
-            for p in member.parameters():
+        for trial_model in trial_models:
+            for p in trial_model.parameters():
                 p.add_(torch.randn(p.shape, generator=generator), alpha=0.3)
     parts = Parts(examples(8), examples(8))
-    return [Course(member, tasks.get("sst2"), parts, num_layers=3) for member in members]
+    return [
+        TrialTrainer(trial_model, tasks.get("sst2"), parts, num_layers=3)
+        for trial_model in trial_models
+    ]
 
 
-def mixed(courses: list[Course]) -> list[Job]:
+def mixed(trainers: list[TrialTrainer]) -> list[Job]:
     """Two sets of examples, in no order; and AdapterDrop's depths."""
     sets: list[Examples] = [examples(40, seed=1), examples(25, seed=2)]
-    return [Job(c, depth, sets[(k + depth) % 2]) for depth in (3, 1) for k, c in enumerate(courses)]
+    return [
+        Job(c, depth, sets[(k + depth) % 2]) for depth in (3, 1) for k, c in enumerate(trainers)
+    ]
 
 
 def test_side_by_side_as_each_alone(
-    bert: BertForSequenceClassification, courses: list[Course], monkeypatch: pytest.MonkeyPatch
+    bert: BertForSequenceClassification,
+    trainers: list[TrialTrainer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs = mixed(courses)
+    jobs = mixed(trainers)
     monkeypatch.setitem(evaluation.EVALUATION_TOKENS, "cpu", 64)  # several batches
     alone = [evaluate(bert, [job])[0] for job in jobs]
     assert evaluate(bert, jobs) == alone
@@ -63,7 +73,9 @@ def test_side_by_side_as_each_alone(
 
 
 def test_logits_are_those_of_every_example_in_its_place(
-    bert: BertForSequenceClassification, courses: list[Course], monkeypatch: pytest.MonkeyPatch
+    bert: BertForSequenceClassification,
+    trainers: list[TrialTrainer],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[np.ndarray] = []
 
@@ -73,21 +85,21 @@ def test_logits_are_those_of_every_example_in_its_place(
 
     monkeypatch.setattr(Task, "scores", scores)
     every = examples(30, seed=3)
-    evaluate(bert, [Job(courses[0], 3, every)])
+    evaluate(bert, [Job(trainers[0], 3, every)])
     for k in (0, 17, 29):
         one = Examples(every.input_ids[k : k + 1], every.token_type_ids[k : k + 1],
                        every.labels[k : k + 1])  # fmt: skip
-        evaluate(bert, [Job(courses[0], 3, one)])
+        evaluate(bert, [Job(trainers[0], 3, one)])
         np.testing.assert_allclose(seen[-1][0], seen[0][k], rtol=1e-4, atol=1e-5)
 
 
 def test_outputs_that_are_not_finite_are_an_error_of_their_job_alone(
-    bert: BertForSequenceClassification, courses: list[Course]
+    bert: BertForSequenceClassification, trainers: list[TrialTrainer]
 ) -> None:
-    jobs = mixed(courses)[: len(courses)]
+    jobs = mixed(trainers)[: len(trainers)]
     before = evaluate(bert, jobs)
     with torch.no_grad():
-        courses[1].member.classifier.weight.fill_(float("inf"))
+        trainers[1].trial_model.classifier.weight.fill_(float("inf"))
     after = evaluate(bert, jobs)
     assert isinstance(after[1], TrainingError) and "lower learning rates" in str(after[1])
     assert [after[k] for k in (0, 2, 3)] == [before[k] for k in (0, 2, 3)]

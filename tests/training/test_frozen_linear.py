@@ -1,10 +1,10 @@
-"""aa_ray.training.frozen_linear against torch's own linear layer."""
+"""aa_ray.training.cpu_layers against torch's own linear layer."""
 
 import pytest
 import torch
 from torch import nn
 
-from aa_ray.training.frozen_linear import FrozenLinear, replace_linears
+from aa_ray.training.cpu_layers import FrozenLinear, replace_linears
 
 BF16 = pytest.param(
     torch.bfloat16,

@@ -9,22 +9,25 @@ from transformers import BertForSequenceClassification
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.training import histograms
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 from tests.training.test_loop import examples
 
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 def test_counts_every_token_and_unit_once_without_padding(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    [member] = model.attach(bert, [make_trial(layers=(0, 2), activation="rational:one")], outputs=2)
+    [trial_model] = model.attach(
+        bert, [make_trial(layers=(0, 2), activation="rational:one")], outputs=2
+    )
     part = examples(50)
-    found = histograms.of_inputs(bert, Stream(member), part)
+    found = histograms.of_inputs(bert, TrialContext(trial_model), part)
     assert set(found) == {0, 2}
     tokens = sum(map(len, part.input_ids))
     units = 32 // 16
@@ -36,23 +39,27 @@ def test_counts_every_token_and_unit_once_without_padding(
 def test_at_most_256_examples(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    [member] = model.attach(bert, [make_trial(layers=(1,), activation="rational:one")], outputs=2)
+    [trial_model] = model.attach(
+        bert, [make_trial(layers=(1,), activation="rational:one")], outputs=2
+    )
     part = examples(300)
-    [histogram] = histograms.of_inputs(bert, Stream(member), part).values()
+    [histogram] = histograms.of_inputs(bert, TrialContext(trial_model), part).values()
     assert sum(histogram.counts) == 2 * sum(len(ids) for ids in part.input_ids[:256])
 
 
 def test_layers_whose_switch_is_off_have_none(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    [member] = model.attach(bert, [make_trial(activation="rational:one", switched=True)], outputs=2)
+    [trial_model] = model.attach(
+        bert, [make_trial(activation="rational:one", switched=True)], outputs=2
+    )
     with torch.no_grad():
-        member.switch(1).logits[1] = 2.0
-    assert set(histograms.of_inputs(bert, Stream(member), examples(10))) == {1}
+        trial_model.switch(1).logits[1] = 2.0
+    assert set(histograms.of_inputs(bert, TrialContext(trial_model), examples(10))) == {1}
 
 
 def test_nothing_without_rationals(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    [member] = model.attach(bert, [make_trial()], outputs=2)
-    assert histograms.of_inputs(bert, Stream(member), examples(10)) == {}
+    [trial_model] = model.attach(bert, [make_trial()], outputs=2)
+    assert histograms.of_inputs(bert, TrialContext(trial_model), examples(10)) == {}

@@ -15,10 +15,11 @@ from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
 from aa_ray.training import loop, side_by_side, unpadded
+from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
 from aa_ray.training.loop import Outcome
-from aa_ray.training.side_by_side import Stream
-from aa_ray.training.trainer import Course, Parts
+from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
 
 
@@ -33,7 +34,7 @@ def examples(size: int, task: str = "sst2", seed: int = 0) -> Examples:
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path))
+    return freeze(model.load(tiny.path))
 
 
 Run = Callable[[Trial], Outcome]
@@ -75,11 +76,11 @@ def test_losses_equal_a_plain_recomputation(
     )  # fmt: skip
     losses = [float(epoch.train_loss or 0) for epoch in run(trial).history[1:]]
 
-    [member] = model.attach(bert, [trial], tasks.get(task).outputs)
+    [trial_model] = model.attach(bert, [trial], tasks.get(task).outputs)
     torch.manual_seed(trial.seed)
     bert.train()
     train = examples(40, task)
-    parameters = dict(member.named_parameters())
+    parameters = dict(trial_model.named_parameters())
     first = {n: torch.zeros_like(p) for n, p in parameters.items()}
     second = {n: torch.zeros_like(p) for n, p in parameters.items()}
     step, expected = 0, []
@@ -87,8 +88,8 @@ def test_losses_equal_a_plain_recomputation(
         of_epoch = []
         for chosen in batches.shuffled(40, 16, trial.seed, epoch):
             batch, [labels] = unpadded.pack([train], [chosen], bert.device)
-            noise = member.draw_gumbel(len(chosen), bert.device)
-            [logits] = side_by_side.forward(bert, batch, [Stream(member, noise=noise)])
+            noise = trial_model.draw_gumbel(len(chosen), bert.device)
+            [logits] = side_by_side.forward(bert, batch, [TrialContext(trial_model, noise=noise)])
             if task == "stsb":
                 loss = ((logits[:, 0] - labels) ** 2).mean()
             else:
@@ -146,7 +147,7 @@ def test_the_best_epoch_is_the_first_highest_and_is_restored(
     weights = []
 
     def evaluate(bert: Any, jobs: Sequence[Job]) -> list[dict[str, float]]:
-        weights.append(jobs[0].course.member.snapshot())
+        weights.append(jobs[0].trainer.trial_model.snapshot())
         return [{"accuracy": next(scores)}]
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
@@ -197,14 +198,14 @@ def test_adapter_drop_skips_uniformly(
 def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first layer in use of every training step to come."""
     steps: list[int] = []
-    stream = Course.stream
+    context = TrialTrainer.context
 
-    def spy(course: Course, batch: int) -> Stream:
-        found = stream(course, batch)
+    def spy(trainer: TrialTrainer, batch: int) -> TrialContext:
+        found = context(trainer, batch)
         steps.append(found.first)
         return found
 
-    monkeypatch.setattr(Course, "stream", spy)
+    monkeypatch.setattr(TrialTrainer, "context", spy)
     return steps
 
 
@@ -259,7 +260,7 @@ MIXED: list[dict[str, Any]] = [
 def test_side_by_side_equals_one_by_one(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial], setting: dict[str, str]
 ) -> None:
-    """After full training, with dropout off; each member has its own noise, order and rates."""
+    """After full training, with dropout off; each trial_model has its own noise, order and rates."""
     without_dropout(bert)
     common = {"epochs": 8, "learning_rate": 3e-3} | setting
     trials = [make_trial(**common | changes) for changes in MIXED]

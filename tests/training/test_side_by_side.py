@@ -11,10 +11,11 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
-from aa_ray.core.model import Member
+from aa_ray.core.model import TrialModel
 from aa_ray.data.batches import Examples
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import Stream
+from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 
 CPU = torch.device("cpu")
@@ -28,7 +29,9 @@ def some_examples() -> Examples:
     return Examples(ids, segments, rng.integers(0, 2, len(ids)))
 
 
-def adapterhub(bert: BertForSequenceClassification, member: Member, examples: Examples) -> Tensor:
+def adapterhub(
+    bert: BertForSequenceClassification, trial_model: TrialModel, examples: Examples
+) -> Tensor:
     """Logits by AdapterHub and transformers, padded."""
     fields: dict[str, Any] = {
         "input_ids": examples.input_ids,
@@ -39,16 +42,16 @@ def adapterhub(bert: BertForSequenceClassification, member: Member, examples: Ex
         name: torch.tensor([[*row, *[0] * (max(LENGTHS) - len(row))] for row in rows])
         for name, rows in fields.items()
     }
-    bert.set_active_adapters(member.name)
+    bert.set_active_adapters(trial_model.name)
     pooled = bert.base_model(**padded).pooler_output
     bert.set_active_adapters(None)
-    logits: Tensor = member.classifier(pooled)
+    logits: Tensor = trial_model.classifier(pooled)
     return logits
 
 
 @pytest.fixture
 def bert(tiny: Backbone) -> BertForSequenceClassification:
-    return model.freeze(model.load(tiny.path)).eval()
+    return freeze(model.load(tiny.path)).eval()
 
 
 @pytest.mark.parametrize("settings", [
@@ -60,17 +63,17 @@ def test_logits_and_gradients_are_adapterhubs(
     settings: dict[str, Any],
 ) -> None:
     """In evaluation mode, where there is no dropout; spare tokens and padding change nothing."""
-    [member] = model.attach(bert, [make_trial(**settings)], outputs=2)
+    [trial_model] = model.attach(bert, [make_trial(**settings)], outputs=2)
     examples = some_examples()
     batch, [labels] = unpadded.pack([examples], [np.arange(len(examples))], CPU)
-    names = [name for name, _ in member.named_parameters()]
+    names = [name for name, _ in trial_model.named_parameters()]
 
     def loss_and_gradients(logits: Tensor) -> list[Tensor]:
         loss = torch.nn.functional.cross_entropy(logits, labels)
-        return [logits, loss, *torch.autograd.grad(loss, [*member.parameters()])]
+        return [logits, loss, *torch.autograd.grad(loss, [*trial_model.parameters()])]
 
-    [logits] = side_by_side.forward(bert, batch, [Stream(member)])
-    expected = loss_and_gradients(adapterhub(bert, member, examples))
+    [logits] = side_by_side.forward(bert, batch, [TrialContext(trial_model)])
+    expected = loss_and_gradients(adapterhub(bert, trial_model, examples))
     for name, one, other in zip(
         ["logits", "loss", *names], loss_and_gradients(logits), expected, strict=True
     ):
@@ -83,14 +86,16 @@ def test_shared_examples_equal_each_stream_alone(
     trials = [
         make_trial(layers=layers, seed=k) for k, layers in enumerate([(0, 1), (2,), (), (1,)])
     ]
-    members = model.attach(bert, trials, outputs=2)
+    trial_models = model.attach(bert, trials, outputs=2)
     examples = some_examples()
     batch, _ = unpadded.pack([examples], [np.arange(len(examples))], CPU)
     with torch.inference_mode():
-        together = side_by_side.forward(bert, batch, [Stream(m) for m in members], shared=True)
-        for member, logits in zip(members, together, strict=True):
+        together = side_by_side.forward(
+            bert, batch, [TrialContext(m) for m in trial_models], shared=True
+        )
+        for trial_model, logits in zip(trial_models, together, strict=True):
             torch.testing.assert_close(
-                logits, adapterhub(bert, member, examples), rtol=1e-4, atol=1e-5
+                logits, adapterhub(bert, trial_model, examples), rtol=1e-4, atol=1e-5
             )
 
 
@@ -118,14 +123,14 @@ def test_bf16_comes_close_to_fp32(
     batch, _ = unpadded.pack([examples], [np.arange(len(examples))], CPU)
     trial = make_trial(activation="rational:relu", switched=True)
     found: list[list[Tensor]] = []
-    for of_precision in (bert, model.freeze(model.load(tiny.path), "cpu", "bf16").eval()):
-        [member] = model.attach(of_precision, [trial], outputs=2)
+    for of_precision in (bert, freeze(model.load(tiny.path), "cpu", "bf16").eval()):
+        [trial_model] = model.attach(of_precision, [trial], outputs=2)
         with torch.no_grad():
-            for layer in member.layers:
-                member.switch(layer).logits[1] += 1
-        assert all(p.dtype == torch.float32 for p in member.parameters())
-        logits = side_by_side.forward(of_precision, batch, [Stream(member)])
-        gradients = torch.autograd.grad(logits.sum(), [*member.adapters.parameters()])
+            for layer in trial_model.layers:
+                trial_model.switch(layer).logits[1] += 1
+        assert all(p.dtype == torch.float32 for p in trial_model.parameters())
+        logits = side_by_side.forward(of_precision, batch, [TrialContext(trial_model)])
+        gradients = torch.autograd.grad(logits.sum(), [*trial_model.adapters.parameters()])
         found.append([logits.detach(), *gradients])
     assert not torch.equal(found[0][0], found[1][0])
     for one, other in zip(*found, strict=True):

@@ -35,7 +35,7 @@ def test_streams_hold_their_examples_one_after_the_other(lengths: list[list[int]
     parts = sets(lengths)
     order = np.arange(len(lengths[0]))[::-1]  # not as they come
     batch, labels = unpadded.pack(parts, [order] * len(parts), CPU)
-    assert batch.streams == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
+    assert batch.contexts == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
     first = batch.first.view(len(parts), -1)
     tokens = batch.inputs["input_ids"].shape[1]
     assert tokens >= max(map(sum, lengths)) and tokens <= 1.07 * max(map(sum, lengths)) + 1

@@ -17,8 +17,9 @@ from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import generated, glue
 from aa_ray.data.glue import Source
+from aa_ray.errors import StorageError
 from aa_ray.store.rows import SCHEMA
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints, loop
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -163,7 +164,8 @@ from aa_ray.training import watchdog
 from aa_ray.core.backbones import find
 from aa_ray.data.glue import Source
 from aa_ray.store.storage import Folder
-from aa_ray.store.storage import Folder, StorageError
+from aa_ray.store.storage import Folder
+from aa_ray.errors import StorageError
 from aa_ray.trial import Trial
 from aa_ray.training.worker import Worker
 

@@ -1,0 +1,124 @@
+"""The frozen backbone's layers on the CPU: faster linear layers and dropout, and ``freeze``.
+
+Linear layers: by oneDNN's matrix product.
+On x86 torch gives float32 products to MKL, which on AMD processors runs at less than half the
+speed of oneDNN (which torch carries too; benchmarks/frozen_linear.md has the figures). In bfloat16
+torch itself takes oneDNN; there the layout made once spares the conversion in each call. Since the
+layers are frozen, the backward pass needs the gradient of the input alone.
+
+Dropout: with 16 random bits per element.
+Torch draws a 64-bit number for each element there, one after the other, which takes longer than the
+linear layer before it. Four elements per draw give the same distribution, with the probability
+rounded to 1/65536.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification
+
+from aa_ray.trial import Precision
+
+
+def freeze(
+    model: BertForSequenceClassification,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
+) -> BertForSequenceClassification:
+    """Bring the model to the device for trials that do not change it.
+
+    On the CPU its linear layers and dropouts are replaced by faster ones. In bf16 it computes in
+    bfloat16 throughout; what is trained on it stays in float32.
+    """
+    model.requires_grad_(False)
+    model.to(device)
+    if precision == "bf16":
+        model.base_model.to(torch.bfloat16)
+    if model.device.type == "cpu":
+        replace_linears(model.base_model)
+        replace_dropouts(model)
+    return model
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _FrozenLinearFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: "FrozenLinear") -> Tensor:
+        ctx.layer = layer
+        return _product(x, layer.packed, layer.bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _product(grads[0].contiguous(), ctx.layer.packed_transposed, None), None
+
+
+class FrozenLinear(nn.Module):
+    """A frozen ``nn.Linear`` in float32 or bfloat16 on the CPU: the same weights and function.
+
+    Maps [..., in_features] to [..., out_features]. The weight is held in oneDNN's layout too, once
+    as it is and once transposed for the backward pass.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        weight = linear.weight.detach()
+        self.packed = weight.to_mkldnn()
+        self.packed_transposed = weight.T.contiguous().to_mkldnn()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _FrozenLinearFunction.apply(x, self)
+
+
+def replace_linears(module: nn.Module) -> None:
+    """Replace every linear layer below ``module``, all of them frozen and on the CPU.
+
+    Does nothing where torch was built without oneDNN, or the processor has no bfloat16 for it.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return
+    half = any(p.dtype == torch.bfloat16 for p in module.parameters())
+    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, FrozenLinear(child))
+
+
+_LEAST = {bits: torch.iinfo(getattr(torch, f"int{bits}")).min for bits in (16, 64)}
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Zero each element of x with probability p, and scale the others by 1 / (1 - p).
+
+    Draws from torch's global generator of the device, as torch's own dropout does.
+    """
+    if x.device.type != "cpu":
+        return nn.functional.dropout(x, p)
+    dropped = round(p * 65536)  # of 65536 equally probable values
+    if dropped in (0, 65536):
+        return nn.functional.dropout(x, float(dropped != 0))
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(_LEAST[64], None)
+    bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    kept = bits >= _LEAST[16] + dropped
+    return x * kept.to(x.dtype).mul_(65536 / (65536 - dropped))
+
+
+class Dropout(nn.Dropout):
+    """In place of torch's module of that name."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p) if self.training else input
+
+
+def replace_dropouts(module: nn.Module) -> None:
+    """Replace every dropout below ``module``."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Dropout:
+                setattr(parent, name, Dropout(child.p))
