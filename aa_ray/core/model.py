@@ -57,8 +57,8 @@ class TrialModel(nn.Module):
         switches: by layer (as text); empty unless the trial is switched.
         classifier: from the pooled [CLS] output to the task's outputs.
         backbone: the BERT itself where the trial trains it, else None.
-        generator: of the trial_model's own random choices (Gumbel noise, skipped layers): on the CPU, so
-            that they depend on the seed alone, not on the device or on what trains beside it.
+        generator: draws the trial's Gumbel noise and skipped layers. It is on the CPU, so that the
+            draws depend on the seed alone, not on the device or on what trains beside it.
     """
 
     def __init__(

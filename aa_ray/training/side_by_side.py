@@ -1,7 +1,7 @@
 """K trials side by side through one frozen BERT: the forward pass.
 
-A batch holds the rows of several contexts, one after the other. A context is a trial_model (a trial) with
-its examples; its adapters are stacked with those of the others and applied as batched matrix
+A batch holds the rows of several contexts, one after the other. A context is a trial's model with
+its examples. Its adapters are stacked with those of the others and applied as batched matrix
 products, while everything frozen sees one large batch. Where contexts share their examples, as in a
 test, whatever lies below a context's lowest adapter is computed once for all.
 

@@ -260,7 +260,7 @@ MIXED: list[dict[str, Any]] = [
 def test_side_by_side_equals_one_by_one(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial], setting: dict[str, str]
 ) -> None:
-    """After full training, with dropout off; each trial_model has its own noise, order and rates."""
+    """After full training, with dropout off; each trial has its own noise, order and rates."""
     without_dropout(bert)
     common = {"epochs": 8, "learning_rate": 3e-3} | setting
     trials = [make_trial(**common | changes) for changes in MIXED]
