@@ -14,6 +14,13 @@ class SweepError(Exception):
     """A sweep cannot go on now, but the same command may later: one line and exit status 1."""
 
 
+class ChangedInputError(SweepError):
+    """Backbone or data are not those that the trials were planned with.
+
+    A trial's id stands for its inputs, so nothing may be trained on others under that id.
+    """
+
+
 class TrainingError(Exception):
     """A trial cannot go on; the message says why and when."""
 

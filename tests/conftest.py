@@ -22,6 +22,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import generated, tasks
+from aa_ray.data.glue import Source
 from aa_ray.trial import Trial
 
 # Properties are about results; a busy machine must not fail them.
@@ -89,7 +90,7 @@ def make_trial() -> Callable[..., Trial]:
             "regime": "100",
             "seed": 42,
             "backbone": "tiny",
-            "data": "embedded",
+            "data": Source("embedded").identity("sst2"),
             "layers": tuple(range(TINY_LAYERS)),
             "activation": "relu",
             "switched": False,

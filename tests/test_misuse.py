@@ -128,7 +128,7 @@ CASES = {
     "task": Case(plain("--tasks", "sst2", "colla"), "unknown task 'colla' (allowed: mnli, qqp"),
     "task in capitals": Case(plain("--tasks", "SST2"), "unknown task 'SST2' (allowed: mnli"),
     "no task": Case(plain("--tasks"), "argument --tasks: expected at least one argument"),
-    "regime": Case(plain("--regimes", "200"), "unknown regime '200' (allowed: 100, 300, 500"),
+    "regime": Case(plain("--regimes", "half"), "unknown regime 'half'"),
     "method": Case(plain("--methods", "lora"), "unknown method 'lora' (allowed: baseline"),
     "method of another study": Case(
         plain("--methods", "switch-only"), "unknown method 'switch-only' (allowed: baseline"

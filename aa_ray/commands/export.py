@@ -8,9 +8,13 @@ costs 2 H (H + 1) numbers per such layer, H being the hidden size. With ``switch
 such a layer needs no adapter.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterable
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,8 @@ from aa_ray.trial import Trial
 
 # The file that says of which trial a folder holds the adapter.
 ABOUT = "trial.json"
+# The rationals as plain numbers, where there are any.
+COEFFICIENTS = "rationals.json"
 
 # Examples on which an adapter is compared with the trial, and by how much the largest logit may
 # differ, relative to the largest of all (or 1): rounding is far below, another layer far above.
@@ -150,25 +156,78 @@ def check_folder(folder: Path) -> None:
 
 
 def about(folder: Path) -> dict[str, Any] | None:
-    """What ``write`` noted in the folder; None where there is no adapter that it wrote."""
+    """What ``write`` noted in the folder; None where there is no whole adapter that it wrote.
+
+    The card may have been changed since; every other file must be what was written.
+    """
     try:
-        found = json.loads((folder / ABOUT).read_text("utf-8"))
-    except (OSError, ValueError):
+        notes = json.loads((folder / ABOUT).read_text("utf-8"))
+        files = dict(notes["sha256"])
+        whole = bool(files) and all(_sha256(folder / name) == files[name] for name in files)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return notes if whole else None
 
 
-def write(folder: Path, trained: Trained, row: Row, backbone: Backbone, card: str) -> None:
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write(
+    folder: Path,
+    trained: Trained,
+    row: Row,
+    backbone: Backbone,
+    card: str,
+    check: Callable[[Path], object] = lambda folder: None,
+) -> None:
     """Write adapter, head, card, settings and coefficients; the folder is made if need be.
 
+    The files are written and checked in a folder inside it and then moved. Their checksums are
+    moved last, so that ``about`` takes nothing for whole that was interrupted.
+
     Args:
-        row: of the training that gave the weights.
+        row: of the training run that gave the weights.
         card: the text of README.md.
+        check: is given a folder with the new files before they are moved; may raise.
 
     Raises:
         UsageError: the folder cannot be written to, or holds something else.
     """
     check_folder(folder)
+    temporary = folder / f".{uuid.uuid4().hex}.part"
+    try:
+        temporary.mkdir(parents=True)
+        _write_files(temporary, trained, row, backbone, card)
+        check(temporary)
+        _move_files(temporary, folder)
+    except (OSError, RuntimeError) as error:
+        # torch says a full disk as a RuntimeError of its own.
+        if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
+            raise
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{folder}: cannot be written ({why}); make room or give another folder"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_files(temporary: Path, folder: Path) -> None:
+    """Put the files in place of those of an earlier export; other files in the folder stay."""
+    if not (folder / ABOUT).exists():
+        (folder / ABOUT).write_text("{}\n", "utf-8")  # whatever comes now, the folder is ours
+    paths = sorted(temporary.iterdir(), key=lambda path: path.name == ABOUT)
+    for path in paths:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        path.replace(folder / path.name)
+    if COEFFICIENTS not in {path.name for path in paths}:
+        (folder / COEFFICIENTS).unlink(missing_ok=True)
+
+
+def _write_files(folder: Path, trained: Trained, row: Row, backbone: Backbone, card: str) -> None:
+    """All files, last the one that says what they are and holds their checksums."""
     name = adapter_name(row)
     stock = build(trained, backbone, tasks.get(trained.trial.task), name)
     scores = {k: v for k, v in row["test_metrics"].items() if v is not None}
@@ -185,17 +244,13 @@ def write(folder: Path, trained: Trained, row: Row, backbone: Backbone, card: st
         "versions": json.loads(row["versions"]),
         "commit": row["commit"],
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
-        stock.save_adapter(str(folder), name)
-        (folder / "README.md").write_text(card, "utf-8")
-        coefficients = folder / "rationals.json"
-        coefficients.unlink(missing_ok=True)
-        if trained.rationals:
-            coefficients.write_text(json.dumps(trained.rationals, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    stock.save_adapter(str(folder), name)
+    if trained.rationals:
+        text = json.dumps(trained.rationals, indent=2) + "\n"
+        (folder / COEFFICIENTS).write_text(text, "utf-8")
+    notes["sha256"] = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    (folder / "README.md").write_text(card, "utf-8")
+    (folder / ABOUT).write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
 
 
 def adapter_name(row: Row) -> str:

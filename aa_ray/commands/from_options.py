@@ -8,7 +8,7 @@ from typing import Any, cast
 from aa_ray.core import architectures, backbones, deviations
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.core.deviations import DEVIATIONS
-from aa_ray.data import glue, tasks
+from aa_ray.data import glue, regimes, tasks
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError, unknown
 from aa_ray.store.rows import Store
@@ -17,6 +17,9 @@ from aa_ray.study.grid import PLAIN, Study
 from aa_ray.sweep import trackers
 from aa_ray.sweep.resources import Resources
 from aa_ray.trial import PRECISIONS, Precision
+
+# A longer range of seeds is a typing error.
+MOST_SEEDS = 10_000
 
 # Of the paper's Tables 2 to 4.
 PAPER_BACKBONE = "bert-large-uncased"
@@ -34,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "low-data": {
         "data": "hub",
         "tasks": tuple(tasks.TASKS),
-        "regimes": ("100", "300", "500"),
+        "regimes": tuple(regime.name for regime in regimes.LOW_DATA),
         "seeds": architectures.SEEDS,
     },
     "full": {
@@ -46,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "data": "hub",
         "tasks": tuple(tasks.TASKS),
-        "regimes": tuple(glue.REGIMES),
+        "regimes": tuple(regime.name for regime in regimes.PAPER),
         "seeds": architectures.SEEDS,
     },
 }
@@ -83,9 +86,9 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     if plugins.task_names():  # who brings a task wants to see it
         preset["tasks"] = plugins.task_names()
     chosen = {name: getattr(options, name) or preset[name] for name in preset}
-    for name, allowed in (("task", tasks.TASKS), ("regime", glue.REGIMES)):
-        for value in chosen[f"{name}s"]:
-            one_of(name, value, allowed)
+    for value in chosen["tasks"]:
+        one_of("task", value, tasks.TASKS)
+    by_size = sorted(set(map(regimes.get, chosen["regimes"])), key=lambda regime: regime.order)
     picked = options.methods or methods
     for value in picked:
         one_of("method", value, methods)
@@ -93,8 +96,8 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     return Study(
         methods=_in_order(picked, methods),
         tasks=_in_order(chosen["tasks"], tasks.TASKS),
-        regimes=_in_order(chosen["regimes"], glue.REGIMES),
-        seeds=tuple(dict.fromkeys(_seed(seed) for seed in chosen["seeds"])),
+        regimes=tuple(regime.name for regime in by_size),
+        seeds=tuple(dict.fromkeys(seed for text in chosen["seeds"] for seed in _seeds(text))),
         backbone=found,
         source=_source(chosen["data"], options.results),
         rates=_rates(options.rates, found),
@@ -171,6 +174,17 @@ def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
     if value not in allowed:
         raise unknown(what, value, allowed)
     return value
+
+
+def _seeds(text: str | int) -> Iterable[int]:
+    """The seed, or the seeds of a range such as 100-119."""
+    first, dash, last = str(text).partition("-")
+    if not (dash and first):
+        return [_seed(text)]
+    start, stop = _seed(first), _seed(last)
+    if not start <= stop < start + MOST_SEEDS:
+        raise UsageError(f"--seeds {text}: expected a range of 1 to {MOST_SEEDS} seeds")
+    return range(start, stop + 1)
 
 
 def _seed(value: str | int, option: str = "--seeds") -> int:

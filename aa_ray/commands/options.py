@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from aa_ray.core import architectures
 from aa_ray.core.deviations import DEVIATIONS
-from aa_ray.data import glue, tasks
+from aa_ray.data import regimes, tasks
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.report.tables import FORMATS
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
@@ -47,8 +47,7 @@ def add_trial(found: argparse.ArgumentParser) -> None:
     add = found.add_argument
     add("--task", required=True, help=", ".join(tasks.TASKS))
     add("--method", required=True, help=", ".join(architectures.METHODS))
-    add("--regime", default="100", help=f"annotated examples: {', '.join(glue.REGIMES)} "
-        "(default: 100)")  # fmt: skip
+    add("--regime", default="100", help="number of annotated examples, or full (default: 100)")
     first = architectures.FIRST_SEED
     add("--seed", default=str(first), help=f"a non-negative integer (default: {first})")
     _add_sources(found)
@@ -98,13 +97,15 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         "--regimes",
         nargs="+",
         metavar="REGIME",
-        help=f"annotated examples: {', '.join(glue.REGIMES)} (full runs the first seed only)",
+        help="numbers of annotated examples, or full (full runs the first seed only); the paper's "
+        f"are {' '.join(regime.name for regime in regimes.PAPER)}",
     )
     add(
         "--seeds",
         nargs="+",
         metavar="SEED",
-        help=f"non-negative integers; the paper's are {' '.join(map(str, architectures.SEEDS))}",
+        help="non-negative integers, or ranges such as 100-119; the paper's are "
+        f"{' '.join(map(str, architectures.SEEDS))}",
     )
     add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods))
     _add_settings(group)

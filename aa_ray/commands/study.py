@@ -221,6 +221,9 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     resources = resources_from(options)
     if not options.no_run:
         study.check_data()
+    for (task, regime), available in study.left_out.items():
+        print(f"left out: {task} {regime}, since its training data has {available} examples",
+              file=sys.stderr)  # fmt: skip
     store = Store(options.results)
     rows = store.read(SCHEMA.names if options.no_run else QUEUE_COLUMNS)
     queue = TrialQueue(study, rows.select(QUEUE_COLUMNS).to_pylist())

@@ -217,6 +217,10 @@ def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> N
     # The name of its architecture in this command, since several may share a training.
     fresh = fresh | {"method": study.methods[0]}
     text = card.text(taken, fresh, study.backbone, remark)
-    export.write(folder, taken, fresh, study.backbone, text)
-    count = export.check(folder, taken, study.backbone, study.source.load(row["task"]))
-    print(f"loaded with AdapterHub, it predicts as the trial does on {count} test examples")
+    official = study.source.load(row["task"])
+
+    def check(folder: Path) -> None:
+        count = export.check(folder, taken, study.backbone, official)
+        print(f"loaded with AdapterHub, it predicts as the trial does on {count} test examples")
+
+    export.write(folder, taken, fresh, study.backbone, text, check)

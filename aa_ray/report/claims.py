@@ -10,10 +10,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
 from aa_ray.core.architectures import AA
+from aa_ray.data import regimes
 from aa_ray.report.activations import activation
 from aa_ray.report.paper_tables import DASH
 from aa_ray.report.results import Line, Results
@@ -28,8 +30,15 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
 # Rows do not hold what chance is on their test sets, so this is left to the reader.
 AT_CHANCE = "Where every method is at chance, as the tables show, a verdict on scores says nothing."
 
-LOW_DATA = ("100", "300", "500")
-ALL = (*LOW_DATA, "full")
+
+class Regimes(Enum):
+    """The regimes of a study that a claim speaks of."""
+
+    LOW_DATA, FULL, ALL = "low data", "full data", "all"
+
+    def includes(self, name: str) -> bool:
+        low = regimes.get(name).low_data
+        return low if self is Regimes.LOW_DATA else not low if self is Regimes.FULL else True
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Comparison:
     method: Line
     other: Line
     rule: Rule
-    regimes: tuple[str, ...]
+    regimes: Regimes
 
 
 @dataclass(frozen=True)
@@ -111,24 +120,37 @@ DROP_AA = _line("adapter-drop", "aa-focused-spec")
 DROP_N = _line("adapter-drop", "aa-focused-uni")
 
 COMPARISONS = (
-    Comparison("C1", "AA is on par with Baseline", _line(AA), BASELINE, ON_PAR, ALL),
-    Comparison("C2", "AA-focused^spec beats Baseline", SPEC, BASELINE, BETTER, LOW_DATA),
-    Comparison("C2", "AA-focused^uni beats Baseline", UNI, BASELINE, BETTER, LOW_DATA),
-    Comparison("C2", "AA-focused^sim beats Baseline", SIM, BASELINE, BETTER, LOW_DATA),
-    Comparison("C3", "AA-focused^spec is on par on full data", SPEC, BASELINE, ON_PAR, ("full",)),
-    Comparison("C3", "AA-focused^uni is on par on full data", UNI, BASELINE, ON_PAR, ("full",)),
-    Comparison("C3", "AA-focused^sim is on par on full data", SIM, BASELINE, ON_PAR, ("full",)),
-    Comparison("C4", "AA-focused^uni is on par with AA-focused^spec", UNI, SPEC, ON_PAR, ALL),
-    Comparison("C5", "AA-focused^sim beats AdapterDrop^N", SIM, DROP_N, BETTER, ALL),
-    Comparison("C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE, NOT_BETTER, ALL),
-    Comparison("C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE, NOT_BETTER, ALL),
-    Comparison("C7", "N layers beat N-1", SIM, _line("focused-last-n-1"), BETTER, LOW_DATA),
-    Comparison("C8", "AA beats Switch-only", _line(AA), _line("switch-only"), BETTER, ALL),
+    Comparison("C1", "AA is on par with Baseline", _line(AA), BASELINE, ON_PAR, Regimes.ALL),
+    Comparison("C2", "AA-focused^spec beats Baseline", SPEC, BASELINE, BETTER, Regimes.LOW_DATA),
+    Comparison("C2", "AA-focused^uni beats Baseline", UNI, BASELINE, BETTER, Regimes.LOW_DATA),
+    Comparison("C2", "AA-focused^sim beats Baseline", SIM, BASELINE, BETTER, Regimes.LOW_DATA),
     Comparison(
-        "C9", "Rational-only is on par with Baseline", _line("rational-only"), BASELINE, ON_PAR, ALL
+        "C3", "AA-focused^spec is on par on full data", SPEC, BASELINE, ON_PAR, Regimes.FULL
+    ),
+    Comparison("C3", "AA-focused^uni is on par on full data", UNI, BASELINE, ON_PAR, Regimes.FULL),
+    Comparison("C3", "AA-focused^sim is on par on full data", SIM, BASELINE, ON_PAR, Regimes.FULL),
+    Comparison(
+        "C4", "AA-focused^uni is on par with AA-focused^spec", UNI, SPEC, ON_PAR, Regimes.ALL
+    ),
+    Comparison("C5", "AA-focused^sim beats AdapterDrop^N", SIM, DROP_N, BETTER, Regimes.ALL),
+    Comparison(
+        "C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE, NOT_BETTER, Regimes.ALL
     ),
     Comparison(
-        "C10", "AA-focused^sim beats Baseline^N", SIM, _line("baseline-last-n"), BETTER, ALL
+        "C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE, NOT_BETTER, Regimes.ALL
+    ),
+    Comparison("C7", "N layers beat N-1", SIM, _line("focused-last-n-1"), BETTER, Regimes.LOW_DATA),
+    Comparison("C8", "AA beats Switch-only", _line(AA), _line("switch-only"), BETTER, Regimes.ALL),
+    Comparison(
+        "C9",
+        "Rational-only is on par with Baseline",
+        _line("rational-only"),
+        BASELINE,
+        ON_PAR,
+        Regimes.ALL,
+    ),
+    Comparison(
+        "C10", "AA-focused^sim beats Baseline^N", SIM, _line("baseline-last-n"), BETTER, Regimes.ALL
     ),
 )
 
@@ -146,7 +168,7 @@ def _compare(results: Results, comparison: Comparison) -> Judgement:
         {
             (task, regime): _differences(results, comparison, task, regime)
             for regime in results.study.regimes
-            if regime in comparison.regimes
+            if comparison.regimes.includes(regime)
             for task in results.study.tasks
         }
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from aa_ray.core import architectures, deviations
 from aa_ray.core.architectures import UNI
+from aa_ray.data import regimes
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
@@ -110,7 +111,7 @@ class Results:
 
     def regime_title(self, regime: str) -> str:
         """As the paper's tables call it."""
-        return "Full data" if regime == "full" else f"Low-data-{regime}"
+        return regimes.get(regime).title
 
     def values(
         self, line: Line, regime: str, value: Callable[[Row], float]

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aa_ray.data import tasks
-from aa_ray.data.glue import REGIMES, TRAIN_SHARE
+from aa_ray.data import regimes, tasks
+from aa_ray.data.glue import TRAIN_SHARE
 from aa_ray.study.grid import Cell, Study
 
 # Forward passes that a training step on an example is worth.
@@ -20,7 +20,7 @@ STEP = 3
 def examples(study: Study, cell: Cell) -> float:
     """Examples that go through the model in a trial's training and test, in forward passes."""
     task = tasks.get(cell.task)
-    annotated = REGIMES[cell.regime] or task.train_rows
+    annotated = regimes.get(cell.regime).size or task.train_rows
     epoch = STEP * TRAIN_SHARE + (1 - TRAIN_SHARE)
     return study.epochs * epoch * annotated + task.test_rows
 

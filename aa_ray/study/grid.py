@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aa_ray.core import architectures, deviations
 from aa_ray.core.architectures import AA, FIRST_SEED, Layers
 from aa_ray.core.backbones import Backbone, Rates
-from aa_ray.data import glue
+from aa_ray.data import glue, regimes
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.trial import Precision, Trial
@@ -73,17 +73,27 @@ class Study:
 
     def seeds_of(self, regime: str) -> tuple[int, ...]:
         """The regime's seeds; full data has the first one only (paper section 4.4)."""
-        return self.seeds[:1] if regime == "full" else self.seeds
+        return self.seeds if regimes.get(regime).low_data else self.seeds[:1]
+
+    @cached_property
+    def left_out(self) -> dict[tuple[str, str], int]:
+        """(task, regime) that need more examples than the task has, and how many it has."""
+        rows = {task: self.source.train_rows(task) for task in self.tasks}
+        return {
+            (task, regime): rows[task]
+            for task, regime in itertools.product(self.tasks, self.regimes)
+            if 0 < rows[task] < (regimes.get(regime).size or 0)  # without any, it says so itself
+        }
 
     def grid(self) -> list[Cell]:
-        """The cells asked for."""
+        """The cells asked for, but for those of ``left_out``."""
         names = [name for name, _ in self.variants]
         return [
             Cell(method, task, regime, seed, variant)
             for regime, seed, task, variant, method in itertools.product(
                 self.regimes, self.seeds, self.tasks, names, self.methods
             )
-            if seed in self.seeds_of(regime)
+            if seed in self.seeds_of(regime) and (task, regime) not in self.left_out
         ]
 
     @cached_property
@@ -144,7 +154,10 @@ class Study:
         """Read every task and draw every split once, so that bad data is found before the start.
 
         Raises:
-            UsageError: see ``Source.load`` and ``data.split``.
+            UsageError: see ``Source.load``; or every cell needs more examples than there are.
         """
+        if not self.grid():
+            (_, regime), available = next(iter(self.left_out.items()))
+            raise glue.too_large(regime, available)
         for task, regime in sorted({(cell.task, cell.regime) for cell in self.cells}):
             glue.split(self.source.load(task), regime, FIRST_SEED)

@@ -33,7 +33,7 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Run the trials, write their rows, report what the queue needs of one of each."""
-        from aa_ray.errors import StorageError
+        from aa_ray.errors import StorageError, SweepError
         from aa_ray.store.rows import Store
         from aa_ray.study.queue import QUEUE_COLUMNS
         from aa_ray.training import checkpoints, watchdog
@@ -50,7 +50,7 @@ class TrialActor(tune.Trainable):
             for rows in wanted:
                 store.write(rows)
             store.folder.delete(checkpoints.path(trials))
-        except StorageError as error:
+        except (StorageError, SweepError) as error:
             return {"stop": str(error), "done": True}
         finally:
             watchdog.disarm()

@@ -1,13 +1,16 @@
 """What interrupted trials go on from: one safetensors file per array, written after epochs.
 
 No pickle: tensors (weights, Adam's moments, best epochs, random state) are safetensors, all else is
-JSON in that file's header. So a file from elsewhere can be wrong but cannot run code.
+JSON in that file's header. So a file from elsewhere can be wrong but cannot run code. A checksum in
+the header covers every byte of the file: from one flipped bit a trial would go on with wrong
+weights, and nobody would know.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +25,10 @@ from aa_ray.training.loop import State
 from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
-VERSION = "2"
+VERSION = "3"  # 3: with a checksum
+
+# In the header, in place of the checksum while it is computed.
+_UNSIGNED = "0" * 64
 
 # An epoch is not written while writing would take more than this share of the time.
 MOST_TIME = 0.1
@@ -48,17 +54,33 @@ def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
         "members": json.dumps(trainers),
         "seconds": json.dumps(state.seconds),
         "extra": json.dumps(extra),
+        "sha256": _UNSIGNED,
     }
-    return save({name: t.contiguous().cpu() for name, t in tensors.items()}, header)
+    unsigned = save({name: t.contiguous().cpu() for name, t in tensors.items()}, header)
+    return _sealed(unsigned, hashlib.sha256(unsigned).hexdigest())
+
+
+def _sealed(content: bytes, checksum: str) -> bytes:
+    """The file with that checksum in its header; safetensors writes ``"sha256":"..."``.
+
+    Raises:
+        CheckpointError: the header has no place for it.
+    """
+    match = re.search(rb'"sha256":"([0-9a-f]{64})"', content[: 8 + _header_size(content)])
+    if match is None:
+        raise CheckpointError("it has no checksum")
+    start, stop = match.span(1)
+    return b"".join([content[:start], checksum.encode(), content[stop:]])
 
 
 def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, Any]]:
     """What ``pack`` was given.
 
     Raises:
-        CheckpointError: not a whole file of this version, or of other trials.
+        CheckpointError: not a whole file of this version, damaged, or of other trials.
     """
     try:
+        _check(content)
         tensors = load(content)
         header = _header(content)
         expected = json.dumps([trial.to_json() for trial in trials])
@@ -75,9 +97,18 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
         raise CheckpointError(" ".join(str(error).split())) from error
 
 
+def _check(content: bytes) -> None:
+    """Raises: CheckpointError: a byte of the file is not what was written."""
+    if hashlib.sha256(_sealed(content, _UNSIGNED)).hexdigest() != _header(content)["sha256"]:
+        raise CheckpointError("it is damaged: its checksum is not that of its content")
+
+
 def _header(content: bytes) -> dict[str, str]:
-    size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + size])["__metadata__"]
+    return json.loads(content[8 : 8 + _header_size(content)])["__metadata__"]
+
+
+def _header_size(content: bytes) -> int:
+    return int.from_bytes(content[:8], "little")
 
 
 def _trainer(fields: dict[str, Any], tensors: dict[str, Tensor]) -> TrainerState:
@@ -181,9 +212,11 @@ def arrays(folder: Folder, finished: set[str]) -> list[list[Trial]]:
     found = []
     for name in folder.names("checkpoints"):
         try:
-            texts = json.loads(_header(folder.read(f"checkpoints/{name}"))["trials"])
+            content = folder.read(f"checkpoints/{name}")
+            _check(content)
+            texts = json.loads(_header(content)["trials"])
             trials = [Trial.from_json(text) for text in texts]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, CheckpointError, ValueError, KeyError, TypeError):
             continue  # whoever runs the trial will say what is wrong with it
         if all(trial.id in finished for trial in trials):
             folder.delete(f"checkpoints/{name}")

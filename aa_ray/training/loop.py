@@ -18,7 +18,7 @@ from aa_ray.core import model
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
-from aa_ray.errors import TrainingError
+from aa_ray.errors import CheckpointError, TrainingError
 from aa_ray.training import histograms, side_by_side, unpadded, watchdog
 from aa_ray.training.evaluation import Job, evaluate
 from aa_ray.training.histograms import Histogram
@@ -130,6 +130,9 @@ def run(
 
     Returns:
         By trial what came out, or why it ended: its loss or its outputs became NaN or infinite.
+
+    Raises:
+        CheckpointError: ``resumed`` does not fit these trials.
     """
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     order = sorted(range(len(trials)), key=lambda k: side_by_side.kind(trials[k]))
@@ -141,7 +144,10 @@ def run(
         for m, k in zip(trial_models, order, strict=True)
     ]
     if resumed is not None:
-        _resume(bert, trainers, resumed)
+        try:
+            _resume(bert, trainers, resumed)
+        except Exception as error:  # of another version of the program, or of torch
+            raise CheckpointError(f"it does not fit ({type(error).__name__}: {error})") from error
     first_epoch = max(len(trainer.history) for trainer in trainers)
     if listener is not None:
         for trainer in trainers:

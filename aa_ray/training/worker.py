@@ -11,11 +11,11 @@ import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 from aa_ray.core import model
-from aa_ray.core.backbones import Backbone
+from aa_ray.core.backbones import Backbone, check_unchanged
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.data.glue import Source, Splits, fingerprint, split
-from aa_ray.errors import CheckpointError, StorageError, TrainingError
+from aa_ray.errors import ChangedInputError, CheckpointError, StorageError, TrainingError
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row
 from aa_ray.store.storage import Folder
@@ -71,6 +71,8 @@ class Worker:
         if trial.precision == "tf32" and self.device.type != "cuda":
             raise TrainingError("precision tf32 needs an NVIDIA GPU; use fp32 or bf16")
         torch.set_float32_matmul_precision("high" if trial.precision == "tf32" else "highest")
+        if not self._sha256:
+            check_unchanged(self._backbone)
         if trial.fine_tunes:  # a copy of its own, since it changes the backbone
             if trial.precision == "bf16":
                 raise TrainingError("the backbone cannot be trained in bf16; use fp32 or tf32")
@@ -102,6 +104,7 @@ class Worker:
 
         Raises:
             StorageError: their checkpoint cannot be written.
+            ChangedInputError: backbone or data are not those that the trials were planned with.
         """
         self.remarks = []
         common: Row = {**self._constant, "started_at": _now()}
@@ -114,8 +117,12 @@ class Worker:
             resumed, checkpoint = self._resume(trials, common)
             splits = {trial.seed: self._split(trial) for trial in trials}
             prints = {seed: fingerprint(of_seed) for seed, of_seed in splits.items()}
-            outcomes = self._train(trials, splits, resumed, checkpoint, listener)
-        except StorageError:
+            try:
+                outcomes = self._train(trials, splits, resumed, checkpoint, listener)
+            except CheckpointError as error:
+                self._start_anew(trials, error, checkpoint, common)
+                outcomes = self._train(trials, splits, None, checkpoint, listener)
+        except (StorageError, ChangedInputError):
             raise
         except Exception as error:  # whatever goes wrong here must not stop other trials
             outcomes = [error] * len(trials)
@@ -158,20 +165,33 @@ class Worker:
         try:
             state = checkpoint.load()
         except CheckpointError as error:
-            first = trials[0]
-            self.remarks.append(
-                f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
-                f"({error}); it starts anew"
-            )
-            state = None
+            self._start_anew(trials, error, checkpoint, common)
+            return None, checkpoint
         if state is not None:
             common["hosts"] = [*checkpoint.extra["hosts"], self._constant["host"]]
             common["resumed_after"] = [*checkpoint.extra["resumed_after"], state.epoch]
         checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
         return state, checkpoint
 
+    def _start_anew(
+        self,
+        trials: Sequence[Trial],
+        error: CheckpointError,
+        checkpoint: Checkpoint | None,
+        common: Row,
+    ) -> None:
+        """Say that the checkpoint is of no use, and forget what it said of earlier work."""
+        first = trials[0]
+        self.remarks.append(
+            f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
+            f"({error}); it starts anew"
+        )
+        common["hosts"], common["resumed_after"] = [self._constant["host"]], []
+        if checkpoint is not None:
+            checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
+
     def _split(self, trial: Trial) -> Splits:
-        return split(self._source.load(trial.task), trial.regime, trial.seed)
+        return split(self._source.load(trial.task, trial.data), trial.regime, trial.seed)
 
     def _train(
         self,

@@ -1,6 +1,8 @@
 """aa_ray.commands.export: stock AdapterHub predicts with the folder what the trial predicted."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -236,6 +238,60 @@ def test_written_again_nothing_is_left_of_the_first(
     folder = exported("baseline", "same")
     assert not (folder / "rationals.json").exists()
     stock_logits(tiny, folder, "sst2", [["a film"]])
+
+
+@pytest.mark.parametrize("name", ["pytorch_adapter.bin", "head_config.json", "trial.json"])
+def test_a_damaged_adapter_is_not_taken_for_one(name: str, exported: Callable[..., Path]) -> None:
+    folder = exported("baseline", "same")
+    assert export.about(folder) is not None
+    (folder / name).write_bytes((folder / name).read_bytes()[:-2])
+    assert export.about(folder) is None
+    assert export.about(exported("baseline", "same")) is not None  # written over it
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("step", range(7))
+def test_an_interrupted_export_is_not_taken_for_one(
+    step: int,
+    earlier: bool,
+    made: Made,
+    exported: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk is full before the first file is in place, the second, and so on."""
+    if earlier:
+        exported("baseline", "same")
+    replace, moved = Path.replace, []
+
+    def full(self: Path, target: Path) -> Path:
+        if len(moved) == step:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        moved.append(target.name)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(UsageError, match="No space left on device"):
+            exported("aa", "same")
+    folder = exported("aa-focused", "other").parent / "same"
+    notes = export.about(folder)
+    assert notes is None or (step == 0 and earlier and notes["method"] == "baseline")
+    assert export.about(exported("aa", "same")) is not None
+    assert not list(folder.glob("*.part"))
+
+
+def test_an_adapter_that_fails_its_check_is_not_left_behind(
+    made: Made, tiny: Backbone, tmp_path: Path
+) -> None:
+    trained, row = made("baseline")
+
+    def refuse(folder: Path) -> None:
+        assert export.about(folder) is not None
+        raise SweepError("it does not predict what the trial does")
+
+    with pytest.raises(SweepError):
+        export.write(tmp_path / "out", trained, row, tiny, "", refuse)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

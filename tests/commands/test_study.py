@@ -90,3 +90,19 @@ def test_rows_of_several_sources_do_not_say_which_data_is_meant(
     given = parsed("--backbone", str(tiny_folder), "--data", "rows", "--results", str(tmp_path))
     with pytest.raises(UsageError, match=r"task sst2 come from several sources \(one, two\)"):
         study_from(given, architectures.TABLE2, "bert-large-uncased")
+
+
+def test_ranges_of_seeds_and_regimes_in_order_of_size() -> None:
+    study = study_from(
+        parsed("--seeds", "7", "100-103", "101", "--regimes", "full", "2000", "150"),
+        ("aa",),
+        "minilm",
+    )
+    assert study.seeds == (7, 100, 101, 102, 103)
+    assert study.regimes == ("150", "2000", "full")
+
+
+@pytest.mark.parametrize("seeds", ["9-3", "1-", "-1", "1-2-3", "0-99999999"])
+def test_what_is_no_range_of_seeds(seeds: str) -> None:
+    with pytest.raises(UsageError, match="--seeds"):
+        study_from(parsed(f"--seeds={seeds}"), ("aa",), "minilm")

@@ -189,7 +189,7 @@ def test_depths_of_adapter_drop(command: Command) -> None:
     [
         (("run", "--method", "lora"), "unknown method 'lora' (allowed: baseline"),
         (("run", "--method", "aa", "--seed", "x"), "--seed x: expected integers from 0"),
-        (("run", "--method", "aa", "--regime", "7"), "unknown regime '7'"),
+        (("run", "--method", "aa", "--regime", "half"), "unknown regime 'half'"),
         (("run", "--method", "aa", "--set", "denominator=C"), "unknown value of denominator"),
         (("run", "--method", "aa", "--cpus-per-trial", "0"), "--cpus-per-trial 0: expected"),
         (("run",), "the following arguments are required: --method"),

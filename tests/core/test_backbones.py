@@ -1,5 +1,6 @@
 """aa_ray.core.backbones: found without running foreign code, checked, and named by content."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from aa_ray.core import backbones
 from aa_ray.core.backbones import RELEASED_RATES
-from aa_ray.errors import UsageError
+from aa_ray.errors import ChangedInputError, UsageError
 
 
 def test_minilm_is_found_without_importing_its_package() -> None:
@@ -34,15 +35,45 @@ def test_minilm_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         backbones.find.__wrapped__("minilm")
 
 
-def test_a_folder_is_named_by_its_weights(tiny_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt"]
+)
+def test_a_folder_is_named_by_all_that_can_change_a_result(
+    file: str, tiny_folder: Path, tmp_path: Path
+) -> None:
     first = backbones.find(str(tiny_folder))
     copy = shutil.copytree(tiny_folder, tmp_path / tiny_folder.name)
-    assert backbones.find(str(copy)).identity == first.identity
+    (copy / "README.md").write_text("of no account")
+    again = backbones.find(str(copy))
+    assert again.identity == first.identity
     assert first.num_layers == 3 and first.own_rates == RELEASED_RATES
-    weights = bytearray((copy / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(weights)
-    assert backbones.find.__wrapped__(str(copy)).identity != first.identity
+    backbones.check_unchanged(again)
+    content = bytearray((copy / file).read_bytes())
+    content[-3] = ord(" ") if file == "config.json" else content[-3] ^ 1
+    (copy / file).write_bytes(content)
+    assert backbones._folder_identity(copy) != first.identity
+    with pytest.raises(ChangedInputError, match="is not the one that the study was planned with"):
+        backbones.check_unchanged(again)
+
+
+def test_the_packaged_minilm_is_checked_again_by_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    minilm = backbones.find("minilm")
+    backbones.check_unchanged(minilm)
+    with pytest.raises(ChangedInputError, match="put its files back"):
+        backbones.check_unchanged(dataclasses.replace(minilm, path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("changes", [{"num_hidden_layers": 6}, {"hidden_size": 64}])
+def test_a_configuration_that_describes_another_model(
+    changes: dict[str, int], tiny_folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_folder, tmp_path / "other")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(UsageError, match=r"holds 3 layers of 32 units; copy both from one model"):
+        backbones.find(str(copy))
 
 
 def test_a_folder_that_is_no_bert(tiny_folder: Path, tmp_path: Path) -> None:

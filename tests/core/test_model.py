@@ -1,6 +1,9 @@
 """aa_ray.core.model: the released code's parameter counts, a frozen backbone, a clean reset."""
 
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import adapters
@@ -10,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from aa_ray.core import backbones, model
 from aa_ray.core.backbones import Backbone
+from aa_ray.errors import TrainingError
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.trial import Trial
 
@@ -26,6 +30,16 @@ RELEASED = {
     (12, 768): (896_066, 896_210, 896_090, 896_186),
     (6, 384): (113_810, 113_882, 113_822, 113_870),
 }
+
+
+def test_a_checkpoint_without_all_its_layers_is_not_filled_with_random_ones(
+    tiny: Backbone, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny.path, tmp_path / "deeper")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    with pytest.raises(TrainingError, match="the checkpoint lacks 32 weights"):
+        model.load(str(copy))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from aa_ray.core import architectures
 from aa_ray.core.architectures import METHODS, RATIONAL, TABLE2
 from aa_ray.core.backbones import RELEASED_RATES, Backbone
 from aa_ray.data.glue import Source
+from aa_ray.errors import UsageError
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.queue import TrialQueue
 
@@ -69,6 +70,14 @@ def test_full_data_has_the_first_seed_only() -> None:
     study = make_study(regimes=("100", "full"))
     assert {cell.seed for cell in study.grid() if cell.regime == "full"} == {42}
     assert {cell.seed for cell in study.grid() if cell.regime == "100"} == {42, 92}
+
+
+def test_cells_that_need_more_examples_than_there_are_are_left_out() -> None:
+    study = make_study(regimes=("100", "100000"))
+    assert {cell.regime for cell in study.grid()} == {"100"}
+    assert set(study.left_out) == {(task, "100000") for task in study.tasks}
+    with pytest.raises(UsageError, match="needs 100000 annotated examples, the training data has"):
+        make_study(regimes=("100000",)).check_data()
 
 
 def test_selections_come_from_the_first_seed_whatever_the_seeds() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import BertForSequenceClassification
 
 from aa_ray.core import model
@@ -141,6 +143,24 @@ def test_what_does_not_load_is_an_error_of_its_own(
     folder.write(checkpoints.path([other]), broken)
     with pytest.raises(CheckpointError, match=r"\w"):
         Checkpoint(folder, [other]).load()
+
+
+def test_no_flipped_bit_goes_unnoticed(
+    bert: BertForSequenceClassification, folder: Folder, make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial()
+    whole = state_of(bert, folder, trial)
+    checkpoints.unpack(whole, [trial])
+
+    @settings(max_examples=300)
+    @given(st.integers(0, len(whole) - 1), st.integers(0, 7))
+    def check(position: int, bit: int) -> None:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << bit
+        with pytest.raises(CheckpointError):
+            checkpoints.unpack(bytes(damaged), [trial])
+
+    check()
 
 
 def test_there_may_be_none(folder: Folder, make_trial: Callable[..., Trial]) -> None:

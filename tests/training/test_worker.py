@@ -17,10 +17,11 @@ from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import generated, glue
 from aa_ray.data.glue import Source
-from aa_ray.errors import StorageError
+from aa_ray.errors import ChangedInputError, StorageError
 from aa_ray.store.rows import SCHEMA
 from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints, loop
+from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
@@ -165,7 +166,7 @@ from aa_ray.core.backbones import find
 from aa_ray.data.glue import Source
 from aa_ray.store.storage import Folder
 from aa_ray.store.storage import Folder
-from aa_ray.errors import StorageError
+from aa_ray.errors import ChangedInputError, StorageError
 from aa_ray.trial import Trial
 from aa_ray.training.worker import Worker
 
@@ -215,6 +216,54 @@ def test_a_checkpoint_that_does_not_load_means_starting_anew(
     assert remark.endswith("it starts anew")
 
 
+def test_a_checkpoint_that_does_not_fit_means_starting_anew(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    """It is whole, but of a generator that this torch does not know."""
+    trial = make_trial(epochs=2)
+    folder = Folder(str(tmp_path))
+    keep = Checkpoint(folder, [trial])
+    keep.extra = {"hosts": ["elsewhere"], "resumed_after": []}
+    interrupted = Worker(tiny, Source("embedded"), (None, None), folder)
+    [[undisturbed]] = interrupted.run([trial], ["baseline"])
+    state, _ = checkpoints.unpack(folder.read(checkpoints.path([trial])), [trial])
+    state.random["cpu"] = torch.zeros_like(state.random["cpu"])
+    keep.save(state)
+    worker = Worker(tiny, Source("embedded"), (None, None), folder)
+    [[row]] = worker.run([trial], ["baseline"])
+    [remark] = worker.remarks
+    assert "its checkpoint does not load (it does not fit (RuntimeError" in remark
+    assert row["status"] == "finished" and row["resumed_after"] == []
+    assert row["hosts"] == undisturbed["hosts"] and row["curves"] == undisturbed["curves"]
+
+
+def test_nothing_is_trained_on_other_data_than_planned(
+    tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    source = Source(str(tmp_path))
+    (tmp_path / "sst2").mkdir()
+    for name, table in zip(("train", "validation"), generated.generate("sst2"), strict=True):
+        pq.write_table(table, tmp_path / "sst2" / f"{name}.parquet")
+    trial = make_trial(data=source.identity("sst2"))
+    path = tmp_path / "sst2" / "train.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(ChangedInputError, match=r"task sst2: .* is not the data that the study"):
+        Worker(tiny, source, (None, None)).run([trial], ["baseline"])
+    pq.write_table(table, path)
+    glue._load.cache_clear()
+    [[row]] = Worker(tiny, source, (None, None)).run([trial], ["baseline"])
+    assert row["status"] == "finished"
+
+
+def test_nothing_is_trained_on_another_backbone_than_planned(
+    tiny: Backbone, make_trial: Callable[..., Trial]
+) -> None:
+    other = dataclasses.replace(tiny, identity="tiny@000000000000")
+    with pytest.raises(ChangedInputError, match="is not the one that the study was planned with"):
+        Worker(other, Source("embedded"), (None, None)).run([make_trial()], ["baseline"])
+
+
 def test_a_full_disk_is_not_the_trials_fault(
     tiny: Backbone,
     make_trial: Callable[..., Trial],
@@ -240,6 +289,7 @@ def test_empty_and_very_long_sentences(
         texts = ["", "a good film " * 9000, "\n\t \x00", *table["sentence"].to_pylist()[3:]]
         table = table.set_column(0, "sentence", pa.array(texts))
         pq.write_table(table, tmp_path / "sst2" / f"{name}.parquet")
-    worker = Worker(tiny, Source(str(tmp_path)), (None, None))
-    [[row]] = worker.run([make_trial(max_length=64)], ["baseline"])
+    source = Source(str(tmp_path))
+    trial = make_trial(max_length=64, data=source.identity("sst2"))
+    [[row]] = Worker(tiny, source, (None, None)).run([trial], ["baseline"])
     assert row["status"] == "finished", row["error"]
