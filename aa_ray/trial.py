@@ -17,6 +17,8 @@ _FIRST_FIELDS = frozenset(
 Precision = Literal["fp32", "bf16", "tf32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+Pooling = Literal["cls", "mean"]
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -45,6 +47,8 @@ class Trial:
             in TensorFloat-32, on NVIDIA GPUs only). What is trained is kept in float32 throughout.
         switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
             empty_selection: where paper and released code differ; see ``aa_ray.core.deviations``.
+        pooling: what the classifier reads: "cls", the first token through the backbone's own
+            pooler, as in the paper; or "mean", the mean of the last layer's tokens.
     """
 
     task: str
@@ -73,6 +77,7 @@ class Trial:
     drop_range: str = "layers"
     restored_switches: str = "best"
     empty_selection: str = "classifier"
+    pooling: Pooling = "cls"
 
     def to_json(self) -> str:
         """Canonical JSON of all fields; ``from_json`` reads it back."""

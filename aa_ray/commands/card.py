@@ -125,7 +125,9 @@ def _code(trained: Trained, backbone: Backbone) -> str:
     lines = []
     if activation.startswith("rational:"):
         lines.append("import aa_ray  # registers the rational activation")
-    elif "@" in activation:
+    elif trained.trial.pooling == "mean":
+        lines.append("import aa_ray  # registers the head that reads the mean of all tokens")
+    if "@" in activation:
         lines.append("from aa_ray import own")
         lines.append(f'own.load(["path/to/own.py"])  # the file that defines {activation}')
     lines += [

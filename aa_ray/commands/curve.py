@@ -25,7 +25,7 @@ def describe(study: Study, trial: Trial, splits: Splits) -> str:
         ("", f"{METHODS[method].title}: {method} {trial.task} {trial.regime} seed {trial.seed}"),
         ("task", f"{task.title}, {sizes}, {len(splits.test)} test examples; {trial.data}"),
         ("backbone", f"{backbone.identity}, {backbone.num_layers} layers of "
-         f"{backbone.hidden_size} units, frozen, {trial.precision}"),
+         f"{backbone.hidden_size} units, frozen, {trial.precision}, pooling {trial.pooling}"),
         ("adapters", _adapters(trial)),
         ("rates", card.rates(trial)),
         ("training", f"{trial.epochs} epochs, batches of {trial.batch_size}, up to "

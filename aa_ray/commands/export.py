@@ -25,7 +25,7 @@ from adapters import AutoAdapterModel, ConfigUnion, SeqBnConfig
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from aa_ray.core import model
+from aa_ray.core import heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
@@ -36,7 +36,7 @@ from aa_ray.store.rows import Row
 from aa_ray.training import side_by_side, unpadded
 from aa_ray.training.side_by_side import TrialContext
 from aa_ray.training.trainer import TrialTrainer
-from aa_ray.trial import Trial
+from aa_ray.trial import Pooling, Trial
 
 # The file that says of which trial a folder holds the adapter.
 ABOUT = "trial.json"
@@ -264,9 +264,7 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
     stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a path of this machine
     stock.add_adapter(name, config=_config(trained))
     labels = dict(enumerate(task.labels)) if task.labels else None
-    stock.add_classification_head(
-        name, num_labels=task.outputs, layers=1, use_pooler=True, id2label=labels
-    )
+    _add_head(stock, name, task.outputs, labels, trained.trial.pooling)
     head = stock.heads[name][-1]
     weights = {f"classifier.{part}": getattr(head, part) for part in ("weight", "bias")}
     blocks = stock.base_model.encoder.layer
@@ -282,6 +280,19 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
                 nn.init.eye_(linear.weight)
                 nn.init.zeros_(linear.bias)
     return stock
+
+
+def _add_head(
+    stock: Any, name: str, outputs: int, labels: dict[int, str] | None, pooling: Pooling
+) -> None:
+    """A linear head without hidden layer, on what the trial's classifier reads."""
+    if pooling == "mean":
+        stock.register_custom_head(heads.HEAD_TYPE, heads.MeanPoolingHead)
+        stock.add_custom_head(heads.HEAD_TYPE, name, num_labels=outputs, layers=1, id2label=labels)
+    else:
+        stock.add_classification_head(
+            name, num_labels=outputs, layers=1, use_pooler=True, id2label=labels
+        )
 
 
 def _config(trained: Trained) -> Any:

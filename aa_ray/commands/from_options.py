@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from aa_ray.core import architectures, backbones, deviations
 from aa_ray.core.backbones import Backbone, Rates
-from aa_ray.core.deviations import DEVIATIONS
+from aa_ray.core.deviations import DEVIATIONS, POOLING
 from aa_ray.data import glue, regimes, tasks
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError, unknown
@@ -16,7 +16,7 @@ from aa_ray.study import plugins
 from aa_ray.study.grid import PLAIN, Study
 from aa_ray.sweep import trackers
 from aa_ray.sweep.resources import Resources
-from aa_ray.trial import PRECISIONS, Precision
+from aa_ray.trial import PRECISIONS, Pooling, Precision
 
 # A longer range of seeds is a typing error.
 MOST_SEEDS = 10_000
@@ -92,7 +92,8 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     picked = options.methods or methods
     for value in picked:
         one_of("method", value, methods)
-    found = backbones.find(chosen["backbone"])
+    settings = dict(_settings(options.set or ()))
+    found = _read_by(backbones.find(chosen["backbone"]), settings)
     return Study(
         methods=_in_order(picked, methods),
         tasks=_in_order(chosen["tasks"], tasks.TASKS),
@@ -103,7 +104,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         rates=_rates(options.rates, found),
         epochs=number(options, "epochs", int, 1),
         precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
-        variants=((PLAIN, _settings(options.set or ())),),
+        variants=((PLAIN, tuple(settings.items())),),
     )
 
 
@@ -160,7 +161,14 @@ def _settings(chosen: Iterable[str]) -> tuple[tuple[str, str], ...]:
             raise UsageError(f"--set {text}: expected NAME=VALUE, such as denominator=B")
         deviations.check(name, value)
         settings[name] = value
-    return tuple((n, v) for n, v in sorted(settings.items()) if v != DEVIATIONS[n].default)
+    defaults = {deviation.name: deviation.default for deviation in DEVIATIONS.values()}
+    return tuple((n, v) for n, v in sorted(settings.items()) if v != defaults.get(n))
+
+
+def _read_by(backbone: Backbone, settings: dict[str, str]) -> Backbone:
+    """The backbone, read by the pooling of the settings, if they have one; it is taken out."""
+    pooling = settings.pop(POOLING.name, backbone.pooling)
+    return dataclasses.replace(backbone, pooling=cast(Pooling, pooling))
 
 
 def _in_order(chosen: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:

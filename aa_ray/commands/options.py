@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from aa_ray.core import architectures
-from aa_ray.core.deviations import DEVIATIONS
+from aa_ray.core.deviations import SETTINGS
 from aa_ray.data import regimes, tasks
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.report.tables import FORMATS
@@ -147,7 +147,7 @@ def _add_settings(group: Any) -> None:
         nargs="+",
         metavar="NAME=VALUE",
         help="where paper and released code differ: "
-        + "; ".join(f"{d.name}={'|'.join(d.choices)}" for d in DEVIATIONS.values())
+        + "; ".join(f"{s.name}={'|'.join(s.choices)}" for s in SETTINGS.values())
         + " (the first is the default)",
     )
     add(

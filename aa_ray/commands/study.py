@@ -15,6 +15,7 @@ import torch
 
 from aa_ray.commands.from_options import PAPER_BACKBONE, number, one_of, resources_from, study_from
 from aa_ray.commands.options import add_format, parser, rows_parser
+from aa_ray.core import backbones
 from aa_ray.errors import (
     FAILED_WORK,
     INTERRUPTED,
@@ -221,6 +222,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     resources = resources_from(options)
     if not options.no_run:
         study.check_data()
+    note_untrained_pooler(study)
     for (task, regime), available in study.left_out.items():
         print(f"left out: {task} {regime}, since its training data has {available} examples",
               file=sys.stderr)  # fmt: skip
@@ -252,6 +254,16 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
     table = make_table(queue, _of_study(rows if options.no_run else store.read(), queue))
     print(table.render(style), end="")
     return _closing(queue, store, options)
+
+
+def note_untrained_pooler(study: Study) -> None:
+    """Say so where the study reads the backbone through weights that nobody has trained."""
+    if study.backbone.pooling == "cls" and not backbones.pooler_is_trained(study.backbone):
+        print(
+            f"note: the pooler of {study.backbone.identity} was never trained, and pooling=cls "
+            "reads every example through it; use --set pooling=mean",
+            file=sys.stderr,
+        )
 
 
 def _of_study(rows: pa.Table, queue: TrialQueue) -> list[Row]:

@@ -17,6 +17,7 @@ from aa_ray.commands import card, export, from_options, options
 from aa_ray.commands.curve import Curve, describe, result, show
 from aa_ray.commands.export import Taker, Trained
 from aa_ray.commands.push import push
+from aa_ray.commands.study import note_untrained_pooler
 from aa_ray.data import glue
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.store import provenance
@@ -86,6 +87,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
         export.check_folder(target.folder)
     splits = glue.split(study.source.load(cell.task), cell.regime, cell.seed)
     _set_threads(given, found)
+    note_untrained_pooler(study)
     print(describe(study, trial, splits))
     taker = Taker(trial, target.depth) if target and not target.holds(trial) else None
     if not found:

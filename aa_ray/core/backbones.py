@@ -7,12 +7,16 @@ and NLI pairs, so its scores on QQP, MNLI, STS-B and their like are not those of
 
 import hashlib
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from aa_ray.errors import ChangedInputError, UsageError
+from aa_ray.trial import Pooling
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ class Rates:
 
 # The released code's, chosen for BERT-large.
 RELEASED_RATES = Rates(adapter=1e-4, rational=0.01, switch=0.05)
-# A backbone's own, chosen on development sets (benchmarks/minilm_rates.md); the others use the
-# released ones.
-OWN_RATES = {"minilm": Rates(adapter=3e-3, rational=0.01, switch=0.05)}
+# A backbone's own, read by a pooling, chosen on development sets (benchmarks/minilm_rates.md). All
+# others use the released ones.
+OWN_RATES = {("minilm", "cls"): Rates(adapter=3e-3, rational=0.01, switch=0.05)}
 
 MINILM = "minilm"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -44,7 +48,8 @@ _MINILM_SHA256 = {
 # The files of a folder that can change a result: weights, configuration, and whatever a tokenizer
 # may be read from.
 _FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
-          "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+          "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")  # fmt: skip
+_POOLING_CONFIG = "1_Pooling/config.json"
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
@@ -56,12 +61,15 @@ class Backbone:
         identity: its name in rows and trials, the same on every machine.
         path: what ``from_pretrained`` takes: a folder, or the hub name.
         num_layers, hidden_size: transformer layers, and their width.
+        pooling: how the checkpoint was trained to be read; trials read it so unless they say
+            otherwise. sentence-transformers' checkpoints say it in a file, others have a pooler.
     """
 
     identity: str
     path: str
     num_layers: int
     hidden_size: int
+    pooling: Pooling = "cls"
 
     @property
     def hub_name(self) -> str | None:
@@ -72,7 +80,7 @@ class Backbone:
 
     @property
     def own_rates(self) -> Rates:
-        return OWN_RATES.get(self.identity, RELEASED_RATES)
+        return OWN_RATES.get((self.identity, self.pooling), RELEASED_RATES)
 
 
 @lru_cache
@@ -84,16 +92,74 @@ def find(name: str) -> Backbone:
     """
     if name == MINILM:
         folder = _find_minilm()
-        return Backbone(MINILM, str(folder), *_size(str(folder), name))
+        return Backbone(MINILM, str(folder), *_size(str(folder), name), _pooling(str(folder)))
     folder = Path(name)
     if not folder.is_dir():
-        return Backbone(name, name, *_size(name, name))
+        return Backbone(name, name, *_size(name, name), _pooling(name))
     for file in ("model.safetensors", "config.json"):
         if not (folder / file).is_file():  # transformers would guess from the folder's name
             raise UsageError(f"--backbone {name}: the folder has no {file}")
     num_layers, hidden_size = _size(name, name)
     _check_folder(folder, num_layers, hidden_size, name)
-    return Backbone(_folder_identity(folder), str(folder.resolve()), num_layers, hidden_size)
+    path = str(folder.resolve())
+    return Backbone(_folder_identity(folder), path, num_layers, hidden_size, _pooling(path))
+
+
+def _pooling(path: str) -> Pooling:
+    """What a sentence-transformers checkpoint says of itself; "cls" for all others."""
+    config = _file(path, _POOLING_CONFIG)
+    if config is None:
+        return "cls"
+    try:
+        return (
+            "mean" if json.loads(config.read_text("utf-8"))["pooling_mode_mean_tokens"] else "cls"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "cls"
+
+
+def pooler_is_trained(backbone: Backbone) -> bool:
+    """Whether pooling "cls" reads through weights that pre-training has changed.
+
+    A checkpoint may lack a pooler, or hold one as it was initialised: biases of exactly 0, and
+    weights whose largest singular value is that of noise. A model of the hub that has not been
+    downloaded yet counts as trained.
+    """
+    path = _file(backbone.path, "model.safetensors", local_only=True)
+    if path is None:
+        return True
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except TypeError:  # numpy has no bfloat16
+        return True
+    bias, weight = (
+        next((t for key, t in tensors.items() if key.endswith(f"pooler.dense.{part}")), None)
+        for part in ("bias", "weight")
+    )
+    if bias is None or weight is None:
+        return False
+    if bias.any():
+        return True
+    noise = weight.std() * (weight.shape[0] ** 0.5 + weight.shape[1] ** 0.5)  # Marchenko-Pastur
+    return bool(np.linalg.norm(weight, 2) > 1.05 * noise)
+
+
+def _file(path: str, name: str, local_only: bool = False) -> Path | None:
+    """The file of a folder or of a model on the hub; None where there is none."""
+    if Path(path).is_absolute():
+        file = Path(path, name)
+        return file if file.is_file() else None
+    from transformers.utils import cached_file
+
+    try:
+        found = cached_file(path, name, local_files_only=local_only,
+                            _raise_exceptions_for_missing_entries=False,
+                            _raise_exceptions_for_connection_errors=False)  # fmt: skip
+    except OSError:
+        return None
+    return Path(found) if found else None
 
 
 def check_unchanged(backbone: Backbone) -> None:
@@ -124,7 +190,7 @@ def _folder_identity(folder: Path) -> str:
     digest = hashlib.sha256()
     files = {path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()}
     for path in sorted(files):
-        digest.update(f"{path.name} {_sha256(path)}\n".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
     return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
 
 

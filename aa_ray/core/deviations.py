@@ -12,21 +12,30 @@ from aa_ray.trial import Trial
 
 
 @dataclass(frozen=True)
-class Deviation:
-    """One point on which paper and released code differ.
+class Setting:
+    """A field of ``Trial`` that a study may set by name.
+
+    Attributes:
+        name: the field.
+        about: what it is about, for people.
+        choices: value -> what it means.
+    """
+
+    name: str
+    about: str
+    choices: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Deviation(Setting):
+    """One point on which paper and released code differ; the first choice is the default.
 
     Attributes:
         key: its number in the project's list of differences.
-        name: the field of ``Trial``.
-        about: what it is about, for people.
-        choices: value -> what it means; the first is the default.
         paper, released: the values that stand for each; None where the paper does not say.
     """
 
     key: str
-    name: str
-    about: str
-    choices: dict[str, str]
     paper: str | None
     released: str
 
@@ -39,42 +48,49 @@ DEVIATIONS: dict[str, Deviation] = {
     deviation.name: deviation
     for deviation in (
         Deviation(
-            "D1", "switch_skip", "skip connection inside a switched adapter",
-            {"yes": "kept", "no": "removed"}, paper="no", released="yes",
+            "switch_skip", "skip connection inside a switched adapter",
+            {"yes": "kept", "no": "removed"}, key="D1", paper="no", released="yes",
         ),
         Deviation(
-            "D2", "switch_identity", "identity branch of the switch",
+            "switch_identity", "identity branch of the switch",
             {"released": "LN(LN(h+i) + h + i)", "plain": "the plain layer LN(h+i)"},
-            paper="plain", released="released",
+            key="D2", paper="plain", released="released",
         ),
         Deviation(
-            "D3", "denominator", "denominator of the rational",
+            "denominator", "denominator of the rational",
             {"A": "1 + |b1 x| + ... + |b4 x^4|", "B": "1 + |b1 x + ... + b4 x^4|"},
-            paper="B", released="A",
+            key="D3", paper="B", released="A",
         ),
         Deviation(
-            "D4", "gradient_at_zero", "gradient of the denominator's |.| at 0",
+            "gradient_at_zero", "gradient of the denominator's |.| at 0",
             {"kernel": "1, so that it learns from f(x) = 1", "abs": "0, so that it never moves"},
-            paper=None, released="kernel",
+            key="D4", paper=None, released="kernel",
         ),
         Deviation(
-            "D5", "drop_range", "layers that AdapterDrop skips in a training step",
+            "drop_range", "layers that AdapterDrop skips in a training step",
             {"layers": "0..L-1; development set at the depths of the test",
              "released": "0..10 for every L; development set at the last random depth"},
-            paper="layers", released="released",
+            key="D5", paper="layers", released="released",
         ),
         Deviation(
-            "D6", "restored_switches", "switches in the test",
+            "restored_switches", "switches in the test",
             {"best": "of the best epoch, as all other weights", "last": "of the last epoch"},
-            paper="best", released="last",
+            key="D6", paper="best", released="last",
         ),
         Deviation(
-            "D9", "empty_selection", "focused architecture when no layer was selected",
+            "empty_selection", "focused architecture when no layer was selected",
             {"classifier": "trains the classifier only", "full": "full fine-tuning"},
-            paper=None, released="full",
+            key="D9", paper=None, released="full",
         ),
     )
 }  # fmt: skip
+
+POOLING = Setting(
+    "pooling", "what the classifier reads; a backbone has its own default",
+    {"cls": "the first token through the backbone's pooler", "mean": "the mean of all tokens"},
+)  # fmt: skip
+
+SETTINGS: dict[str, Setting] = {**DEVIATIONS, POOLING.name: POOLING}
 
 
 def applies(name: str, trial: Trial) -> bool:
@@ -96,12 +112,12 @@ def applies(name: str, trial: Trial) -> bool:
 
 
 def check(name: str, value: str) -> None:
-    """Refuse a name or value that is not in ``DEVIATIONS``.
+    """Refuse a name or value that is not in ``SETTINGS``.
 
     Raises:
         UsageError: it names what is allowed.
     """
-    if name not in DEVIATIONS:
-        raise unknown("setting", name, DEVIATIONS)
-    if value not in DEVIATIONS[name].choices:
-        raise unknown(f"value of {name}", value, DEVIATIONS[name].choices)
+    if name not in SETTINGS:
+        raise unknown("setting", name, SETTINGS)
+    if value not in SETTINGS[name].choices:
+        raise unknown(f"value of {name}", value, SETTINGS[name].choices)

@@ -137,11 +137,12 @@ def _caption(name: str, results: Results) -> str:
          for row in results.used}
     )  # fmt: skip
     rates = study.rates
+    pooling = ", mean pooling" if study.backbone.pooling == "mean" else ""
     text = (
         f"{name}. Test scores x 100 (accuracy; F1 for QQP, MRPC; Matthews correlation for CoLA; "
         f"Spearman correlation for STS-B{metrics}), mean ± sample standard deviation over seeds; "
         "best per column and regime marked. |...|: adapter layers in use, mean over seeds.\n"
-        f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers); data "
+        f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers{pooling}); data "
         f"{_listed(sources)}; seeds {seeds}; {study.epochs} epochs; learning rates "
         f"{rates.adapter:g} (adapters), {rates.rational:g} (rationals), {rates.switch:g} "
         f"(switches){_changed(study)}; commit {_listed(commits)}."

@@ -133,6 +133,7 @@ class Study:
             switch_learning_rate=self.rates.switch,
             epochs=self.epochs,
             precision=self.precision,
+            pooling=self.backbone.pooling,
         )
         settings = dict(self.variants).get(cell.variant, ())
         changes = {name: v for name, v in settings if deviations.applies(name, trial)}

@@ -11,7 +11,7 @@ of the S contexts that have an adapter in the layer.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from aa_ray.core.model import TrialModel
 from aa_ray.core.rational import rational
 from aa_ray.training.cpu_layers import dropout
 from aa_ray.training.unpadded import Group, Packed
-from aa_ray.trial import Trial
+from aa_ray.trial import Pooling, Trial
 
 # Called with (layer, contexts, inputs [U, T, units]) of what the layer's rationals see.
 Observer = Callable[[int, Sequence["TrialContext"], Tensor], None]
@@ -88,15 +88,33 @@ def forward(
             block.output, layer, block.intermediate(residual), residual, rows, batch.membership,
             observe,
         )  # fmt: skip
-    # [rows, T, H] -> [rows, B, H]; the first token of an example is [CLS].
-    first = hidden.reshape(-1, len(batch.places), hidden.shape[-1]).index_select(1, batch.first)
-    pooled = bert.dropout(base.pooler(first.reshape(-1, 1, hidden.shape[-1])))
-    pooled = pooled.unflatten(0, (len(rows), -1))
+    pooled = pooled_output(base, hidden, batch, contexts[0].trial_model.trial.pooling)
+    pooled = bert.dropout(pooled)  # [rows, B, H]
     if shared:
         pooled = pooled[[rows.index(s if s in rows else None) for s in contexts]]
     weights = torch.stack([s.trial_model.classifier.weight for s in contexts])  # [S, outputs, H]
     biases = torch.stack([s.trial_model.classifier.bias for s in contexts])
     return torch.baddbmm(biases[:, None], pooled.to(weights.dtype), weights.transpose(1, 2))
+
+
+def pooled_output(base: Any, hidden: Tensor, batch: Packed, pooling: Pooling) -> Tensor:
+    """What the classifier reads of each example, [rows, B, H].
+
+    Args:
+        base: transformers' ``BertModel``.
+        hidden: the last layer's output, [rows, T, H], where rows are the batch's contexts, or so
+            many copies of its one.
+        pooling: see ``Trial``.
+    """
+    width = hidden.shape[-1]
+    if pooling == "mean":
+        tokens = batch.membership.sum(dim=1)[..., None]  # [contexts, B, 1], the examples' lengths
+        sums = torch.matmul(batch.membership.transpose(1, 2), hidden.to(tokens.dtype))
+        return sums / tokens
+    # [rows, T, H] -> [copies, B of all contexts, H]; the first token of an example is [CLS].
+    first = hidden.reshape(-1, len(batch.places), width).index_select(1, batch.first)
+    pooled = base.pooler(first.reshape(-1, 1, width))
+    return cast(Tensor, pooled.unflatten(0, (len(hidden), -1)))
 
 
 def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:

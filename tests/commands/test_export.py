@@ -51,6 +51,8 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "last-n": ({"layers": (1, 2)}, 3),
     "regression": ({**RATIONAL, **SWITCHED, "task": "stsb", "seed": 92}, 3),
     "three classes": ({"task": "mnli"}, 3),
+    "mean pooling": ({**RATIONAL, **SWITCHED, "pooling": "mean"}, 3),
+    "mean pooling, ReLU": ({"pooling": "mean"}, 3),
 }
 
 
@@ -202,10 +204,11 @@ def example(folder: Path, tiny: Backbone) -> str:
     return code.replace(card.PLACE, str(folder)).replace(f"path/to/{name}", tiny.path)
 
 
-def test_the_cards_example_runs_with_the_rational(
-    exported: Callable[..., Path], tiny: Backbone, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["aa", "mean pooling", "mean pooling, ReLU"])
+def test_the_cards_example_runs_with_what_is_ours(
+    name: str, exported: Callable[..., Path], tiny: Backbone, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = example(exported("aa"), tiny)
+    code = example(exported(name), tiny)
     assert code.startswith("import aa_ray")
     exec(code, {})
     assert "tensor([[" in capsys.readouterr().out

@@ -138,7 +138,8 @@ def test_another_process_runs_the_files_from_their_text(
     plugins.restore(sent)
     plugins.restore(sent)  # a worker does so for every array
     worker = Worker(backbones.find(str(tiny_folder)), Source("embedded"), ("abc", False))
-    trials = [make_trial(task="reviews", activation=name, epochs=2, learning_rate=0.01)
+    data = Source("embedded").identity("reviews")
+    trials = [make_trial(task="reviews", data=data, activation=name, epochs=2, learning_rate=0.01)
               for name in (activation, "relu", "rational:one", "tanh")]  # fmt: skip
     every = worker.run(trials, ["a", "b", "c", "d"])
     assert [row["status"] for [row] in every] == ["finished"] * 4
