@@ -264,7 +264,8 @@ def test_an_interrupted_export_is_not_taken_for_one(
     """The disk is full before the first file is in place, the second, and so on."""
     if earlier:
         exported("baseline", "same")
-    replace, moved = Path.replace, []
+    replace = Path.replace
+    moved: list[str] = []
 
     def full(self: Path, target: Path) -> Path:
         if len(moved) == step:
