@@ -1,0 +1,56 @@
+"""What a model scores that has learned nothing: the best answer that looks at no example.
+
+A score says something only where it is above this by more than the test set's own sampling error.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from aa_ray.data.tasks import METRICS, Task
+
+
+class Chance(NamedTuple):
+    """What always giving one answer scores on a set of examples.
+
+    Attributes:
+        score: the task's first metric, of the constant answer that scores best.
+        error: the standard error of that score over examples of the same kind: binomial for
+            accuracy, by the delta method for F1, and that of unrelated answers for correlations,
+            of which a constant answer has none.
+    """
+
+    score: float
+    error: float
+
+    def exceeded(self, score: float, errors: float) -> bool:
+        """Whether the score is above chance by more than so many standard errors."""
+        return score > self.score + errors * self.error
+
+
+def chance(task: Task, labels: np.ndarray) -> Chance:
+    """The chance level of a task on examples with these labels [n]."""
+    name = task.metrics[0]
+    if task.regression:
+        return Chance(0.0, _error_of_correlation(len(labels)))
+    scores = [METRICS[name](labels, np.full_like(labels, k)) for k in range(task.classes)]
+    score = max(scores)
+    if name == "matthews_correlation":
+        return Chance(score, 1 / math.sqrt(len(labels)))
+    share = float(np.mean(labels == int(np.argmax(scores))))
+    error = math.sqrt(share * (1 - share) / len(labels))
+    if name == "f1":  # of always answering 1, with a share p of 1: 2 p / (1 + p)
+        error *= 2 / (1 + share) ** 2
+    return Chance(score, error)
+
+
+def _error_of_correlation(n: int) -> float:
+    """Of Pearson's and Spearman's coefficient between unrelated variables."""
+    return 1 / math.sqrt(n - 1) if n > 1 else float("inf")
+
+
+def answers(task: Task, logits: np.ndarray) -> int:
+    """Number of different answers in outputs [n, outputs]; 1 means that no example mattered."""
+    given = logits[:, 0] if task.regression else logits.argmax(axis=1)
+    return len(np.unique(given))
