@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 # Fields of the first version, which count in the hash whatever their value.
 _FIRST_FIELDS = frozenset(
@@ -18,6 +18,18 @@ Precision = Literal["fp32", "bf16", "tf32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Pooling = Literal["cls", "mean"]
+
+
+class TrialColumns(TypedDict):
+    """The columns of a row that say which trial it is. Built by ``Trial.columns``."""
+
+    trial_id: str
+    task: str
+    regime: str
+    seed: int
+    backbone: str
+    data_source: str
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ class Trial:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @property
-    def columns(self) -> dict[str, object]:
+    def columns(self) -> TrialColumns:
         """The columns of a row that say which trial it is."""
         return {
             "trial_id": self.id,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from aa_ray.store.schema import EnvironmentColumns
+
 PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "scipy", "torch",
             "transformers")  # fmt: skip
 
@@ -53,6 +55,17 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} threads"
+
+
+def environment(device: torch.device, code: tuple[str | None, bool | None]) -> EnvironmentColumns:
+    """On what this process runs trials; ``code`` is what ``commit`` has returned."""
+    return {
+        "host": host(),
+        "device": device_name(device),
+        "commit": code[0],
+        "dirty": code[1],
+        "versions": versions(),
+    }
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a study: their schema, and the Parquet files that hold them.
+"""The Parquet files that hold the rows of a study. ``schema`` says what is in a row.
 
 A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``, and after
 ``Store.compact`` files of many trials under ``compacted/``. A file appears whole or not at all. One
@@ -10,114 +10,26 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aa_ray.errors import StorageError, UsageError
+from aa_ray.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, Row
 from aa_ray.store.storage import Folder, reason
-
-# 2: input_histograms; 3: hosts, resumed_after, array. Columns are only ever added; in older rows
-# they are null.
-SCHEMA_VERSION = 3
 
 # Trials of one file under compacted/, at most: a few hundred megabytes of memory.
 COMPACTED_TRIALS = 2_000
 
-# Files that are read at the same time from an object store, which takes its time for each. Local
-# files are read one by one: Python's lock lets threads gain nothing there.
+# Files read at the same time from an object store, which takes its time for each. Local files are
+# read one by one: Python's lock lets threads gain nothing there.
 READERS = 16
 
-# Files of one go; their tables become one, which takes much less memory.
+# After so many files their tables are combined, which takes much less memory.
 MANY = 1_000
 
 logger = logging.getLogger(__name__)
-
-_VERSION_KEY = b"aa_ray.schema_version"
-
-Row = dict[str, Any]
-
-_LAYERS = pa.list_(pa.int32())
-_PER_LAYER = pa.list_(pa.list_(pa.list_(pa.float32())))
-_SCORES = pa.struct(
-    [
-        (name, pa.float64())
-        for name in ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
-    ]
-)
-_HISTOGRAMS = pa.list_(
-    pa.struct([("low", pa.float32()), ("high", pa.float32()), ("counts", pa.list_(pa.int64()))])
-)
-_CURVES = pa.list_(
-    pa.struct([("epoch", pa.int32()), ("train_loss", pa.float64()), ("dev_metric", pa.float64())])
-)
-
-# Column, type, what it holds. "Failed" rows have null in every column of a result.
-COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
-    ("trial_id", pa.string(), "content hash of the trial's settings; the file's name"),
-    ("method", pa.string(), "the method as which it was run; other methods of a study may resolve "
-     "to the same trial and share the row"),
-    ("task", pa.string(), "GLUE task, as in nyu-mll/glue"),
-    ("regime", pa.string(), "annotated examples, training plus development: 100, 300, 500, full"),
-    ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
-    ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
-    ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
-    ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
-     "or of a task of one's own own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
-    ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
-     "examples; null if failed before they were read"),
-    ("status", pa.string(), "finished or failed"),
-    ("error", pa.string(), "one line, what went wrong; null if finished"),
-    ("metric_name", pa.string(), "the task's deciding metric"),
-    ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
-    ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
-    ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
-    ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
-     "switches: all that have one)"),
-    ("selected_layers", _LAYERS, "layers whose switch picks the adapter in the test; null "
-     "without switches"),
-    ("final_selected_layers", _LAYERS, "the same after the last epoch; null without switches"),
-    ("num_layers", pa.int32(), "transformer layers of the encoder"),
-    ("trainable_parameters", pa.int64(), "trained parameters, classifier included"),
-    ("adapter_parameters", pa.int64(), "parameters of the adapters in use at inference, with "
-     "rationals and switches, without classifier"),
-    ("epochs", pa.int32(), "epochs trained"),
-    ("best_epoch", pa.int32(), "first epoch with the highest development metric, from 1"),
-    ("curves", _CURVES, "per epoch from 1: mean training loss, deciding development metric"),
-    ("switch_logits", _PER_LAYER, "[epochs + 1][num_layers][identity, adapter] before training and "
-     "after each epoch; null without switches; an inner null where a layer has none"),
-    ("numerators", _PER_LAYER, "[epochs + 1][num_layers][6] a0..a5 of the rationals, likewise"),
-    ("denominators", _PER_LAYER, "[epochs + 1][num_layers][4] b1..b4 of the rationals, likewise"),
-    ("input_histograms", _HISTOGRAMS, "[num_layers] what each rational saw at the best epoch, on "
-     "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
-     "where a layer has none"),
-    ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
-     "one AdapterDrop training, and of one array, share it"),
-    ("test_seconds", pa.float64(), "wall time of the test evaluation, for an array of all of it"),
-    ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
-     "of the worker process so far"),
-    ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
-    ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
-    ("host", pa.string(), "name of the machine that finished it"),
-    ("hosts", pa.list_(pa.string()), "every machine that worked on it, in order, one entry per "
-     "attempt"),
-    ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training went "
-     "on, one entry per resumption; empty if it was never interrupted"),
-    ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
-     "included; null if it was alone"),
-    ("device", pa.string(), "GPU model, or cpu with its number of threads"),
-    ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
-    ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
-    ("versions", pa.string(), "JSON object: package -> version"),
-    ("settings", pa.string(), "JSON object: every field of aa_ray.trial.Trial"),
-)  # fmt: skip
-
-SCHEMA = pa.schema(
-    [pa.field(name, kind, metadata={"description": text}) for name, kind, text in COLUMNS],
-    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
-)
 
 
 class Store:
@@ -133,24 +45,34 @@ class Store:
     def __init__(self, folder: Folder | str) -> None:
         self.folder = Folder(folder) if isinstance(folder, str) else folder
         self._readers = 1 if self.folder.local else READERS
-        self._known: dict[str, set[str]] = {}  # see _compacted
+        self._compacted_ids: dict[str, set[str]] = {}  # see _compacted
 
     @property
     def uri(self) -> str:
         return self.folder.uri
 
-    def write(self, rows: list[Row]) -> None:
-        """Write all rows of one trial, in place of earlier ones, atomically.
+    def write(self, rows: list[Row]) -> list[Row]:
+        """Write all rows of one trial, atomically, unless the trial has finished already.
+
+        Rows of a failed trial are replaced, finished rows never: what was derived from them would
+        no longer hold.
+
+        Returns:
+            The trial's rows from now on: these, or its finished rows where it had some.
 
         Raises:
             StorageError: disk full, read-only, no permission.
         """
-        self._write(_path(rows[0]["trial_id"]), pa.Table.from_pylist(rows, schema=SCHEMA))
-
-    def _write(self, path: str, table: pa.Table) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, write_page_checksum=True)
-        self.folder.write(path, sink.getvalue())
+        trial_id = rows[0]["trial_id"]
+        content = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
+        existing = self.rows(trial_id)
+        if not existing and self.folder.write_once(_path(trial_id), content):
+            return rows
+        existing = existing or self.rows(trial_id)  # another process was faster
+        if existing and existing[0]["status"] == "finished":
+            return existing
+        self.folder.write(_path(trial_id), content)
+        return rows
 
     def row(self, trial_id: str) -> Row | None:
         """One of the trial's rows; None where it has none that can be read."""
@@ -162,8 +84,8 @@ class Store:
         if self.folder.exists(_path(trial_id)):
             table = self._read_file(_path(trial_id))
         for path, ids in self._compacted().items() if table is None else ():
-            if trial_id in ids and (found := self._read_file(path)) is not None:
-                table = found.filter(pc.equal(found["trial_id"], trial_id))
+            if trial_id in ids and (compacted := self._read_file(path)) is not None:
+                table = compacted.filter(pc.equal(compacted["trial_id"], trial_id))
                 break
         return list(table.to_pylist()) if table is not None else []
 
@@ -179,8 +101,8 @@ class Store:
             UsageError: a file was written by a newer aa_ray.
             StorageError: the file system does not give a file.
         """
-        found = [SCHEMA.empty_table().select(columns)]
-        parts: list[pa.Table] = []
+        combined: list[pa.Table] = []
+        tables = [SCHEMA.empty_table().select(columns)]
         seen: set[str] = set()
         # In this order: a file that is being compacted meanwhile is in one of the two. The file of
         # a single trial is the newer one.
@@ -189,11 +111,11 @@ class Store:
             if not seen.isdisjoint(ids):
                 table = table.filter(pa.array([i not in seen for i in ids]))
             seen.update(ids)
-            found.append(table.select(columns))
-            if len(found) == MANY:
-                parts.append(pa.concat_tables(found).combine_chunks())
-                found = []
-        return pa.concat_tables([*parts, *found])
+            tables.append(table.select(columns))
+            if len(tables) == MANY:
+                combined.append(pa.concat_tables(tables).combine_chunks())
+                tables = []
+        return pa.concat_tables([*combined, *tables])
 
     def _tables(self, folder: str) -> Iterator[pa.Table]:
         """The readable files of a folder, in order."""
@@ -213,9 +135,9 @@ class Store:
         moved = 0
         paths = list(self._paths())
         for start in range(0, len(paths), COMPACTED_TRIALS):
-            several = paths[start:][:COMPACTED_TRIALS]
+            batch = paths[start:][:COMPACTED_TRIALS]
             with ThreadPoolExecutor(self._readers) as pool:
-                tables = zip(several, pool.map(self._read_file, several), strict=True)
+                tables = zip(batch, pool.map(self._read_file, batch), strict=True)
                 finished = {
                     path: table
                     for path, table in tables
@@ -223,7 +145,8 @@ class Store:
                 }
             if finished:
                 name = hashlib.sha256(" ".join(sorted(finished)).encode()).hexdigest()[:20]
-                self._write(f"compacted/{name}.parquet", pa.concat_tables(finished.values()))
+                table = pa.concat_tables(finished.values())
+                self.folder.write(f"compacted/{name}.parquet", _parquet(table))
                 for path in finished:
                     self.folder.delete(path)
             moved += len(finished)
@@ -238,14 +161,17 @@ class Store:
     def _compacted(self) -> dict[str, set[str]]:
         """Compacted file -> ids of its trials. Such files never change, so each is read once."""
         for path in self._paths("compacted"):
-            if path not in self._known:
-                table = self._read_file(path)
+            if path not in self._compacted_ids:
+                table = self._read_file(path, ["trial_id"])
                 if table is not None:
-                    self._known[path] = set(table["trial_id"].to_pylist())
-        return self._known
+                    self._compacted_ids[path] = set(table["trial_id"].to_pylist())
+        return self._compacted_ids
 
-    def _read_file(self, path: str) -> pa.Table | None:
-        """The file's rows, or None, having set it aside, where it is not what it should be."""
+    def _read_file(self, path: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table | None:
+        """Those columns of the file's rows, ``trial_id`` among them.
+
+        None, having set the file aside, where it does not hold rows.
+        """
         try:  # what goes wrong in here is the file system's fault, and says nothing of the file
             content = pa.BufferReader(self.folder.read(path))
         except FileNotFoundError:  # another driver has just moved it, or it was compacted
@@ -255,10 +181,10 @@ class Store:
         try:
             # Four times as fast as read_table, which takes the file for a dataset.
             parquet = pq.ParquetFile(content, page_checksum_verification=True)
-            table = parquet.read(use_threads=False)
-            version = int((table.schema.metadata or {})[_VERSION_KEY])
+            table = parquet.read(columns=list(columns), use_threads=False)
+            version = int((table.schema.metadata or {})[VERSION_KEY])
             if version <= SCHEMA_VERSION:
-                table = _completed(table, version)
+                table = _completed(table, version, columns)
                 ids = set(table["trial_id"].to_pylist())
                 if not ids or (path.startswith("rows/") and {_path(i) for i in ids} != {path}):
                     raise ValueError("its rows are of another trial")
@@ -281,18 +207,26 @@ class Store:
             logger.warning("%s; moved to set-aside/, what is lost has to run again", what)
 
 
+def _parquet(table: pa.Table) -> pa.Buffer:
+    """The table as the content of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, write_page_checksum=True)
+    return sink.getvalue()
+
+
 def _path(trial_id: str) -> str:
     return f"rows/{trial_id}.parquet"
 
 
-def _completed(table: pa.Table, version: int) -> pa.Table:
-    """The table with ``SCHEMA``: rows of an older version lack the newer columns."""
-    for field in SCHEMA:
+def _completed(table: pa.Table, version: int, columns: Sequence[str]) -> pa.Table:
+    """The columns as ``SCHEMA`` has them; those newer than the table's version are null."""
+    schema = pa.schema([SCHEMA.field(name) for name in columns], SCHEMA.metadata)
+    for field in schema:
         if field.name not in table.column_names and version < SCHEMA_VERSION:
             table = table.append_column(field, pa.nulls(len(table), field.type))
-    if table.schema.equals(SCHEMA):
-        return table.replace_schema_metadata(SCHEMA.metadata)
-    return table.select(SCHEMA.names).cast(SCHEMA)
+    if table.schema.equals(schema):
+        return table.replace_schema_metadata(schema.metadata)
+    return table.select(columns).cast(schema)
 
 
 def read(uri: str) -> pa.Table:

@@ -9,6 +9,8 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,7 +80,8 @@ class Folder:
         try:
             target = self._make_parent(path)
             if self.local:
-                _replace(target, content)
+                with _written_beside(target, content) as temporary:
+                    temporary.replace(target)
             else:
                 with self._fs.open_output_stream(target) as stream:  # one PUT: whole or absent
                     stream.write(content)
@@ -87,6 +90,30 @@ class Folder:
                 f"cannot write to {self.uri} ({reason(error)}); make room or give another "
                 "--results, then run the same command again"
             ) from error
+
+    def write_once(self, path: str, content: bytes | pa.Buffer) -> bool:
+        """Write the file, whole or not at all, unless there is one; whether this call did.
+
+        Of several processes that try at the same time one succeeds. An object store, and a file
+        system without hard links, cannot promise that: there this looks first, then writes.
+
+        Raises:
+            StorageError: as for ``write``.
+        """
+        if self.exists(path):
+            return False
+        if self.local:
+            try:
+                target = self._make_parent(path)
+                with _written_beside(target, content) as temporary:
+                    os.link(temporary, target)
+                return True
+            except FileExistsError:
+                return False
+            except OSError:  # no links here, or no room: then ``write`` says so
+                pass
+        self.write(path, content)
+        return True
 
     def create(self, path: str, content: bytes) -> bool:
         """Create the file if nobody else has; whether this call did. For local folders only.
@@ -168,18 +195,21 @@ class Folder:
         return target
 
 
-def _replace(target: str, content: bytes | pa.Buffer) -> None:
-    """Write beside the file and rename, so that nobody ever sees half of it."""
+@contextmanager
+def _written_beside(target: str, content: bytes | pa.Buffer) -> Iterator[Path]:
+    """A file beside the target with that content, on disk, for as long as it is not renamed.
+
+    So nobody ever sees half of the target.
+    """
     temporary = Path(f"{target}.{uuid.uuid4().hex}.part")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(target)
-    except OSError:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def reason(error: Exception) -> str:

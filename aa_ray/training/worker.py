@@ -1,7 +1,6 @@
 """Runs arrays of trials on one copy of the backbone, and turns outcomes into rows."""
 
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, cast
@@ -17,12 +16,20 @@ from aa_ray.data.batches import Examples
 from aa_ray.data.glue import Source, Splits, fingerprint, split
 from aa_ray.errors import ChangedInputError, CheckpointError, StorageError, TrainingError
 from aa_ray.store import provenance
-from aa_ray.store.rows import Row
+from aa_ray.store.schema import (
+    FINISHED,
+    AttemptColumns,
+    InputColumns,
+    Row,
+    StudyColumns,
+    failed,
+    make_row,
+)
 from aa_ray.store.storage import Folder
-from aa_ray.training import loop
+from aa_ray.training import columns, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.loop import Evaluation, Listener, Outcome, State
+from aa_ray.training.loop import Listener, Outcome, State
 from aa_ray.training.trainer import Parts
 from aa_ray.trial import Trial
 
@@ -55,16 +62,7 @@ class Worker:
         self._tests: dict[str, Examples] = {}
         self._berts: dict[str, BertForSequenceClassification] = {}  # by type of their numbers
         self._sha256 = ""  # of the weights as they were read
-        self._constant = {
-            "num_layers": backbone.num_layers,
-            "host": provenance.host(),
-            "hosts": [provenance.host()],
-            "resumed_after": [],
-            "device": provenance.device_name(self.device),
-            "commit": commit[0],
-            "dirty": commit[1],
-            "versions": provenance.versions(),
-        }
+        self._environment = provenance.environment(self.device, commit)
 
     def _bert(self, trial: Trial) -> BertForSequenceClassification:
         """The model for the trial; loaded with the first one, so that a failure is in its row."""
@@ -107,88 +105,95 @@ class Worker:
             ChangedInputError: backbone or data are not those that the trials were planned with.
         """
         self.remarks = []
-        common: Row = {**self._constant, "started_at": _now()}
-        if len(trials) > 1:
-            common["array"] = [trial.id for trial in trials]
+        attempt = self._attempt(trials)
         provenance.reset_peak_memory(self.device)
         outcomes: Sequence[Outcome | Exception]
-        prints: dict[int, str] = {}
+        fingerprints: dict[int, str] = {}
         try:
-            resumed, checkpoint = self._resume(trials, common)
             splits = {trial.seed: self._split(trial) for trial in trials}
-            prints = {seed: fingerprint(of_seed) for seed, of_seed in splits.items()}
-            try:
-                outcomes = self._train(trials, splits, resumed, checkpoint, listener)
-            except CheckpointError as error:
-                self._start_anew(trials, error, checkpoint, common)
-                outcomes = self._train(trials, splits, None, checkpoint, listener)
+            fingerprints = {seed: fingerprint(examples) for seed, examples in splits.items()}
+            outcomes = self._continue(trials, splits, attempt, listener)
         except (StorageError, ChangedInputError):
             raise
         except Exception as error:  # whatever goes wrong here must not stop other trials
             outcomes = [error] * len(trials)
-        common["finished_at"] = _now()
+        attempt["finished_at"] = _now()
         rows = []
         for trial, method, outcome in zip(trials, methods, outcomes, strict=True):
-            own = common | trial.columns | {"method": method}
+            known = [trial.columns, self._study_columns(method), self._environment, attempt]
             if isinstance(outcome, Exception):
-                rows.append([own | {"status": "failed", "error": _one_line(outcome)}])
+                rows.append([make_row(*known, failed(columns.one_line(outcome)))])
             else:
-                own["data_fingerprint"] = prints[trial.seed]
-                rows.append(self._finished(own, trial, outcome))
+                rows.append(self._finished(known, trial, outcome, fingerprints[trial.seed]))
         return rows
 
-    def _finished(self, own: Row, trial: Trial, outcome: Outcome) -> list[Row]:
-        """The rows of a trial that went well, one per inference depth."""
-        own |= {
-            "status": "finished",
-            "backbone_sha256": self._sha256,
-            "metric_name": tasks.get(trial.task).metrics[0],
-            "trainable_parameters": outcome.trainable_parameters,
-            "epochs": trial.epochs,
-            "train_seconds": outcome.train_seconds,
-            "peak_memory_bytes": provenance.peak_memory_bytes(self.device),
-            **self._histories(outcome),
-        }
+    def _finished(
+        self, known: Sequence[Mapping[str, Any]], trial: Trial, outcome: Outcome, data: str
+    ) -> list[Row]:
+        """The rows of a trial that went well, one per inference depth.
+
+        Args:
+            known: the parts of the rows that were known without its outcome.
+            data: the fingerprint of its examples.
+        """
+        num_layers = self._backbone.num_layers
+        inputs: InputColumns = {"backbone_sha256": self._sha256, "data_fingerprint": data}
+        peak = provenance.peak_memory_bytes(self.device)
+        training = columns.of_training(trial, outcome, num_layers, peak)
         depths = outcome.history[-1].development
         return [
-            own | _evaluated(outcome, depth, result) | self._histograms(result)
-            for depth, result in zip(depths, outcome.evaluations, strict=True)
+            make_row(
+                *known,
+                FINISHED,
+                inputs,
+                training,
+                columns.of_evaluation(trial, outcome.history, depth, evaluation),
+                columns.of_histograms(evaluation.input_histograms, num_layers),
+            )
+            for depth, evaluation in zip(depths, outcome.evaluations, strict=True)
         ]
 
-    def _resume(
-        self, trials: Sequence[Trial], common: Row
-    ) -> tuple[State | None, Checkpoint | None]:
-        """Where an interrupted run had come to; notes in the rows who worked on it."""
+    def _study_columns(self, method: str) -> StudyColumns:
+        return {"method": method, "num_layers": self._backbone.num_layers}
+
+    def _attempt(self, trials: Sequence[Trial]) -> AttemptColumns:
+        """An attempt that starts now, the first unless a checkpoint says otherwise."""
+        now = _now()
+        return {
+            "started_at": now,
+            "finished_at": now,
+            "hosts": [self._environment["host"]],
+            "resumed_after": [],
+            "array": [trial.id for trial in trials] if len(trials) > 1 else None,
+        }
+
+    def _continue(
+        self,
+        trials: Sequence[Trial],
+        splits: dict[int, Splits],
+        attempt: AttemptColumns,
+        listener: Listener | None,
+    ) -> list[Outcome | TrainingError]:
+        """Train from the trials' checkpoint, if they have one, else from the start."""
         if self._folder is None:
-            return None, None
+            return self._train(trials, splits, None, None, listener)
         checkpoint = Checkpoint(self._folder, trials)
         try:
             state = checkpoint.load()
+            if state is not None:
+                attempt["hosts"] = [*checkpoint.extra["hosts"], *attempt["hosts"]]
+                attempt["resumed_after"] = [*checkpoint.extra["resumed_after"], state.epoch]
+            _note(attempt, checkpoint)
+            return self._train(trials, splits, state, checkpoint, listener)
         except CheckpointError as error:
-            self._start_anew(trials, error, checkpoint, common)
-            return None, checkpoint
-        if state is not None:
-            common["hosts"] = [*checkpoint.extra["hosts"], self._constant["host"]]
-            common["resumed_after"] = [*checkpoint.extra["resumed_after"], state.epoch]
-        checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
-        return state, checkpoint
-
-    def _start_anew(
-        self,
-        trials: Sequence[Trial],
-        error: CheckpointError,
-        checkpoint: Checkpoint | None,
-        common: Row,
-    ) -> None:
-        """Say that the checkpoint is of no use, and forget what it said of earlier work."""
-        first = trials[0]
-        self.remarks.append(
-            f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
-            f"({error}); it starts anew"
-        )
-        common["hosts"], common["resumed_after"] = [self._constant["host"]], []
-        if checkpoint is not None:
-            checkpoint.extra = {name: common[name] for name in ("hosts", "resumed_after")}
+            first = trials[0]
+            self.remarks.append(
+                f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
+                f"({error}); it starts anew"
+            )
+            attempt["hosts"], attempt["resumed_after"] = [self._environment["host"]], []
+            _note(attempt, checkpoint)
+            return self._train(trials, splits, None, checkpoint, listener)
 
     def _split(self, trial: Trial) -> Splits:
         return split(self._source.load(trial.task, trial.data), trial.regime, trial.seed)
@@ -220,66 +225,11 @@ class Worker:
             self._tests[key], resumed=resumed, keeper=checkpoint, listener=listener,
         )  # fmt: skip
 
-    def _histograms(self, result: Evaluation) -> Row:
-        """What the rationals saw, [num_layers]."""
-        found = {layer: h._asdict() for layer, h in result.input_histograms.items()}
-        layers = range(self._backbone.num_layers)
-        return {"input_histograms": [found.get(layer) for layer in layers] if found else None}
 
-    def _histories(self, outcome: Outcome) -> Row:
-        """Per-epoch switch logits and rational coefficients, [epochs + 1][num_layers][k]."""
-
-        def history(name: str) -> list[list[Any]] | None:
-            epochs = [getattr(epoch, name) for epoch in outcome.history]
-            if not epochs[0]:
-                return None
-            return [
-                [values.get(layer) for layer in range(self._backbone.num_layers)]
-                for values in epochs
-            ]
-
-        return {
-            "switch_logits": history("logits"),
-            "numerators": history("numerators"),
-            "denominators": history("denominators"),
-        }
-
-
-def _evaluated(outcome: Outcome, depth: int, result: Evaluation) -> Row:
-    """The columns that differ between the inference depths of one training."""
-    metric = next(iter(result.test))
-    return {
-        "dev_metric": result.development[metric],
-        "test_metric": result.test[metric],
-        "test_metrics": result.test,
-        "adapter_layers": result.adapter_layers,
-        "selected_layers": result.selected_layers,
-        "final_selected_layers": result.final_selected_layers,
-        "adapter_parameters": result.adapter_parameters,
-        "best_epoch": result.best_epoch,
-        "test_seconds": result.test_seconds,
-        "curves": [
-            {
-                "epoch": epoch.epoch,
-                "train_loss": epoch.train_loss,
-                "dev_metric": epoch.development[depth][metric],
-            }
-            for epoch in outcome.history[1:]
-        ],
-    }
+def _note(attempt: AttemptColumns, checkpoint: Checkpoint) -> None:
+    """Let the checkpoint say who has worked on the trials so far."""
+    checkpoint.extra = {"hosts": attempt["hosts"], "resumed_after": attempt["resumed_after"]}
 
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _one_line(error: Exception) -> str:
-    """Kind, message and place of an exception on one line, and what helps against it."""
-    message = " ".join(str(error).split())
-    places = traceback.extract_tb(error.__traceback__)
-    where = f"({places[-1].filename.rsplit('/', 1)[-1]}:{places[-1].lineno})" if places else ""
-    if isinstance(error, torch.OutOfMemoryError):
-        where += "; raise --gpus-per-trial, so that fewer trials share a GPU"
-    elif isinstance(error, MemoryError) or "not enough memory" in message:
-        where += "; lower --max-concurrent, so that fewer trials share the memory"
-    return f"{type(error).__name__}: {message} {where}".rstrip()

@@ -1,5 +1,6 @@
-"""aa_ray.store.rows: schema, whole files, and what is refused."""
+"""aa_ray.store.rows: whole files, finished rows that stay, and what is refused."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,9 @@ import pytest
 
 from aa_ray.errors import StorageError, UsageError
 from aa_ray.store import rows, storage
-from aa_ray.store.rows import COLUMNS, SCHEMA, Store, read
-
-WANTED = """trial_id method task regime seed backbone data_source data_fingerprint status error
-    metric_name dev_metric test_metric test_metrics adapter_layers selected_layers num_layers
-    trainable_parameters adapter_parameters epochs best_epoch curves switch_logits numerators
-    denominators train_seconds test_seconds peak_memory_bytes started_at finished_at host device
-    commit dirty versions settings""".split()
-
-
-def row(trial_id: str, **values: Any) -> dict[str, Any]:
-    return {"trial_id": trial_id, "status": "finished", **values}
-
-
-def test_schema_has_every_column_documented() -> None:
-    assert set(WANTED) <= set(SCHEMA.names)
-    assert all(len(text) > 10 for _, _, text in COLUMNS)
-    assert SCHEMA.field("seed").metadata[b"description"]
+from aa_ray.store.rows import Store, read
+from aa_ray.store.schema import SCHEMA
+from tests.rows import row
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
@@ -44,11 +31,72 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     assert table["adapter_layers"].to_pylist() == [[1], [], [2]]
 
 
-def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
+def test_rows_of_a_failure_are_replaced(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    store.write([row("a", error="broken")])
-    store.write([row("a", error=None)])
-    assert store.read()["error"].to_pylist() == [None]
+    store.write([row("a", status="failed", error="broken")])
+    again = [row("a", status="failed", error="broken again")]
+    assert store.write(again) == again
+    finished = [row("a", seed=1)]
+    assert store.write(finished) == finished
+    assert store.rows("a") == finished
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_finished_rows_are_never_replaced(tmp_path: Path, compacted: bool, status: str) -> None:
+    store = Store(str(tmp_path))
+    first = [row("a", seed=1), row("a", seed=2)]
+    store.write(first)
+    if compacted:
+        store.compact()
+    second = [row("a", seed=3, status=status)]
+    for other in (store, Store(str(tmp_path))):
+        assert other.write(second) == first
+        assert other.rows("a") == first
+    assert len(store.read()) == 2
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_who_finish_at_once_the_first_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Where there are links, even one who writes after the other's last look changes nothing."""
+    first, second = ([row("a", seed=seed)] for seed in (1, 2))
+    store = Store(str(tmp_path))
+    exists = store.folder.exists
+    looks: list[str] = []
+
+    def exists_before_the_other_writes(path: str) -> bool:
+        looks.append(path)
+        if len(looks) > (2 if links else 1):
+            return exists(path)
+        assert not exists(path) or len(looks) == 2
+        Store(str(tmp_path)).write(first)
+        return False
+
+    def no_links(source: Any, target: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(storage.os, "link", no_links)
+    monkeypatch.setattr(store.folder, "exists", exists_before_the_other_writes)
+    assert store.write(second) == first
+    assert store.rows("a") == first
+
+
+def test_a_file_without_readable_rows_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.parquet").write_bytes(b"PAR1")
+
+    def denied(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store.folder, "move", denied)
+    store.write([row("a", seed=1)])
+    assert store.rows("a") == [row("a", seed=1)]
 
 
 def test_compacted_rows_are_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +166,7 @@ def test_a_write_that_breaks_off_leaves_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(str(tmp_path))
-    store.write([row("a", error="old")])
+    store.write([row("a", status="failed", error="old")])
 
     def half(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -134,10 +182,11 @@ def test_rows_of_an_older_schema_are_read_and_of_a_newer_refused(tmp_path: Path)
     store.write([row("a", seed=42)])
     path = tmp_path / "rows" / "a.parquet"
     table = pq.read_table(path)
-    older = table.drop_columns(["input_histograms"])
+    newer = ["input_histograms", "hosts", "resumed_after", "array", "inference_depth"]
+    older = table.drop_columns(newer)
     pq.write_table(older.replace_schema_metadata({"aa_ray.schema_version": "1"}), path)
     [read] = store.read().to_pylist()
-    assert read["seed"] == 42 and read["input_histograms"] is None
+    assert read == row("a", seed=42)
     pq.write_table(table.replace_schema_metadata({"aa_ray.schema_version": "99"}), path)
     with pytest.raises(UsageError, match=r"a.parquet was written by a newer aa_ray \(schema 99"):
         store.read()

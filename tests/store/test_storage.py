@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,49 @@ def test_only_one_creates(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     assert folder.create("a/b", b"one") and not folder.create("a/b", b"two")
     assert folder.read("a/b") == b"one"
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_file_is_written_once(tmp_path: Path, prefix: str) -> None:
+    folder = Folder(f"{prefix}{tmp_path}/new")
+    assert folder.write_once("a/b", b"one") and not folder.write_once("a/b", b"two")
+    assert folder.read("a/b") == b"one"
+    assert [path.name for path in (tmp_path / "new" / "a").iterdir()] == ["b"]
+
+
+def test_of_many_at_the_same_time_one_writes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(str(tmp_path))
+    monkeypatch.setattr(folder, "exists", lambda path: False)  # all have looked before
+    with ThreadPoolExecutor(8) as pool:
+        writers = [str(k).encode() * 1000 for k in range(8)]
+        wrote = list(pool.map(lambda content: folder.write_once("a", content), writers))
+    assert wrote.count(True) == 1 and folder.read("a") == writers[wrote.index(True)]
+
+
+def test_a_file_system_without_links_looks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(storage.os, "link", no_links)
+    folder = Folder(str(tmp_path))
+    assert folder.write_once("a", b"one") and not folder.write_once("a", b"two")
+    assert folder.read("a") == b"one"
+
+
+def test_a_disk_that_is_full_is_said_by_write_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        Folder(str(tmp_path)).write_once("a", b"one")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])

@@ -1,0 +1,238 @@
+"""The columns of a row: what each holds, its type, and which part of a run fills it in.
+
+A ``Row`` is put together from parts, each a TypedDict of its own with one builder, so that a type
+checker sees where a column is forgotten or comes from elsewhere. ``COLUMNS`` is the same list as
+Parquet has it; a test keeps the two in agreement.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict, cast
+
+import pyarrow as pa
+
+from aa_ray.trial import TrialColumns
+
+# 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth. Columns are only ever
+# added; in older rows they are null.
+SCHEMA_VERSION = 4
+
+VERSION_KEY = b"aa_ray.schema_version"
+
+_LAYERS = pa.list_(pa.int32())
+_PER_LAYER = pa.list_(pa.list_(pa.list_(pa.float32())))
+_SCORES = pa.struct(
+    [
+        (name, pa.float64())
+        for name in ("accuracy", "f1", "matthews_correlation", "pearson", "spearman")
+    ]
+)
+_HISTOGRAMS = pa.list_(
+    pa.struct([("low", pa.float32()), ("high", pa.float32()), ("counts", pa.list_(pa.int64()))])
+)
+_CURVES = pa.list_(
+    pa.struct([("epoch", pa.int32()), ("train_loss", pa.float64()), ("dev_metric", pa.float64())])
+)
+
+# Column, type, what it holds. "Failed" rows have null in every column of a result.
+COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
+    ("trial_id", pa.string(), "content hash of the trial's settings; the file's name"),
+    ("method", pa.string(), "the method as which it was run; other methods of a study may resolve "
+     "to the same trial and share the row"),
+    ("task", pa.string(), "GLUE task, as in nyu-mll/glue"),
+    ("regime", pa.string(), "annotated examples, training plus development: 100, 300, 500, full"),
+    ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
+    ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
+    ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
+    ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
+     "or of a task of one's own own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
+    ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
+     "examples; null if failed"),
+    ("status", pa.string(), "finished or failed"),
+    ("error", pa.string(), "one line, what went wrong; null if finished"),
+    ("metric_name", pa.string(), "the task's deciding metric"),
+    ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
+    ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
+    ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
+    ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
+     "switches: all that have one)"),
+    ("selected_layers", _LAYERS, "layers whose switch picks the adapter in the test; null "
+     "without switches"),
+    ("final_selected_layers", _LAYERS, "the same after the last epoch; null without switches"),
+    ("inference_depth", pa.int32(), "AdapterDrop: number of layers, counted from the top, whose "
+     "adapters are in use at inference; null for other trials, and in rows of before schema 4"),
+    ("num_layers", pa.int32(), "transformer layers of the encoder"),
+    ("trainable_parameters", pa.int64(), "trained parameters, classifier included"),
+    ("adapter_parameters", pa.int64(), "parameters of the adapters in use at inference, with "
+     "rationals and switches, without classifier"),
+    ("epochs", pa.int32(), "epochs trained"),
+    ("best_epoch", pa.int32(), "first epoch with the highest development metric, from 1"),
+    ("curves", _CURVES, "per epoch from 1: mean training loss, deciding development metric"),
+    ("switch_logits", _PER_LAYER, "[epochs + 1][num_layers][identity, adapter] before training and "
+     "after each epoch; null without switches; an inner null where a layer has none"),
+    ("numerators", _PER_LAYER, "[epochs + 1][num_layers][6] a0..a5 of the rationals, likewise"),
+    ("denominators", _PER_LAYER, "[epochs + 1][num_layers][4] b1..b4 of the rationals, likewise"),
+    ("input_histograms", _HISTOGRAMS, "[num_layers] what each rational saw at the best epoch, on "
+     "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
+     "where a layer has none"),
+    ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
+     "one AdapterDrop training, and of one array, share it"),
+    ("test_seconds", pa.float64(), "wall time of the test evaluation, for an array of all of it"),
+    ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
+     "of the worker process so far"),
+    ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
+    ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
+    ("host", pa.string(), "name of the machine that finished it"),
+    ("hosts", pa.list_(pa.string()), "every machine that worked on it, in order, one entry per "
+     "attempt"),
+    ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training went "
+     "on, one entry per resumption; empty if it was never interrupted"),
+    ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
+     "included; null if it was alone"),
+    ("device", pa.string(), "GPU model, or cpu with its number of threads"),
+    ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
+    ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
+    ("versions", pa.string(), "JSON object: package -> version"),
+    ("settings", pa.string(), "JSON object: every field of aa_ray.trial.Trial"),
+)  # fmt: skip
+
+SCHEMA = pa.schema(
+    [pa.field(name, kind, metadata={"description": text}) for name, kind, text in COLUMNS],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+
+class StudyColumns(TypedDict):
+    """What the study says of the trial. Built where the study runs it."""
+
+    method: str
+    num_layers: int
+
+
+class EnvironmentColumns(TypedDict):
+    """On what it ran. Built by ``aa_ray.store.provenance.environment``."""
+
+    host: str
+    device: str
+    commit: str | None
+    dirty: bool | None
+    versions: str
+
+
+class AttemptColumns(TypedDict):
+    """When it ran, beside which trials, and after which interruptions. Built by the worker."""
+
+    started_at: datetime
+    finished_at: datetime
+    hosts: list[str]
+    resumed_after: list[int]
+    array: list[str] | None
+
+
+class InputColumns(TypedDict):
+    """Hashes of the weights and examples that were really used. Built by the worker."""
+
+    backbone_sha256: str
+    data_fingerprint: str
+
+
+class StatusColumns(TypedDict):
+    """How it ended: ``FINISHED``, or built by ``failed``."""
+
+    status: str
+    error: str | None
+
+
+class CurvePoint(TypedDict):
+    """One epoch of a learning curve."""
+
+    epoch: int
+    train_loss: float
+    dev_metric: float
+
+
+# [epochs + 1][num_layers][k]; None in place of a layer that has none.
+PerLayer = list[list[list[float] | None]]
+
+
+class TrainingColumns(TypedDict):
+    """How the training went, the same for every inference depth.
+
+    Built by ``aa_ray.training.columns.of_training``.
+    """
+
+    metric_name: str
+    epochs: int
+    trainable_parameters: int
+    switch_logits: PerLayer | None
+    numerators: PerLayer | None
+    denominators: PerLayer | None
+    train_seconds: float
+    peak_memory_bytes: int
+
+
+class EvaluationColumns(TypedDict):
+    """What the test of one inference depth gave.
+
+    Built by ``aa_ray.training.columns.of_evaluation``.
+    """
+
+    inference_depth: int | None
+    adapter_layers: list[int]
+    selected_layers: list[int] | None
+    final_selected_layers: list[int] | None
+    adapter_parameters: int
+    best_epoch: int
+    dev_metric: float
+    test_metric: float
+    test_metrics: Mapping[str, float | None]
+    curves: list[CurvePoint]
+    test_seconds: float
+
+
+class HistogramRecord(TypedDict):
+    """What one rational saw."""
+
+    low: float
+    high: float
+    counts: list[int]
+
+
+class HistogramColumns(TypedDict):
+    """What the rationals saw. Built by ``aa_ray.training.columns.of_histograms``."""
+
+    input_histograms: list[HistogramRecord | None] | None
+
+
+class Row(
+    TrialColumns,
+    StudyColumns,
+    EnvironmentColumns,
+    AttemptColumns,
+    InputColumns,
+    StatusColumns,
+    TrainingColumns,
+    EvaluationColumns,
+    HistogramColumns,
+):
+    """One inference depth of one trial, as ``make_row`` builds it and Parquet gives it back.
+
+    The types are those of a finished row. In a failed one every column of a result is None, and in
+    an older one every column that did not exist then.
+    """
+
+
+FINISHED: StatusColumns = {"status": "finished", "error": None}
+
+
+def failed(error: str) -> StatusColumns:
+    """The status of a trial that gave no result; ``error`` is one line."""
+    return {"status": "failed", "error": error}
+
+
+def make_row(*parts: Mapping[str, Any]) -> Row:
+    """The row with those parts; the columns of parts that are missing are None."""
+    row: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+    for part in parts:
+        row |= part
+    return cast(Row, row)

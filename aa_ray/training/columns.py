@@ -1,0 +1,96 @@
+"""What training and test gave, as columns of rows. ``aa_ray.store.schema`` says what each holds."""
+
+import traceback
+from collections.abc import Sequence
+
+import torch
+
+from aa_ray.data import tasks
+from aa_ray.store.schema import (
+    CurvePoint,
+    EvaluationColumns,
+    HistogramColumns,
+    HistogramRecord,
+    PerLayer,
+    TrainingColumns,
+)
+from aa_ray.training.histograms import Histogram
+from aa_ray.training.loop import Evaluation, Outcome
+from aa_ray.training.trainer import Epoch
+from aa_ray.trial import Trial
+
+
+def of_training(
+    trial: Trial, outcome: Outcome, num_layers: int, peak_memory_bytes: int
+) -> TrainingColumns:
+    """How the training went, the same for every inference depth."""
+    history = outcome.history
+    return {
+        "metric_name": tasks.get(trial.task).metrics[0],
+        "epochs": trial.epochs,
+        "trainable_parameters": outcome.trainable_parameters,
+        "switch_logits": _by_layer([epoch.logits for epoch in history], num_layers),
+        "numerators": _by_layer([epoch.numerators for epoch in history], num_layers),
+        "denominators": _by_layer([epoch.denominators for epoch in history], num_layers),
+        "train_seconds": outcome.train_seconds,
+        "peak_memory_bytes": peak_memory_bytes,
+    }
+
+
+def of_evaluation(
+    trial: Trial, history: Sequence[Epoch], depth: int, evaluation: Evaluation
+) -> EvaluationColumns:
+    """What the test with the adapters of the last ``depth`` layers gave."""
+    metric = tasks.get(trial.task).metrics[0]
+    return {
+        "inference_depth": None if trial.inference_depths is None else depth,
+        "adapter_layers": evaluation.adapter_layers,
+        "selected_layers": evaluation.selected_layers,
+        "final_selected_layers": evaluation.final_selected_layers,
+        "adapter_parameters": evaluation.adapter_parameters,
+        "best_epoch": evaluation.best_epoch,
+        "dev_metric": evaluation.development[metric],
+        "test_metric": evaluation.test[metric],
+        "test_metrics": evaluation.test,
+        "curves": [_curve_point(epoch, depth, metric) for epoch in history[1:]],
+        "test_seconds": evaluation.test_seconds,
+    }
+
+
+def of_histograms(histograms: dict[int, Histogram], num_layers: int) -> HistogramColumns:
+    """What the rational of each layer saw; ``histograms`` are by layer."""
+    if not histograms:
+        return {"input_histograms": None}
+    records: dict[int, HistogramRecord] = {
+        layer: {"low": seen.low, "high": seen.high, "counts": seen.counts}
+        for layer, seen in histograms.items()
+    }
+    return {"input_histograms": [records.get(layer) for layer in range(num_layers)]}
+
+
+def one_line(error: Exception) -> str:
+    """Kind, message and place of an exception on one line, and what helps against it."""
+    message = " ".join(str(error).split())
+    places = traceback.extract_tb(error.__traceback__)
+    where = f"({places[-1].filename.rsplit('/', 1)[-1]}:{places[-1].lineno})" if places else ""
+    if isinstance(error, torch.OutOfMemoryError):
+        where += "; raise --gpus-per-trial, so that fewer trials share a GPU"
+    elif isinstance(error, MemoryError) or "not enough memory" in message:
+        where += "; lower --max-concurrent, so that fewer trials share the memory"
+    return f"{type(error).__name__}: {message} {where}".rstrip()
+
+
+def _by_layer(epochs: Sequence[dict[int, list[float]]], num_layers: int) -> PerLayer | None:
+    """[epochs + 1][num_layers][k] from one dict by layer per epoch; None where they are empty."""
+    if not epochs[0]:
+        return None
+    return [[values.get(layer) for layer in range(num_layers)] for values in epochs]
+
+
+def _curve_point(epoch: Epoch, depth: int, metric: str) -> CurvePoint:
+    assert epoch.train_loss is not None, "only epoch 0 has no loss"
+    return {
+        "epoch": epoch.epoch,
+        "train_loss": epoch.train_loss,
+        "dev_metric": epoch.development[depth][metric],
+    }
