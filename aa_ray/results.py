@@ -3,6 +3,7 @@
 A public name; the code is in ``aa_ray.store.rows``.
 """
 
-from aa_ray.store.rows import COLUMNS, SCHEMA, read
+from aa_ray.store.rows import read
+from aa_ray.store.schema import COLUMNS, SCHEMA
 
 __all__ = ["COLUMNS", "SCHEMA", "read"]

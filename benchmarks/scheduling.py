@@ -8,13 +8,13 @@ has --slots CPUs by claim, so that so many trials run at once whatever it has.
 
 import argparse
 import dataclasses
-import json
 import os
 import resource
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -29,38 +29,44 @@ from aa_ray.data import tasks
 from aa_ray.data.glue import Source
 from aa_ray.store import provenance
 from aa_ray.store.rows import Store
+from aa_ray.store.schema import Row
 from aa_ray.study.forecast import Plan, simulate
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import tune
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.resources import Resources
+from aa_ray.trial import Trial
 
 SEED = 0
 
 
-class SleepingActor(TrialActor):
-    """Sleeps as long as the trial's epochs say, in milliseconds, and writes its row."""
+class SleepingWorker:
+    """Sleeps as long as a trial's epochs say, in milliseconds, in place of training it."""
 
-    def step(self) -> dict[str, Any]:
-        from aa_ray.store.rows import Store
-        from aa_ray.study.queue import QUEUE_COLUMNS
-        from aa_ray.trial import Trial
+    remarks: tuple[str, ...] = ()
 
-        store = Store(self._setting["results"])
-        reported = []
-        trials = [Trial.from_json(trial) for trial in self._job["trials"]]
-        for trial, method in zip(trials, self._job["methods"], strict=True):
+    def run(self, trials: Sequence[Trial], methods: Sequence[str]) -> list[list[Row]]:
+        from aa_ray.store.schema import FINISHED, make_row
+
+        rows = []
+        for trial, method in zip(trials, methods, strict=True):
             started = datetime.now(timezone.utc)
             time.sleep(trial.epochs / 1000)
-            row = {
-                **trial.columns, "method": method, "status": "finished", "started_at": started,
+            columns = {
+                "method": method, "started_at": started,
                 "selected_layers": [0] if trial.switched else None, "adapter_layers": [0],
                 "train_seconds": trial.epochs / 1000, "test_seconds": 0.0,
             }  # fmt: skip
-            store.write([row])
-            reported.append({column: row.get(column) for column in QUEUE_COLUMNS})
-        return {"rows": json.dumps(reported), "done": True}
+            rows.append([make_row(trial.columns, FINISHED, columns)])
+        return rows
+
+
+class SleepingActor(TrialActor):
+    """An actor whose worker sleeps."""
+
+    def make_worker(self, setting: dict[str, Any], store: Store) -> Any:
+        return SleepingWorker()
 
 
 @dataclass(frozen=True)

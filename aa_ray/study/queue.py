@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aa_ray.study.forecast import Forecast, Plan, paths, simulate
@@ -14,6 +14,11 @@ from aa_ray.trial import Trial
 QUEUE_COLUMNS = ("trial_id", "method", "status", "error", "selected_layers", "task", "regime",
                   "backbone", "train_seconds", "test_seconds", "array", "device",
                   "peak_memory_bytes")  # fmt: skip
+
+
+def queue_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the row's columns that a TrialQueue looks at."""
+    return {column: row.get(column) for column in QUEUE_COLUMNS}
 
 
 # The states of trials that will still have rows.
@@ -31,10 +36,10 @@ class TrialQueue:
         rows: rows of the results folder, with at least ``QUEUE_COLUMNS``.
     """
 
-    def __init__(self, study: Study, rows: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, study: Study, rows: Iterable[Mapping[str, Any]]) -> None:
         self.study = study
         self.forecast = Forecast(study)
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Mapping[str, Any]] = {}
         for row in rows:
             self._rows[row["trial_id"]] = row
             self.forecast.learn(row)
@@ -59,7 +64,7 @@ class TrialQueue:
     def _longest_first(self) -> dict[Cell, float]:
         return paths(self.study, {c: self.forecast.weight(c) for c in self.study.cells})
 
-    def record(self, row: dict[str, Any]) -> None:
+    def record(self, row: Mapping[str, Any]) -> None:
         """Take note of a trial that has just finished or failed."""
         self._rows[row["trial_id"]] = row
         self.forecast.learn(row)
@@ -76,7 +81,7 @@ class TrialQueue:
         self._blocked |= dict.fromkeys(self._lost)
         self._lost.clear()
 
-    def retries(self, row: dict[str, Any]) -> bool:
+    def retries(self, row: Mapping[str, Any]) -> bool:
         """Whether the row is one of the failures to be tried again, and not a new one."""
         return (row["trial_id"], row["error"]) in self._forgotten
 
@@ -125,7 +130,7 @@ class TrialQueue:
         """Ids of the trials that are known by now."""
         return list(self._states)
 
-    def row(self, cell: Cell) -> dict[str, Any] | None:
+    def row(self, cell: Cell) -> Mapping[str, Any] | None:
         """A row of the cell's trial; None while there is none."""
         trial = self._trials.get(cell)
         return self._rows.get(trial.id) if trial else None

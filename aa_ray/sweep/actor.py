@@ -1,83 +1,101 @@
-"""The actor in which Ray Tune runs arrays of trials.
+"""The actor in which Ray Tune runs trials.
 
-Starting one has to be quick: Tune lets a waiting trial have the next actor that comes free, and
-ends the one that was being started for it. Where starting takes longer than a trial, slots would
-stay empty for ever. So an actor starts without torch and transformers, and imports them with its
-first array. For that this module imports nothing of aa_ray above its functions, and its classes
-travel to the workers as they are rather than by name.
+It has to start quickly: Tune lets a waiting trial have the next actor that becomes free, and ends
+the one that was being started for it. Where starting takes longer than a trial, slots would stay
+empty for ever. So an actor starts without torch and transformers, and imports them with its first
+job. For that this module imports nothing of aa_ray above its functions, and its classes travel to
+the workers as they are rather than by name.
 """
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle, tune
+
+if TYPE_CHECKING:
+    from aa_ray.store.rows import Store
+    from aa_ray.sweep.messages import Job, Report
+    from aa_ray.training.worker import Worker
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class TrialActor(tune.Trainable):
-    """A Tune trial is one array; the actor keeps its Worker, with the backbone, for the next."""
+    """Runs one job per Tune trial, and keeps its worker, with the backbone, for the next.
+
+    A job is one trial, or several that train side by side.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._worker: Any = None
-        self._take(config)
+        self._store: Store | None = None
+        self._worker: Worker | None = None
+        self._config = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._take(new_config)
+        self._config = new_config
         return True
 
-    def _take(self, config: dict[str, Any]) -> None:
-        self._setting = json.loads(config["setting"])
-        self._job = json.loads(config["job"])
-
     def step(self) -> dict[str, Any]:
-        """Run the trials, write their rows, report what the queue needs of one of each."""
+        """Do the job. A ``Report`` as Tune's result."""
         from aa_ray.errors import StorageError, SweepError
         from aa_ray.store.rows import Store
-        from aa_ray.study.queue import QUEUE_COLUMNS
-        from aa_ray.training import checkpoints, watchdog
-        from aa_ray.trial import Trial
+        from aa_ray.sweep.messages import Job, Report
 
-        store = Store(self._setting["results"])
-        trials = [Trial.from_json(trial) for trial in self._job["trials"]]
-        if self._worker is None:
-            self._worker = _worker(self._setting, store.folder)
-        watchdog.arm(self._setting["stall_seconds"])
+        setting = json.loads(self._config["setting"])
+        if self._store is None:
+            self._store = Store(setting["results"])
         try:
-            every = self._worker.run(trials, self._job["methods"])
-            wanted = [rows for rows in every if rows[0]["trial_id"] in self._job["wanted"]]
-            for rows in wanted:
-                store.write(rows)
-            store.folder.delete(checkpoints.path(trials))
+            report = self._do(Job.from_json(self._config["job"]), setting, self._store)
         except (StorageError, SweepError) as error:
-            return {"stop": str(error), "done": True}
-        finally:
-            watchdog.disarm()
-        reported = [{column: rows[0].get(column) for column in QUEUE_COLUMNS} for rows in wanted]
-        return {"rows": json.dumps(reported), "remarks": self._worker.remarks, "done": True}
+            report = Report(stop=str(error))
+        return report.to_result()
+
+    def _do(self, job: "Job", setting: dict[str, Any], store: "Store") -> "Report":
+        """Run what has no rows yet, write its rows, and report those of all wanted trials."""
+        from aa_ray.study.queue import queue_columns
+        from aa_ray.sweep.messages import Report
+        from aa_ray.training import checkpoints, watchdog
+
+        rows = {trial_id: store.rows(trial_id) for trial_id in job.methods}
+        missing = {i for i, existing in rows.items() if job.must_run(i, existing)}
+        remarks: list[str] = []
+        if missing:
+            if self._worker is None:
+                self._worker = self.make_worker(setting, store)
+            watchdog.arm(setting["stall_seconds"])
+            try:
+                methods = [job.methods.get(trial.id, "") for trial in job.trials]
+                for of_trial in self._worker.run(job.trials, methods):
+                    trial_id = of_trial[0]["trial_id"]
+                    if trial_id in missing:
+                        rows[trial_id] = store.write(of_trial)
+            finally:
+                watchdog.disarm()
+            remarks = self._worker.remarks
+        store.folder.delete(checkpoints.path(job.trials))
+        return Report([queue_columns(of_trial[0]) for of_trial in rows.values()], remarks)
+
+    def make_worker(self, setting: dict[str, Any], store: "Store") -> "Worker":
+        """The process's ``Worker``, with its copy of the backbone."""
+        import torch
+
+        from aa_ray.core.backbones import Backbone
+        from aa_ray.data.glue import Source
+        from aa_ray.study import plugins
+        from aa_ray.training.worker import Worker
+
+        torch.set_num_threads(setting["threads"])
+        plugins.restore(setting["own"])
+        return Worker(
+            Backbone(**setting["backbone"]),
+            Source(setting["source"]),
+            tuple(setting["commit"]),
+            store.folder,
+        )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune is told to ask for none; the worker keeps its own, in the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """The worker finds the trial's checkpoint in the results folder."""
-
-
-def _worker(setting: dict[str, Any], folder: Any) -> Any:
-    """The process's Worker, with its copy of the backbone."""
-    import torch
-
-    from aa_ray.core.backbones import Backbone
-    from aa_ray.data.glue import Source
-    from aa_ray.study import plugins
-    from aa_ray.training.worker import Worker
-
-    torch.set_num_threads(setting["threads"])
-    plugins.restore(setting["own"])
-    return Worker(
-        Backbone(**setting["backbone"]),
-        Source(setting["source"]),
-        tuple(setting["commit"]),
-        folder,
-    )

@@ -1,17 +1,18 @@
 """Hands Ray Tune a study's trials, in arrays, as their dependencies finish."""
 
-import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from aa_ray.core.backbones import Backbone
-from aa_ray.errors import StorageError
+from aa_ray.errors import StorageError, SweepError
 from aa_ray.store.leases import Leases
-from aa_ray.store.rows import Row, Store
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import Row, StudyColumns, failed, make_row
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
+from aa_ray.study.queue import TrialQueue, queue_columns
+from aa_ray.sweep.messages import Job, Report
 from aa_ray.sweep.progress import Progress
 from aa_ray.training import checkpoints
 from aa_ray.trial import Trial
@@ -49,7 +50,7 @@ class QueueSearcher(Searcher):
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.progress = progress
-        self.stopped: StorageError | None = None
+        self.stopped: StorageError | SweepError | None = None
         self._queue = queue
         self._store = store
         self._leases = leases
@@ -58,6 +59,7 @@ class QueueSearcher(Searcher):
         self._interrupted = checkpoints.arrays(store.folder, store.trial_ids())
         self._looked = time.monotonic()
         self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
+        self._retried: dict[str, str] = {}  # trial id -> the error of its failed row
         self._deaths: dict[str, str] = {}  # Tune's id -> how its worker process died
 
     def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
@@ -73,19 +75,19 @@ class QueueSearcher(Searcher):
         if job is None:
             self.progress.update()
             return Searcher.FINISHED if self.stopped or self._queue.complete else None
-        return {"job": json.dumps(job)}
+        return {"job": job.to_json()}
 
-    def _continue(self, trial_id: str) -> dict[str, Any] | None:
-        """An array of an earlier run, of which trials of this study still lack their rows."""
+    def _continue(self, trial_id: str) -> Job | None:
+        """Trials that an earlier run began together, of which some still lack their rows."""
         while self._interrupted:
             trials = self._interrupted.pop()
-            taken = [found for trial in trials if (found := self._queue.take(trial))]
-            wanted = [found for found in taken if self._claim(*found)]
-            if wanted:
-                return self._job(trial_id, wanted, trials)
+            runnable = [taken for trial in trials if (taken := self._queue.take(trial))]
+            claimed = [taken for taken in runnable if self._claim(*taken)]
+            if claimed:
+                return self._job(trial_id, claimed, trials)
         return None
 
-    def _start(self, trial_id: str) -> dict[str, Any] | None:
+    def _start(self, trial_id: str) -> Job | None:
         """Runnable trials that can train side by side."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
@@ -108,51 +110,70 @@ class QueueSearcher(Searcher):
             self._queue.leave(cell)
             return False
         row = self._store.row(trial.id)
-        if row is None or self._queue.retries(row):
+        if row is None:
+            return True
+        if self._queue.retries(row):
+            self._retried[trial.id] = str(row["error"])
             return True
         self._leases.release(trial.id)
         self._queue.record(row)
         return False
 
-    def _job(
-        self, trial_id: str, wanted: list[tuple[Cell, Trial]], trials: list[Trial]
-    ) -> dict[str, Any]:
-        """What an actor is told: the array's trials, and of which of them rows are wanted."""
-        self._running[trial_id] = wanted
-        methods = {trial.id: cell.method for cell, trial in wanted}
-        return {
-            "trials": [trial.to_json() for trial in trials],
-            "methods": [methods.get(trial.id, "") for trial in trials],
-            "wanted": list(methods),
-        }
+    def _job(self, trial_id: str, claimed: list[tuple[Cell, Trial]], trials: list[Trial]) -> Job:
+        """The job of training all ``trials``, for the rows of those that were claimed."""
+        self._running[trial_id] = claimed
+        methods = {trial.id: cell.method for cell, trial in claimed}
+        retried = {i: self._retried.pop(i) for i in methods if i in self._retried}
+        return Job(trials, methods, retried)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        array = self._running.pop(trial_id)
+        claimed = self._running.pop(trial_id)
+        report = None if error else Report.from_result(result)
+        death = self._deaths.pop(trial_id, "")
         try:
-            if result is not None and "stop" in result:
-                raise StorageError(result["stop"])
-            if result is not None and "rows" in result and not error:
-                rows = json.loads(result["rows"])
-                for remark in result.get("remarks", ()):
-                    self.progress.say(remark)
-            else:
-                died = self._deaths.pop(trial_id, "")
-                backbone = self._queue.study.backbone
-                rows = []
-                for cell, trial in array:
-                    row = self._store.row(trial.id)  # it may have died after it wrote its rows
-                    if row is None or self._queue.retries(row):
-                        row = _row_of_dead(trial, cell.method, backbone, died)
-                        self._store.write([row])
-                    rows.append(row)
+            rows = self._heard(report) if report else self._rows_of_dead(claimed, death)
             for row in rows:
-                self._queue.record({column: row.get(column) for column in QUEUE_COLUMNS})
-        except StorageError as storage_error:
-            self.stopped = storage_error
-        for _, trial in array:
+                self._queue.record(row)
+        except (StorageError, SweepError) as reason:
+            self.stopped = reason
+        for _, trial in claimed:
             self._leases.release(trial.id)
+
+    def _heard(self, report: Report) -> Sequence[Mapping[str, Any]]:
+        """The rows in the report; its remarks are passed on."""
+        if report.stop is not None:
+            raise SweepError(report.stop)
+        for remark in report.remarks:
+            self.progress.say(remark)
+        return report.rows
+
+    def _rows_of_dead(
+        self, claimed: list[tuple[Cell, Trial]], death: str
+    ) -> Sequence[Mapping[str, Any]]:
+        """The rows of trials whose worker process died again and again."""
+        rows = []
+        for cell, trial in claimed:
+            row = self._store.row(trial.id)  # the process may have died after it wrote its rows
+            if row is None or self._queue.retries(row):
+                row = self._store.write([self._row_of_dead(cell, trial, death)])[0]
+            rows.append(queue_columns(row))
+        return rows
+
+    def _row_of_dead(self, cell: Cell, trial: Trial, death: str) -> Row:
+        advice = "Ray's logs say more"
+        if "memory" in death.lower():
+            advice = "out of memory; lower --max-concurrent, so that fewer trials share it"
+        study: StudyColumns = {
+            "method": cell.method,
+            "num_layers": self._queue.study.backbone.num_layers,
+        }
+        error = (
+            f"its worker process died {RETRIES_AFTER_DEATH + 1} times (killed, out of memory, or "
+            f"silent for longer than --stall-seconds); {advice}"
+        )
+        return make_row(trial.columns, study, failed(error))
 
     def on_trial_death(self, trial_id: str, error: str) -> None:
         """The array's worker process has died; Tune starts another."""
@@ -170,18 +191,3 @@ class QueueSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: the rows are the record."""
-
-
-def _row_of_dead(trial: Trial, method: str, backbone: Backbone, died: str) -> Row:
-    """The row of a trial whose worker process died again and again."""
-    advice = "Ray's logs say more"
-    if "memory" in died.lower():
-        advice = "out of memory; lower --max-concurrent, so that fewer trials share it"
-    return {
-        **trial.columns,
-        "method": method,
-        "num_layers": backbone.num_layers,
-        "status": "failed",
-        "error": f"its worker process died {RETRIES_AFTER_DEATH + 1} times (killed, out of memory, "
-        f"or silent for longer than --stall-seconds); {advice}",
-    }

@@ -12,8 +12,10 @@ from typing import Any
 from ray import tune
 from ray.tune.logger import LoggerCallback
 
-from aa_ray.store.rows import Row, Store
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import Row
 from aa_ray.study.grid import Study
+from aa_ray.sweep.messages import Report
 from aa_ray.sweep.trackers import TRACKING
 
 PROJECT = "aa-ray"
@@ -38,8 +40,8 @@ def _logger(name: str) -> LoggerCallback:
     )
 
 
-class Run:
-    """One of our trials, as Ray's loggers want to see a trial of Tune."""
+class TrackedTrial:
+    """A trial as Ray's loggers expect one of Tune's."""
 
     def __init__(self, row: Row, folder: Path, group: str) -> None:
         self.trial_id = row["trial_id"]
@@ -76,15 +78,16 @@ class Tracking(tune.Callback):
         self._logger.setup(**info)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for reported in json.loads(trial.last_result.get("rows", "[]")):
-            self.log(self._store.rows(reported["trial_id"]))
+        report = Report.from_result(trial.last_result)
+        for row in report.rows if report is not None else ():
+            self.log(self._store.rows(row["trial_id"]))
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._logger.on_experiment_end(trials, **info)
 
     def log(self, rows: list[Row]) -> None:
         """One run of the tracker from all rows of one trial."""
-        run: Any = Run(rows[0], self._folder, self._group)
+        run: Any = TrackedTrial(rows[0], self._folder, self._group)
         run.init_local_path()
         self._logger.log_trial_start(run)
         for point in rows[0]["curves"] or ():

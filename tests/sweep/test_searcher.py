@@ -1,25 +1,27 @@
 """aa_ray.sweep.searcher: how it talks to Tune. tests/test_table2.py runs whole sweeps."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
 
-from aa_ray.errors import StorageError
+from aa_ray.errors import SweepError
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.store.storage import Folder
 from aa_ray.study.grid import Cell
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import searcher as searcher_module
+from aa_ray.sweep.messages import Job, Report
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.searcher import QueueSearcher
 from aa_ray.training import checkpoints
 from aa_ray.training.loop import State
 from aa_ray.trial import Trial
+from tests.rows import row
 from tests.study.test_grid import make_study
 
 
@@ -40,16 +42,20 @@ def searcher(queue: TrialQueue, tmp_path: Path) -> Iterator[QueueSearcher]:
         yield driver(queue, tmp_path, leases)
 
 
-def report(trial: Trial, **values: object) -> dict[str, str]:
-    return {"rows": json.dumps([{"trial_id": trial.id, "status": "finished", **values}])}
+def report(trial: Trial, **values: object) -> dict[str, Any]:
+    return Report([{"trial_id": trial.id, "status": "finished", **values}]).to_result()
+
+
+def job_of(searcher: QueueSearcher, tune_id: str) -> Job:
+    suggestion = searcher.suggest(tune_id)
+    assert isinstance(suggestion, dict)
+    return Job.from_json(suggestion["job"])
 
 
 def suggested(searcher: QueueSearcher, tune_id: str) -> tuple[Trial, str]:
-    suggestion = searcher.suggest(tune_id)
-    assert isinstance(suggestion, dict)
-    job = json.loads(suggestion["job"])
-    [trial], [method] = job["trials"], job["methods"]
-    return Trial.from_json(trial), method
+    job = job_of(searcher, tune_id)
+    [trial], [method] = job.trials, job.methods.values()
+    return trial, method
 
 
 def test_trials_are_handed_out_as_their_dependencies_finish(
@@ -72,16 +78,12 @@ def test_a_process_that_died_after_its_rows_were_written_changes_nothing(
 ) -> None:
     with Leases(Folder(str(tmp_path))) as leases:
         searcher = driver(queue, tmp_path, leases)
-        job = searcher.suggest("1")
-        assert isinstance(job, dict)
-        trial = Trial.from_json(json.loads(job["job"])["trials"][0])
+        trial, _ = suggested(searcher, "1")
         store = Store(str(tmp_path))
-        store.write([{**trial.columns, "method": "aa", "status": "finished",
-                      "selected_layers": [1]}])  # fmt: skip
+        store.write([row(trial.id, selected_layers=[1])])
         searcher.on_trial_death("1", "killed")
         searcher.on_trial_complete("1", None, error=True)
-    row = store.row(trial.id)
-    assert row is not None and row["status"] == "finished"
+    assert store.rows(trial.id) == [row(trial.id, selected_layers=[1])]
     assert queue.counts() == {"finished": 1, "runnable": 1}
 
 
@@ -91,10 +93,11 @@ def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
     trial, _ = suggested(searcher, "t1")
     searcher.on_trial_death("t1", "ray.exceptions.ActorDiedError: ... killed: out of Memory")
     searcher.on_trial_complete("t1", None, error=True)
-    [row] = Store(str(tmp_path)).read().to_pylist()
-    assert (row["trial_id"], row["status"], row["method"]) == (trial.id, "failed", "aa")
-    assert "died 5 times" in row["error"] and "lower --max-concurrent" in row["error"]
-    assert Trial.from_json(row["settings"]) == trial
+    [dead] = Store(str(tmp_path)).read().to_pylist()
+    assert (dead["trial_id"], dead["status"], dead["method"]) == (trial.id, "failed", "aa")
+    assert "died 5 times" in dead["error"] and "lower --max-concurrent" in dead["error"]
+    assert Trial.from_json(dead["settings"]) == trial
+    assert dead["num_layers"] == searcher._queue.study.backbone.num_layers
     assert searcher.suggest("t2") == Searcher.FINISHED
     assert [cell for cell, _ in queue.failures()] == [Cell("aa", "qqp", "100", 42)]
 
@@ -109,8 +112,7 @@ def test_a_trial_of_another_driver_is_left_to_it_and_its_row_used(
         trial, _ = suggested(other, "o1")
         assert searcher.suggest("t1") is None
         assert searcher._queue.counts() == {"elsewhere": 1, "blocked": 1}
-        Store(str(tmp_path)).write([{"trial_id": trial.id, "status": "finished",
-                                     "selected_layers": [1]}])  # fmt: skip
+        Store(str(tmp_path)).write([row(trial.id, selected_layers=[1])])
         other.on_trial_complete("o1", report(trial, selected_layers=[1]))
         focused, _ = suggested(searcher, "t2")
         assert focused.layers == (1,)
@@ -123,24 +125,15 @@ def test_a_new_failure_of_another_driver_is_not_tried_again(
     [cell] = [cell for cell in queue.study.cells if cell.method == "aa"]
     trial = queue.trial(cell)
     assert trial is not None
-    row = {"trial_id": trial.id, "status": "failed", "error": "NaN"}
-    Store(str(tmp_path)).write([row])
+    failure = row(trial.id, status="failed", error="NaN")
+    Store(str(tmp_path)).write([failure])
     assert searcher.suggest("t1") == Searcher.FINISHED
     assert queue.failures() == [(cell, "NaN")]
-    retried = TrialQueue(queue.study, [row])
+    retried = TrialQueue(queue.study, [failure])
     retried.forget_failures()
     with Leases(Folder(str(tmp_path))) as leases:
-        assert suggested(driver(retried, tmp_path, leases), "t1")[0] == trial
-
-
-def array(searcher: QueueSearcher, tune_id: str) -> dict[str, list[str]]:
-    """The trial ids of a suggested array, and of which of them rows are wanted."""
-    suggestion = searcher.suggest(tune_id)
-    assert isinstance(suggestion, dict)
-    job = json.loads(suggestion["job"])
-    assert len(job["methods"]) == len(job["trials"])
-    ids = [Trial.from_json(trial).id for trial in job["trials"]]
-    return {"trials": ids, "wanted": job["wanted"]}
+        job = job_of(driver(retried, tmp_path, leases), "t1")
+        assert job == Job([trial], {trial.id: "aa"}, {trial.id: "NaN"})
 
 
 def test_arrays_hold_trials_of_one_task_and_regime(tmp_path: Path) -> None:
@@ -150,8 +143,7 @@ def test_arrays_hold_trials_of_one_task_and_regime(tmp_path: Path) -> None:
         searcher = driver(queue, tmp_path, leases, fuse=3)
         found: list[list[str]] = []
         while isinstance(suggestion := searcher.suggest(str(len(found))), dict):
-            trials = map(Trial.from_json, json.loads(suggestion["job"])["trials"])
-            found.append([trial.task for trial in trials])
+            found.append([trial.task for trial in Job.from_json(suggestion["job"]).trials])
     assert sorted(map(len, found)) == [1, 1, 3, 3]
     assert all(len(set(tasks)) == 1 for tasks in found)
 
@@ -166,7 +158,7 @@ def test_arrays_leave_no_slot_idle(tmp_path: Path, slots: int, sizes: list[int])
         )
         found: list[int] = []
         while isinstance(suggestion := searcher.suggest(str(len(found))), dict):
-            found.append(len(json.loads(suggestion["job"])["trials"]))
+            found.append(len(Job.from_json(suggestion["job"]).trials))
     assert sorted(found, reverse=True) == sizes and len(found) >= slots
 
 
@@ -181,20 +173,20 @@ def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
     other = [dataclasses.replace(members[0], seed=7)]  # of another study
     folder.write(checkpoints.path(other), checkpoints.pack(state, other, {}))
     folder.write("checkpoints/broken.safetensors", b"noise")
-    Store(folder).write([{"trial_id": members[1].id, "status": "finished"}])
+    Store(folder).write([row(members[1].id)])
     finished = {"status": "finished", "selected_layers": None, "backbone": "toy", "task": "qqp",
                 "regime": "100", "train_seconds": 1.0, "test_seconds": 1.0}  # fmt: skip
     queue.record({"trial_id": members[1].id, **finished})
     ids = [trial.id for trial in members]
     with Leases(folder) as leases:
         searcher = driver(queue, tmp_path, leases, fuse=1)
-        found = array(searcher, "t1")
-        assert found == {"trials": ids, "wanted": [ids[0], ids[2]]}
-        single = array(searcher, "t2")
-        assert len(single["trials"]) == 1 and single["trials"][0] not in ids
+        job = job_of(searcher, "t1")
+        assert job.trials == members and list(job.methods) == [ids[0], ids[2]]
+        [single] = job_of(searcher, "t2").trials
+        assert single not in members
         assert searcher.suggest("t3") is None
-        rows = [{"trial_id": i, **finished} for i in found["wanted"]]
-        searcher.on_trial_complete("t1", {"rows": json.dumps(rows)})
+        rows = [{"trial_id": i, **finished} for i in job.methods]
+        searcher.on_trial_complete("t1", Report(rows, ["a remark"]).to_result())
         assert queue.counts()["finished"] == 3
         with Leases(folder) as others:
             assert others.acquire(ids[0])  # given back
@@ -204,8 +196,9 @@ def test_a_full_disk_ends_the_sweep_and_the_trial_can_run_again(
     searcher: QueueSearcher, tmp_path: Path
 ) -> None:
     trial, _ = suggested(searcher, "t1")
-    searcher.on_trial_complete("t1", {"stop": "cannot write to x (No space left on device)"})
-    assert isinstance(searcher.stopped, StorageError)
+    full = Report(stop="cannot write to x (No space left on device)")
+    searcher.on_trial_complete("t1", full.to_result())
+    assert isinstance(searcher.stopped, SweepError)
     assert searcher.suggest("t2") == Searcher.FINISHED
     with Leases(Folder(str(tmp_path))) as leases:
         again = driver(TrialQueue(searcher._queue.study, []), tmp_path, leases)

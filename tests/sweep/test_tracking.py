@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from aa_ray.store.rows import Store
+from aa_ray.store.schema import Row
+from aa_ray.sweep.messages import Report
 from aa_ray.sweep.tracking import Tracking
+from tests import rows
 from tests.study.test_grid import make_study
 
 CURVES = [
@@ -21,13 +24,13 @@ CURVES = [
 ]
 
 
-def row(**values: Any) -> dict[str, Any]:
+def row(trial_id: str = "0123456789abcdef0123", **values: Any) -> Row:
     common = {
-        "trial_id": "0123456789abcdef0123", "method": "aa", "task": "sst2", "regime": "100",
+        "method": "aa", "task": "sst2", "regime": "100",
         "seed": 42, "status": "finished", "epochs": 2, "curves": CURVES, "test_metric": 0.625,
         "adapter_layers": [0, 1], "settings": json.dumps({"epochs": 2, "layers": [0, 1]}),
     }  # fmt: skip
-    return common | values
+    return rows.row(trial_id, **common | values)
 
 
 @pytest.fixture
@@ -36,14 +39,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(str(tmp_path / "results"))
 
 
-def tell(name: str, store: Store, rows: list[dict[str, Any]]) -> None:
+def tell(name: str, store: Store, of_trial: list[Row]) -> None:
     """Let a tracker hear of a Tune trial that has finished, as Tune does."""
-    store.write(rows)
+    store.write(of_trial)
     tracking = Tracking(name, make_study(), store)
     tracking.setup()
 
-    reported = {"rows": json.dumps([{"trial_id": rows[0]["trial_id"]}])}
-    tracking.on_trial_complete(0, [], SimpleNamespace(last_result=reported))
+    result = Report([{"trial_id": of_trial[0]["trial_id"]}]).to_result()
+    tracking.on_trial_complete(0, [], SimpleNamespace(last_result=result))
     tracking.on_experiment_end([])
 
 
@@ -75,8 +78,8 @@ def test_tensorboard_gets_the_curve_and_the_score(store: Store) -> None:
 
 
 def test_every_depth_of_adapter_drop_has_its_score(store: Store) -> None:
-    rows = [row(adapter_layers=[1], test_metric=0.5), row(adapter_layers=[0, 1], test_metric=0.75)]
-    tell("tensorboard", store, rows)
+    depths = [row(adapter_layers=[1], test_metric=0.5), row(test_metric=0.75)]
+    tell("tensorboard", store, depths)
     found = scalars(Path("tracking"))
     assert found["ray/tune/test_metric_1_adapters", 2] == 0.5
     assert found["ray/tune/test_metric_2_adapters", 2] == 0.75

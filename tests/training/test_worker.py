@@ -18,12 +18,25 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.data import generated, glue
 from aa_ray.data.glue import Source
 from aa_ray.errors import ChangedInputError, StorageError
-from aa_ray.store.rows import SCHEMA
+from aa_ray.store.schema import (
+    SCHEMA,
+    EvaluationColumns,
+    HistogramColumns,
+    InputColumns,
+    TrainingColumns,
+)
 from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
+
+RESULTS = [
+    *TrainingColumns.__annotations__,
+    *EvaluationColumns.__annotations__,
+    *HistogramColumns.__annotations__,
+    *InputColumns.__annotations__,
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +47,8 @@ def worker(tiny: Backbone) -> Worker:
 def test_row_of_a_switched_trial(worker: Worker, make_trial: Callable[..., Trial]) -> None:
     trial = make_trial(layers=(0, 2), activation="rational:one", switched=True, epochs=2)
     [[row]] = worker.run([trial], ["aa"])
-    assert set(row) == set(SCHEMA.names) - {"error", "array"}
-    assert all(row[name] is not None for name in set(row) - {"input_histograms"})
+    nulls = {name for name, value in row.items() if value is None}
+    assert list(row) == SCHEMA.names and nulls == {"error", "array", "inference_depth"}
     [row] = pa.Table.from_pylist([row], schema=SCHEMA).to_pylist()
     assert (row["trial_id"], row["method"], row["status"]) == (trial.id, "aa", "finished")
     assert Trial.from_json(row["settings"]) == trial
@@ -85,12 +98,13 @@ def test_precisions_that_cannot_be_had(
     if worker.device.type == "cuda" and settings["precision"] == "tf32":
         pytest.skip("this machine has a GPU")
     [[row]] = worker.run([make_trial(**settings)], ["x"])
-    assert row["status"] == "failed" and message in row["error"]
+    assert row["status"] == "failed" and message in (row["error"] or "")
 
 
 def test_adapter_drop_has_a_row_per_depth(worker: Worker, make_trial: Callable[..., Trial]) -> None:
     [rows] = worker.run([make_trial(inference_depths=(1, 2))], ["adapter-drop"])
     assert [row["adapter_layers"] for row in rows] == [[2], [1, 2]]
+    assert [row["inference_depth"] for row in rows] == [1, 2]
     assert len({row["trial_id"] for row in rows}) == 1
     assert all(row["numerators"] is None and row["switch_logits"] is None for row in rows)
     assert all(row["selected_layers"] is None for row in rows)
@@ -103,7 +117,7 @@ def test_the_same_trial_gives_the_same_row(
     [[first]] = worker.run([trial], ["x"])
     worker.run([make_trial(seed=1, switched=True)], ["y"])
     [[second]] = worker.run([trial], ["x"])
-    differing = {name for name in first if first[name] != second[name]}
+    differing = {name for name, value in first.items() if value != dict(second)[name]}
     assert differing <= {"started_at", "finished_at", "train_seconds", "test_seconds",
                          "peak_memory_bytes"}  # fmt: skip
 
@@ -114,9 +128,11 @@ def test_a_failing_trial_is_a_row_and_the_next_one_runs(
     bad = make_trial(task="stsb", learning_rate=1e30, epochs=3)
     [[row]] = worker.run([bad], ["baseline"])
     assert row["status"] == "failed" and row["trial_id"] == bad.id
-    assert row["error"].startswith("TrainingError: the training loss became")
-    assert "\n" not in row["error"]
-    pa.Table.from_pylist([row], schema=SCHEMA)
+    error = row["error"] or ""
+    assert error.startswith("TrainingError: the training loss became") and "\n" not in error
+    [read] = pa.Table.from_pylist([row], schema=SCHEMA).to_pylist()
+    assert read == row and read["host"] and read["num_layers"] == 3
+    assert {read[name] for name in RESULTS} == {None}
     [[good]] = worker.run([make_trial()], ["baseline"])
     assert good["status"] == "finished"
 
@@ -126,7 +142,7 @@ def test_a_backbone_that_does_not_load_is_in_the_row(
 ) -> None:
     gone = dataclasses.replace(tiny, path="/no/such/folder")
     [[row]] = Worker(gone, Source("embedded"), (None, None)).run([make_trial()], ["baseline"])
-    assert row["status"] == "failed" and "/no/such/folder" in row["error"]
+    assert row["status"] == "failed" and "/no/such/folder" in (row["error"] or "")
 
 
 def test_minilm_learns_generated_opinions(make_trial: Callable[..., Trial]) -> None:
@@ -153,7 +169,7 @@ def test_out_of_memory_says_what_to_lower(
 
         monkeypatch.setattr(loop, "run", starved)
         [[row]] = worker.run([make_trial()], ["baseline"])
-        assert row["status"] == "failed" and advice in row["error"]
+        assert row["status"] == "failed" and advice in (row["error"] or "")
     monkeypatch.undo()
     assert worker.run([make_trial()], ["baseline"])[0][0]["status"] == "finished"
 
@@ -198,7 +214,7 @@ def test_a_trial_that_hangs_is_ended_and_continued(
     assert row["resumed_after"] in ([1], [2]) and len(row["hosts"]) == 2
     [[undisturbed]] = Worker(tiny, Source("embedded"), (None, None)).run([trial], ["aa"])
     for name in ("curves", "test_metrics", "switch_logits", "numerators", "input_histograms"):
-        assert row[name] == undisturbed[name]
+        assert dict(row)[name] == dict(undisturbed)[name]
     assert undisturbed["resumed_after"] == []
 
 
