@@ -136,7 +136,7 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
         queue = TrialQueue(of, [])
         cpu = _cpu()
         started = time.time()
-        tune.run(queue, store, Resources(fuse=fuse), actor=SleepingActor)
+        tune.run_study(queue, store, Resources(fuse=fuse), actor=SleepingActor)
         ended = time.time()
         if not queue.complete or queue.failures():
             raise SystemExit("the study did not finish")

@@ -250,7 +250,7 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from aa_ray.sweep import tune
 
-        tune.run(queue, store, resources)
+        tune.run_study(queue, store, resources)
     table = make_table(queue, _of_study(rows if options.no_run else store.read(), queue))
     print(table.render(style), end="")
     return _closing(queue, store, options)

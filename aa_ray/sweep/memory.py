@@ -1,7 +1,7 @@
-"""How many trials fit side by side into a device's memory, and so what ``auto`` means.
+"""How many trials fit side by side into a GPU's memory, and so what ``auto`` means.
 
-Estimated from the backbone's shape, and from measured trials once there are some. For GPUs; on a
-CPU the cores decide.
+Estimated from the backbone's shape, and from measured trials once there are some. On a CPU the
+number of cores decides instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,27 @@ from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep.resources import Resources, Settled
 from aa_ray.trial import Precision
 
-# Kept for the backward pass per token, layer and hidden unit in float32, at 128 tokens per example:
-# 94 bytes, counted with torch's saved-tensor hooks on MiniLM
-# (tests/sweep/test_memory.py counts again).
+# Bytes kept for the backward pass per token, layer and hidden unit in float32, at 128 tokens per
+# example: 94, counted with torch's saved-tensor hooks on MiniLM (tests/sweep/test_memory.py counts
+# again).
 BYTES_PER_UNIT = 100
 BATCH_TOKENS = 32 * 128  # of a training step, at most
 VOCABULARY = 30_522
 
-# What is left to CUDA itself, to fragmentation and to evaluation.
+# The share of memory that trials may use; CUDA itself, fragmentation and evaluation need the rest.
 USABLE = 0.8
 
-# A cell of Table 2 has about as many trials that do not wait for others.
+# Trials side by side, at most: a cell of Table 2 has about as many that wait for no other.
 MOST_TRIALS = 20
 
-# On a CPU a trial fills its cores by itself; more only take memory (benchmarks/fused.md).
+# The same on a CPU, whose cores one trial fills already; more only take memory
+# (benchmarks/fused.md).
 CPU_TRIALS = 4
 
 # Processes that share a GPU, at most.
 MOST_SHARES = 8
 
-# Of a GPU that is not there yet.
+# Memory of a GPU that has not been started yet.
 ASSUMED_BYTES = 16 * 10**9
 
 
@@ -60,7 +61,7 @@ def settle(resources: Resources, queue: TrialQueue, gpus: Sequence[int]) -> Sett
     """The resources with numbers in place of every ``auto``.
 
     Args:
-        gpus: bytes of memory of each kind of GPU there is; the smallest decides.
+        gpus: bytes of memory of each kind of GPU; the smallest decides.
     """
     study = queue.study
     weights = of_weights(study.backbone, study.precision)

@@ -1,28 +1,23 @@
-"""What ``--plan`` says: how far a study is, and what the rest would take, here or on a cluster."""
+"""The text of ``--plan``: how far a study is, and how long the rest takes, here or on a cluster."""
 
 import dataclasses
 import os
 
 import torch
 
-from aa_ray.study.forecast import duration
+from aa_ray.study.forecast import Plan, duration
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import memory
-from aa_ray.sweep.resources import Resources
+from aa_ray.sweep.resources import Resources, Settled
 
 
 def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
-    """What is done, runnable and blocked, and the time the rest may take."""
-    if gpus is not None:  # of a cluster that need not be there yet
-        if resources.gpus_per_trial == 0:
-            resources = dataclasses.replace(resources, gpus_per_trial=None)
-        settled = memory.settle(resources, queue, memory.local_gpus() or [memory.ASSUMED_BYTES])
-        cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial  # enough of them
-        slots = settled.slots({"CPU": cpus + 1, "GPU": gpus})
-    else:  # as on this machine; who plans for a cluster says how many run at once
-        settled = memory.settle(resources, queue, memory.local_gpus())
-        here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
-        slots = settled.max_concurrent or settled.slots(here)
+    """What is done, runnable and blocked, and how long the rest may take.
+
+    Args:
+        gpus: plan for a cluster with so many GPUs; None plans for this machine.
+    """
+    settled, slots = _settle(queue, resources, gpus)
     counts = queue.counts()
     lines = [
         f"trials    {counts.total()}",
@@ -34,20 +29,39 @@ def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
     ]
     plan = queue.plan(slots, settled.fuse)
     if plan is None:
-        return "\n".join(
-            [*lines, "time left not known until the first trial of this backbone has finished"]
-        )
-    where = f" on {gpus} GPUs" if gpus is not None else ""
-    lines.append(
-        f"time left about {duration(plan.makespan)}{where} with {slots} trials at once"
-        + (" (see --max-concurrent)" if gpus is None else "")
-    )
-    lines.append(
-        f"          {duration(plan.busy)} of work; the longest chain of trials that wait for "
-        f"each other takes {duration(plan.path)}"
-    )
-    if gpus is not None:
-        hours = plan.busy * settled.gpus_per_trial / 3600
-        used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
-        lines.append(f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %")
+        lines.append("time left not known until the first trial of this backbone has finished")
+    else:
+        lines += _time_left(plan, slots, gpus)
+        if gpus is not None:
+            lines.append(_gpu_hours(plan, settled.gpus_per_trial, gpus))
     return "\n".join(lines)
+
+
+def _settle(queue: TrialQueue, resources: Resources, gpus: int | None) -> tuple[Settled, int]:
+    """The resources with numbers in place of ``auto``, and the trials that run at once."""
+    if gpus is not None:  # a cluster that need not be there yet
+        if resources.gpus_per_trial == 0:
+            resources = dataclasses.replace(resources, gpus_per_trial=None)
+        settled = memory.settle(resources, queue, memory.local_gpus() or [memory.ASSUMED_BYTES])
+        enough_cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial + 1
+        return settled, settled.slots({"CPU": enough_cpus, "GPU": gpus})
+    # On this machine, unless --max-concurrent says how many will run at once on a cluster.
+    settled = memory.settle(resources, queue, memory.local_gpus())
+    here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
+    return settled, settled.max_concurrent or settled.slots(here)
+
+
+def _time_left(plan: Plan, slots: int, gpus: int | None) -> list[str]:
+    where = f" on {gpus} GPUs" if gpus is not None else ""
+    hint = " (see --max-concurrent)" if gpus is None else ""
+    return [
+        f"time left about {duration(plan.makespan)}{where} with {slots} trials at once{hint}",
+        f"          {duration(plan.busy)} of work; the longest chain of trials that wait for "
+        f"each other takes {duration(plan.path)}",
+    ]
+
+
+def _gpu_hours(plan: Plan, gpus_per_trial: float, gpus: int) -> str:
+    hours = plan.busy * gpus_per_trial / 3600
+    used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
+    return f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %"

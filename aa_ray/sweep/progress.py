@@ -13,17 +13,17 @@ from aa_ray.study.queue import TrialQueue
 LOG_INTERVAL = 15.0
 WIDTH = 79
 
-# One part in so many of a sweep's time, at most, goes into finding out what to say.
+# Spend at most 1/50 of the time on computing the progress line.
 COST = 50
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds gone: 0:05, 12:00, 3:04:05."""
+    """Elapsed hours, minutes and seconds: 0:05, 12:00, 3:04:05."""
     return str(timedelta(seconds=int(seconds))).removeprefix("0:").removeprefix("0")
 
 
 def describe(queue: TrialQueue, slots: int) -> str:
-    """One line, what matters most first: a narrow terminal cuts off the rest."""
+    """One line that begins with what matters most: a narrow terminal cuts off the rest."""
     counts = queue.counts()
     waiting = counts["runnable"] + counts["blocked"]
     parts = [f"{counts['finished']}/{counts.total()} trials done"]
@@ -48,9 +48,10 @@ class Progress:
     """Prints ``describe`` while a sweep goes on.
 
     Args:
-        queue: of the sweep.
-        slots: trials that run at once, for the time left.
-        stream: standard error unless given, so that standard output holds the table alone.
+        queue: the sweep's queue.
+        slots: number of trials that run at once, to estimate the time left.
+        stream: where to print; by default standard error, so that standard output holds the table
+            alone.
     """
 
     def __init__(self, queue: TrialQueue, slots: int, stream: TextIO | None = None) -> None:
@@ -70,7 +71,7 @@ class Progress:
             return
         worked = time.process_time()
         text = describe(self._queue, self._slots)
-        # Of a large study it takes a while; a machine that is busy elsewhere is no reason.
+        # In a large study this takes a while. Only this process's own time counts.
         self._pause = COST * (time.process_time() - worked)
         if text == self._text and not terminal:
             return

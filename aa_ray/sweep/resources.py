@@ -16,16 +16,16 @@ class Resources:
 
     Attributes:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
-        gpus_per_trial: GPUs of one trial; a fraction shares one GPU between trials. None: what the
+        gpus_per_trial: GPUs of one trial; with a fraction, trials share a GPU. None: what the
             backbone needs (see ``aa_ray.sweep.memory``).
-        max_concurrent: trials at once; None means as many as fit, on a cluster as many as fit once
-            it has grown.
-        fuse: trials that train side by side in one process, at most. None: as many as pay, and fit
-            into the device's memory (see ``aa_ray.sweep.memory``).
-        stall_seconds: a trial's process is ended, and the trial continued by another, when nothing
-            has happened in it for so long.
-        address: of a running Ray cluster; None starts Ray on this machine.
-        dashboard: start Ray's dashboard too, where Ray is started.
+        max_concurrent: trials at once. None: as many as fit; on a cluster that grows, as many as
+            fit when it has grown.
+        fuse: trials that train side by side in one process, at most. None: as many as speed it up
+            and fit into the device's memory (see ``aa_ray.sweep.memory``).
+        stall_seconds: end a trial's process, and let another continue the trial, when nothing has
+            happened in it for so long.
+        address: address of a running Ray cluster. None: start Ray on this machine.
+        dashboard: start Ray's dashboard too, if Ray is started.
         trackers: tools that get the trials' learning curves (see ``aa_ray.sweep.trackers``).
     """
 
@@ -41,7 +41,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Settled(Resources):
-    """Resources with a number everywhere; see ``aa_ray.sweep.memory.settle``."""
+    """Resources in which nothing is left open; see ``aa_ray.sweep.memory.settle``."""
 
     gpus_per_trial: float = 0.0
     fuse: int = 1
@@ -66,15 +66,15 @@ class Settled(Resources):
     ) -> int:
         """Trials that run at once on a cluster, now or when it has grown as far as it may.
 
-        Trials that wait for a place are what makes a cluster grow, so all of these are asked for
-        at once. No trial spans two nodes.
+        A cluster grows because trials wait for a place, so this asks for all places at once. No
+        trial spans two nodes.
 
         Args:
-            nodes: CPU and GPU of each node that is there.
+            nodes: CPU and GPU of each running node.
             autoscaling: the cluster's configuration, if it may grow (see ``autoscaling_config``).
 
         Raises:
-            UsageError: not even one fits, and ``max_concurrent`` does not say that nodes will come.
+            UsageError: not even one fits, and ``max_concurrent`` is not given.
         """
         if self.max_concurrent:
             return self.max_concurrent
@@ -109,7 +109,7 @@ class Settled(Resources):
 
 
 def autoscaling_config() -> dict[str, Any] | None:
-    """What ``ray up`` has told this cluster's autoscaler; None except on the head of such a one."""
+    """The configuration with which ``ray up`` started this cluster; None except on its head."""
     try:
         return yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
     except OSError:

@@ -1,9 +1,9 @@
 """Ray Tune runs a study. Only this module and those that it alone imports import ray.
 
 One Tuner per run; a searcher that hands out the next trial whose dependencies have rows; reused
-actors that keep the backbone. The Parquet rows, not Tune's own folder, are the record of what is
-finished: an actor writes a trial's rows before it reports. Checkpoints are ours too, in the results
-folder, where any later run of the study finds them.
+actors that keep the backbone. The Parquet rows are the record of what is finished, not Tune's own
+folder: an actor writes a trial's rows before it reports. Checkpoints lie in the results folder too,
+where any later run of the study finds them.
 """
 
 import importlib
@@ -21,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# Tune's own console output and loggers, its signal handler (a first Ctrl-C should end the run),
-# and a warning about an unreadable GPU setting; all must be set before ray is imported.
+# Switch off Tune's own console output and loggers, its signal handler (a first Ctrl-C should end
+# the run), and a warning about GPU settings. All must be set before ray is imported.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -43,6 +43,7 @@ from aa_ray.store import provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.study import plugins
+from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import memory
 from aa_ray.sweep.actor import TrialActor
@@ -51,22 +52,22 @@ from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
 from aa_ray.sweep.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
-# How long nodes are waited for when they are asked for their GPU's memory.
+# How long to wait for nodes that are asked for their GPU's memory.
 GPU_SECONDS = 60.0
 
 
-def run(
+def run_study(
     queue: TrialQueue, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
 ) -> None:
-    """Run whatever the queue has left; afterwards it says what became of it.
+    """Run the trials that the queue has left; afterwards it says how they ended.
 
     Args:
-        actor: in place of ``TrialActor``, to measure scheduling without training.
+        actor: a class to use instead, to measure scheduling without training.
 
     Raises:
         UsageError: the cluster cannot be reached or is too small for a trial.
-        StorageError: the results folder can no longer be written to. What has finished is kept.
-        SweepError: Ray itself has failed. What has finished is kept.
+        StorageError: the results folder can no longer be written to. Finished trials are kept.
+        SweepError: Ray itself has failed. Finished trials are kept.
     """
     dashboard = _start_ray(resources)
     if dashboard:
@@ -81,13 +82,13 @@ def run(
             searcher = QueueSearcher(
                 queue, store, leases, Progress(queue, slots), settled.fuse, spread
             )
-            _tune(queue, store, searcher, settled, slots, actor)
+            _fit(queue.study, store, searcher, settled, slots, actor)
     finally:
         ray.shutdown()
 
 
 def _gpus(resources: Resources) -> list[int]:
-    """Bytes of memory of a GPU of each node that has one, where they are asked for."""
+    """Bytes of memory of a GPU of each node that has one; none where trials use no GPU."""
     if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
         return []
 
@@ -97,7 +98,7 @@ def _gpus(resources: Resources) -> list[int]:
 
         return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
-    asked = [
+    answers = [
         gpu_bytes.options(
             num_gpus=0.01, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)
         ).remote()
@@ -105,10 +106,10 @@ def _gpus(resources: Resources) -> list[int]:
         if node["Alive"] and node["Resources"].get("GPU")
     ]
     # A GPU that another job holds does not answer; the others decide then.
-    answered = ray.wait(asked, num_returns=len(asked), timeout=GPU_SECONDS)[0] if asked else []
-    found = [size for size in ray.get(answered) if size]
+    ready = ray.wait(answers, num_returns=len(answers), timeout=GPU_SECONDS)[0] if answers else []
+    sizes = [size for size in ray.get(ready) if size]
     may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
-    return found or [memory.ASSUMED_BYTES] * may_grow
+    return sizes or [memory.ASSUMED_BYTES] * may_grow
 
 
 def _slots(resources: Settled) -> int:
@@ -119,49 +120,27 @@ def _slots(resources: Settled) -> int:
     return resources.cluster_slots(nodes, autoscaling_config())
 
 
-def _tune(
-    queue: TrialQueue,
+def _fit(
+    study: Study,
     store: Store,
     searcher: QueueSearcher,
     resources: Settled,
     slots: int,
     actor: type[TrialActor],
 ) -> None:
-    study = queue.study
-    setting = {
-        "backbone": asdict(study.backbone),
-        "source": study.source.location,
-        "own": plugins.files(),
-        "results": store.uri,
-        "commit": provenance.commit(),
-        "threads": resources.cpus_per_trial,
-        "stall_seconds": resources.stall_seconds,
-    }
+    """Let Tune run trials until the searcher has nothing left.
+
+    Raises:
+        StorageError, SweepError: see ``run_study``.
+    """
+    share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    trackers = [Tracking(name, study, store) for name in resources.trackers]
     with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(
-                actor,
-                {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
-            ),
-            param_space={"setting": json.dumps(setting)},
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,  # until the searcher says that it has finished
-                max_concurrent_trials=slots,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=folder,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
-                # Tune would copy one here, which on another machine than the driver's fails.
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[
-                    SweepCallback(searcher),
-                    *(Tracking(name, study, store) for name in resources.trackers),
-                ],
-            ),
+            tune.with_resources(actor, share),
+            param_space={"setting": json.dumps(_setting(study, store, resources))},
+            tune_config=_tune_config(searcher, slots),
+            run_config=_run_config(folder, [SweepCallback(searcher), *trackers]),
         )
         try:
             tuner.fit()
@@ -173,6 +152,40 @@ def _tune(
     searcher.progress.close()
     if searcher.stopped is not None:
         raise searcher.stopped
+
+
+def _tune_config(searcher: QueueSearcher, slots: int) -> tune.TuneConfig:
+    return tune.TuneConfig(
+        search_alg=searcher,
+        num_samples=-1,  # until the searcher says that it has finished
+        max_concurrent_trials=slots,
+        reuse_actors=True,
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+
+
+def _run_config(folder: str, callbacks: list[tune.Callback]) -> tune.RunConfig:
+    return tune.RunConfig(
+        storage_path=folder,
+        verbose=0,
+        failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
+        # Tune would copy one here, which on another machine than the driver's fails.
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        callbacks=callbacks,
+    )
+
+
+def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
+    """What every actor is told."""
+    return {
+        "backbone": asdict(study.backbone),
+        "source": study.source.location,
+        "own": plugins.files(),
+        "results": store.uri,
+        "commit": provenance.commit(),
+        "threads": resources.cpus_per_trial,
+        "stall_seconds": resources.stall_seconds,
+    }
 
 
 def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
@@ -255,5 +268,5 @@ class SweepCallback(tune.Callback):
                 raise RayError("no node is left")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        said = Path(trial.error_file).read_text() if trial.error_file else ""
-        self._searcher.on_trial_death(trial.trial_id, said)
+        error = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._searcher.on_trial_death(trial.trial_id, error)
