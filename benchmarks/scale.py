@@ -27,11 +27,12 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks
 from aa_ray.data.glue import Source
 from aa_ray.store import provenance
-from aa_ray.store.rows import Row, Store
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import FINISHED, Row, make_row
 from aa_ray.study import forecast
 from aa_ray.study.forecast import Forecast, Plan, duration, paths, simulate
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue, queue_columns
 
 GPUS = (1, 8, 64, 512)
 PARTS = ("simulation", "folder")
@@ -144,13 +145,13 @@ def fill(queue: TrialQueue, store: Store, templates: list[Row]) -> int:
         cell, trial = following
         template = templates[number % len(templates)]
         selected = template["selected_layers"] or [0]
-        row = {
-            **template, **trial.columns, "method": cell.method, "status": "finished", "error": None,
-            "selected_layers": selected if trial.switched else None,
+        measured = {
+            "method": cell.method, "selected_layers": selected if trial.switched else None,
             "train_seconds": 1.0 + number % 7, "test_seconds": 0.5,
         }  # fmt: skip
+        row = make_row(template, trial.columns, FINISHED, measured)
         store.write([row])
-        queue.record({column: row[column] for column in QUEUE_COLUMNS})
+        queue.record(queue_columns(row))
     raise AssertionError("not reached")
 
 

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.store.storage import Folder
+from tests.rows import row
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,15 +40,16 @@ def test_rows_come_back_and_are_compacted(bucket: str) -> None:
     store = Store(f"{bucket}/rows-of-two")
     assert len(store.read()) == 0 and store.folder.free_bytes() is None
     for trial in "ab":
-        store.write([{"trial_id": trial, "status": "finished", "seed": 1}])
-    store.write([{"trial_id": "b", "status": "finished", "seed": 2}])
+        store.write([row(trial, status="failed", seed=1)])
+    store.write([row("a", seed=1)])
+    store.write([row("b", seed=2)])
+    assert store.write([row("b", seed=3)]) == [row("b", seed=2)]  # it has finished
     assert store.read(["trial_id", "seed"]).to_pylist() == [
         {"trial_id": "a", "seed": 1}, {"trial_id": "b", "seed": 2}]  # fmt: skip
     assert store.compact() == 2
     again = Store(f"{bucket}/rows-of-two")
     assert again.trial_ids() == {"a", "b"} and again.folder.names("rows") == []
-    row = again.row("b")
-    assert row is not None and row["seed"] == 2
+    assert again.rows("b") == [row("b", seed=2)]
 
 
 def test_a_trial_has_one_driver(bucket: str) -> None:

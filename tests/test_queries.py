@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aa_ray.store.rows import SCHEMA, Store
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import FINISHED, Row, failed, make_row
 from aa_ray.trial import Trial
 
 ROOT = Path(__file__).parent.parent
@@ -20,20 +21,20 @@ SCORES = {"baseline": (0.5, 0.7), "aa": (0.55, 0.85)}  # per seed
 SEEDS = (42, 92)
 
 
-def row(method: str, seed: int, make_trial: Any) -> dict[str, Any]:
+def row(method: str, seed: int, make_trial: Any) -> Row:
     """A finished row of two layers and two epochs, as a worker writes it."""
     rational = method == "aa"
     trial = make_trial(seed=seed, epochs=2, switched=rational, layers=(0, 1))
     history = [[[float(epoch), float(layer), 0, 0, 0, 0] for layer in (0, 1)]
                for epoch in (0, 1, 2)]  # fmt: skip
-    return dict.fromkeys(SCHEMA.names) | trial.columns | {
-        "method": method, "status": "finished", "metric_name": "accuracy", "dev_metric": 0.5,
+    return make_row(trial.columns, FINISHED, {
+        "method": method, "metric_name": "accuracy", "dev_metric": 0.5,
         "test_metric": SCORES[method][SEEDS.index(seed)], "adapter_layers": [0, 1],
         "selected_layers": [1] if rational else None, "num_layers": 2, "epochs": 2,
         "best_epoch": 2, "train_seconds": 1800.0, "test_seconds": 0.0, "device": "cpu, 1 threads",
         "peak_memory_bytes": 2_000_000_000, "numerators": history if rational else None,
         "curves": [{"epoch": n, "train_loss": 1 / n, "dev_metric": n / 10} for n in (1, 2)],
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 @pytest.fixture
@@ -44,8 +45,7 @@ def folder(tmp_path: Path, make_trial: Any, monkeypatch: pytest.MonkeyPatch) -> 
         for seed in SEEDS:
             store.write([row(method, seed, make_trial)])
     broken: Trial = make_trial(seed=7)
-    store.write([dict.fromkeys(SCHEMA.names) | broken.columns
-                 | {"method": "aa", "status": "failed", "error": "out of memory"}])  # fmt: skip
+    store.write([make_row(broken.columns, {"method": "aa"}, failed("out of memory"))])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -14,11 +14,12 @@ def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | 
 
     None where the layer has no rational.
     """
-    if row["numerators"] is None or row["numerators"][epoch][layer] is None:
+    numerators, denominators = row["numerators"], row["denominators"]
+    if numerators is None or denominators is None or numerators[epoch][layer] is None:
         return None
     version = json.loads(row["settings"]).get("denominator", "A")
     rational = Rational(version=version).double()
     with torch.no_grad():
-        rational.numerator.copy_(torch.tensor(row["numerators"][epoch][layer]))
-        rational.denominator.copy_(torch.tensor(row["denominators"][epoch][layer]))
+        rational.numerator.copy_(torch.tensor(numerators[epoch][layer]))
+        rational.denominator.copy_(torch.tensor(denominators[epoch][layer]))
         return rational(torch.from_numpy(x)).numpy()

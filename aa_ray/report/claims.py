@@ -248,7 +248,7 @@ def layers_differ(results: Results, between: str) -> Judgement:
     for (task, regime), rows in _aa_rows(results).items():
         for row in rows:
             key = (regime, task if between == "seeds" else str(row["seed"]))
-            groups.setdefault(key, []).append(frozenset(row["selected_layers"]))
+            groups.setdefault(key, []).append(frozenset(row["selected_layers"] or ()))
     strata = {
         key: [float(np.mean([_jaccard(a, b) for a, b in itertools.combinations(sets, 2)]))]
         for key, sets in groups.items()

@@ -156,7 +156,7 @@ def layers(results: Results) -> Drawing:
                 rows = [results.row(Line("", AA), task, regime, seed) for seed in seeds]
                 missing += [str(Cell(AA, task, regime, s)) for s, r in zip(seeds, rows, strict=True)
                             if r is None]  # fmt: skip
-                chosen = [r["selected_layers"] for r in rows if r is not None]
+                chosen = [r["selected_layers"] or [] for r in rows if r is not None]
                 if chosen:
                     shares[i] = [np.mean([n in c for c in chosen]) for n in range(num_layers)]
             image = ax.imshow(shares, vmin=0, vmax=1, cmap="cividis", aspect="auto")

@@ -235,6 +235,6 @@ def _interruptions(rows: list[Row]) -> list[str]:
         verb = "training was" if len(resumed) == 1 else "trainings were"
         texts.append(f"{len(resumed)} {verb} interrupted and went on from a checkpoint")
     if side_by_side:
-        arrays = {tuple(row["array"]) for row in side_by_side}
+        arrays = {tuple(row["array"] or ()) for row in side_by_side}
         texts.append(f"{len(side_by_side)} trainings ran side by side, in {len(arrays)} arrays")
     return texts

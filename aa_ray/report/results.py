@@ -156,12 +156,14 @@ class Results:
         selected = [self._of(need) for need in self.study.needs(other)]
         if not all(selected):
             return None
-        return self.study.trial(other, [tuple(rows[0]["selected_layers"]) for rows in selected])
+        return self.study.trial(
+            other, [tuple(rows[0]["selected_layers"] or ()) for rows in selected]
+        )
 
     def uni_size(self) -> int | None:
         """N, the number of layers of ``aa-focused-uni``; None while it is not known."""
         rows = self._of(Cell("aa", str(UNI.task), str(UNI.regime), architectures.FIRST_SEED))
-        return len(rows[0]["selected_layers"]) if rows else None
+        return len(rows[0]["selected_layers"] or ()) if rows else None
 
 
 def shown_tasks(study: Study) -> tuple[str, ...]:

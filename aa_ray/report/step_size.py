@@ -10,6 +10,7 @@ rates and at their own best.
 import dataclasses
 import itertools
 from collections.abc import Iterable
+from typing import Literal
 
 from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.report import statistics
@@ -68,8 +69,11 @@ def chosen_rates(results: Results, line: Line, regime: str) -> Rates | None:
     return max(means, key=lambda rates: means[rates]) if means else None
 
 
+Score = Literal["dev_metric", "test_metric"]
+
+
 def _values(
-    results: Results, line: Line, regime: str, rates: Rates, column: str
+    results: Results, line: Line, regime: str, rates: Rates, column: Score
 ) -> dict[str, dict[int, float]]:
     """Task -> seed -> the column's value at those rates."""
     at = dataclasses.replace(line, variant=variant_name(rates))

@@ -14,6 +14,7 @@ from aa_ray.core.architectures import SEEDS
 from aa_ray.errors import UsageError
 from aa_ray.report import paper_tables
 from aa_ray.store.rows import Store
+from tests.rows import row
 
 TABLE = functools.partial(paper_tables.method_table, "Table 2")
 
@@ -85,8 +86,7 @@ def test_rows_of_several_sources_do_not_say_which_data_is_meant(
 ) -> None:
     store = Store(str(tmp_path))
     for source in ("one", "two"):
-        row = {"trial_id": source, "task": "sst2", "data_source": source, "status": "finished"}
-        store.write([row])
+        store.write([row(source, task="sst2", data_source=source)])
     given = parsed("--backbone", str(tiny_folder), "--data", "rows", "--results", str(tmp_path))
     with pytest.raises(UsageError, match=r"task sst2 come from several sources \(one, two\)"):
         study_from(given, architectures.TABLE2, "bert-large-uncased")

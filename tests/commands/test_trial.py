@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from aa_ray.report import paper_tables
 from aa_ray.store.rows import Store, read
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
+from tests import rows as made_up
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -137,6 +139,7 @@ def test_other_scores_than_the_rows_are_in_the_card(command: Command) -> None:
     store = Store("results")
     [row] = store.read().to_pylist()
     row["test_metric"] += 0.1
+    store.folder.delete(f"rows/{row['trial_id']}.parquet")  # finished rows are never replaced
     store.write([row])
     status, _, err = command("export", "--method", "baseline", "--output", "adapter")
     assert status == 0 and err.startswith("note: The trial's row, made on cpu, 1 threads, has test")
@@ -156,8 +159,9 @@ def test_a_trial_of_an_array_trains_again_beside_the_same(
     from aa_ray.core import backbones
 
     worker = Worker(backbones.find(str(tiny_folder)), Source("embedded"), ("abc", False))
-    for each in worker.run(trials, [row["method"] for row in rows]):
-        Store("results").write(each)
+    shutil.rmtree("results/rows")
+    for of_trial in worker.run(trials, [row["method"] for row in rows]):
+        Store("results").write(of_trial)
     status, said, err = command("export", "--method", "rational-only", "--output", "adapter")
     assert (status, err) == (0, "")
     assert "trains again for its weights, as one of the 2 of its array" in said
@@ -220,7 +224,7 @@ def test_help(name: str | None, command: Command) -> None:
 def test_compact_puts_rows_into_few_files(command: Command, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "results"))
     for trial in "ab":
-        store.write([{"trial_id": trial, "status": "finished"}])
+        store.write([made_up.row(trial)])
     status, printed, _ = command("compact", task=None)
     assert status == 0 and printed == f"2 trials put together in {tmp_path}/results/compacted\n"
     assert len(store.read()) == 2

@@ -1,6 +1,7 @@
 """aa_ray.report.activations: activations from rows."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ X = np.linspace(-2, 2, 9)
 @pytest.mark.parametrize("version", ["A", "B"])
 def test_activation_is_the_formula(version: str) -> None:
     a, b = [0.1, 1.0, -0.5, 0.2, 0.0, 0.05], [0.3, -0.2, 0.1, 0.4]
-    row = {
+    row: Any = {
         "numerators": [[None, [1.0, 0, 0, 0, 0, 0]], [None, a]],
         "denominators": [[None, [0.0] * 4], [None, b]],
         "settings": json.dumps({"denominator": version}),
@@ -26,4 +27,4 @@ def test_activation_is_the_formula(version: str) -> None:
         assert found is not None
         np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert activation(row, 0, 1, X) is None
-    assert activation({"numerators": None}, 0, 0, X) is None
+    assert activation(row | {"numerators": None}, 0, 0, X) is None

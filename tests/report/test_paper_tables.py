@@ -24,9 +24,9 @@ def score(cell: Cell, depth: int) -> float:
     return 0.5 + bonus + (0.1 if cell.task == "cola" else 0) + cell.seed / 1000 + depth / 10000
 
 
-def made_up(queue: TrialQueue, skip: Any = lambda cell: False) -> list[dict[str, Any]]:
+def made_up(queue: TrialQueue, skip: Any = lambda cell: False) -> list[Any]:
     """Rows as a sweep would yield them, but for the cells to skip."""
-    rows = []
+    rows: list[Any] = []
     while (following := queue.next()) is not None:
         cell, trial = following
         layers = range(5)

@@ -22,7 +22,7 @@ def study() -> Any:
     return step_size.with_ladder(make_study(methods=step_size.METHODS, seeds=(42, 92, 111)))
 
 
-def results(gain: Callable[[str, float, float], float]) -> tuple[TrialQueue, list[dict[str, Any]]]:
+def results(gain: Callable[[str, float, float], float]) -> tuple[TrialQueue, list[Any]]:
     """Rows whose scores are 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
     queue = TrialQueue(study(), [])
     rows = made_up(queue)
