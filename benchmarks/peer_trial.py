@@ -39,8 +39,8 @@ class Shortened(Source):
 
     most = 1000
 
-    def load(self, name: str) -> Official:
-        official = super().load(name)
+    def load(self, name: str, planned: str | None = None) -> Official:
+        official = super().load(name, planned)
         return official._replace(test=official.test.slice(0, self.most))
 
 
