@@ -7,10 +7,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from aa_ray.store.schema import EnvironmentColumns
+if TYPE_CHECKING:  # without it this module needs no pyarrow
+    from aa_ray.store.schema import EnvironmentColumns
 
 PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "scipy", "torch",
             "transformers")  # fmt: skip
@@ -57,7 +59,7 @@ def device_name(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
-def environment(device: torch.device, code: tuple[str | None, bool | None]) -> EnvironmentColumns:
+def environment(device: torch.device, code: tuple[str | None, bool | None]) -> "EnvironmentColumns":
     """On what this process runs trials; ``code`` is what ``commit`` has returned."""
     return {
         "host": host(),

@@ -37,19 +37,19 @@ _CURVES = pa.list_(
 # Column, type, what it holds. "Failed" rows have null in every column of a result.
 COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("trial_id", pa.string(), "content hash of the trial's settings; the file's name"),
-    ("method", pa.string(), "the method as which it was run; other methods of a study may resolve "
-     "to the same trial and share the row"),
+    ("method", pa.string(), "the method under whose name it ran; other methods of a study may "
+     "resolve to the same trial and share the row"),
     ("task", pa.string(), "GLUE task, as in nyu-mll/glue"),
     ("regime", pa.string(), "annotated examples, training plus development: 100, 300, 500, full"),
     ("seed", pa.int64(), "seed of split, initial weights, order and dropout"),
     ("backbone", pa.string(), "frozen encoder: minilm, hub name, or folder name @ weights hash"),
     ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
     ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
-     "or of a task of one's own own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
+     "for a custom task own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
     ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
      "examples; null if failed"),
     ("status", pa.string(), "finished or failed"),
-    ("error", pa.string(), "one line, what went wrong; null if finished"),
+    ("error", pa.string(), "what went wrong, on one line; null if finished"),
     ("metric_name", pa.string(), "the task's deciding metric"),
     ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
     ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
@@ -75,9 +75,10 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("input_histograms", _HISTOGRAMS, "[num_layers] what each rational saw at the best epoch, on "
      "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
      "where a layer has none"),
-    ("train_seconds", pa.float64(), "wall time of training and development evaluations; rows of "
-     "one AdapterDrop training, and of one array, share it"),
-    ("test_seconds", pa.float64(), "wall time of the test evaluation, for an array of all of it"),
+    ("train_seconds", pa.float64(), "wall time of training and development evaluations; the same "
+     "for all depths of AdapterDrop, and for all trials that trained side by side"),
+    ("test_seconds", pa.float64(), "wall time of the test evaluation, of all trials that trained "
+     "side by side"),
     ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
      "of the worker process so far"),
     ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
@@ -85,8 +86,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("host", pa.string(), "name of the machine that finished it"),
     ("hosts", pa.list_(pa.string()), "every machine that worked on it, in order, one entry per "
      "attempt"),
-    ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training went "
-     "on, one entry per resumption; empty if it was never interrupted"),
+    ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training run "
+     "continued, one entry per interruption; empty if there was none"),
     ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
      "included; null if it was alone"),
     ("device", pa.string(), "GPU model, or cpu with its number of threads"),

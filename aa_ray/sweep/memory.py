@@ -72,7 +72,7 @@ def settle(resources: Resources, queue: TrialQueue, gpus: Sequence[int]) -> Sett
         if not gpus:
             share = 0.0
         elif fuse is None:
-            share = 1.0  # one large array uses a GPU better than several processes
+            share = 1.0  # one large group uses a GPU better than several processes
         else:
             share = 1 / max(1, min(MOST_SHARES, int(usable / (weights + fuse * trial))))
     if fuse is None:

@@ -1,4 +1,4 @@
-"""Hands Ray Tune a study's trials, in arrays, as their dependencies finish."""
+"""Hands Ray Tune a study's trials, one or a group at a time, as their dependencies finish."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,13 @@ LOOK_SECONDS = 5.0
 class QueueSearcher(Searcher):
     """Hands Tune the queue's runnable trials, and tells the queue how they ended.
 
-    Up to ``fuse`` trials that can train side by side are one Tune trial. A trial is handed out only
-    while this driver holds its lease; those of other drivers are looked at from time to time.
+    A Tune trial is a group of up to ``fuse`` trials that train side by side. This driver hands out
+    only trials of which it holds the lease, and looks from time to time how those of other drivers
+    are doing.
 
     Args:
-        fuse: trials of an array, at most.
-        spread: where given, arrays are kept so small that this many slots have one each.
+        fuse: trials of a group, at most.
+        spread: number of slots; keep groups so small that each slot has one. None: no limit.
 
     Attributes:
         progress: the line that shows how far the sweep is.
@@ -176,11 +177,11 @@ class QueueSearcher(Searcher):
         return make_row(trial.columns, study, failed(error))
 
     def on_trial_death(self, trial_id: str, error: str) -> None:
-        """The array's worker process has died; Tune starts another."""
+        """The worker process of a group has died; Tune starts another."""
         self._deaths[trial_id] = error
-        cells = self._running[trial_id]
-        others = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        self.progress.say(f"{cells[0][0]}{others}: its worker process died; it is continued")
+        group = self._running[trial_id]
+        others = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        self.progress.say(f"{group[0][0]}{others}: its worker process died; it is continued")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles a copy for its own way of restoring, which is never used here."""

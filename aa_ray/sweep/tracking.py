@@ -1,7 +1,7 @@
 """Feeds TensorBoard, Weights & Biases and MLflow with finished trials, by Ray's own loggers.
 
-One run per trial: its settings, the learning curve, and in the end the scores. A Tune trial may be
-an array of trials, so the loggers are not given to Tune, but called here once per trial.
+One run per trial: its settings, its learning curve, and in the end its scores. A Tune trial may be
+a group of our trials, so the loggers are not given to Tune but called here, once per trial.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Runs arrays of trials on one copy of the backbone, and turns outcomes into rows."""
+"""Runs trials, one or several side by side, on one copy of the backbone, and makes their rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -44,7 +44,7 @@ class Worker:
         folder: the results folder, where interrupted trials are continued from; None keeps nothing.
 
     Attributes:
-        remarks: what the user should hear of the last trial, apart from its rows.
+        remarks: what the user should be told of the last trials, apart from their rows.
     """
 
     def __init__(
@@ -91,14 +91,15 @@ class Worker:
     def run(
         self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None
     ) -> list[list[Row]]:
-        """Run the trials side by side; by trial its rows.
-
-        One row per inference depth, or one with the error if the trial failed.
+        """Run the trials side by side.
 
         Args:
-            trials: of equal ``fuse_key``; a single one is an array of one.
-            methods: the names under which they are run.
+            trials: one trial, or several of equal ``fuse_key``.
+            methods: the names under which they run.
             listener: is told of every epoch and test.
+
+        Returns:
+            The rows of each trial: one per inference depth, or one with the error if it failed.
 
         Raises:
             StorageError: their checkpoint cannot be written.
