@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from aa_ray.trial import TrialColumns
 
-# 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth. Columns are only ever
-# added; in older rows they are null.
-SCHEMA_VERSION = 4
+# 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth; 5: chance, chance_error,
+# dev_chance, dev_chance_error. Columns are only ever added; in older rows they are null.
+SCHEMA_VERSION = 5
 
 VERSION_KEY = b"aa_ray.schema_version"
 
@@ -54,6 +54,11 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
     ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
     ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
+    ("chance", pa.float64(), "deciding metric on the test set of the best answer that is the same "
+     "for every example; 0 for correlations"),
+    ("chance_error", pa.float64(), "standard error of that, over test sets of this kind and size"),
+    ("dev_chance", pa.float64(), "the same on the development set"),
+    ("dev_chance_error", pa.float64(), "its standard error"),
     ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
      "switches: all that have one)"),
     ("selected_layers", _LAYERS, "layers whose switch picks the adapter in the test; null "
@@ -144,6 +149,18 @@ class StatusColumns(TypedDict):
     error: str | None
 
 
+class ChanceColumns(TypedDict):
+    """What answers score that look at no example.
+
+    Built by ``aa_ray.training.columns.of_chance``.
+    """
+
+    chance: float
+    chance_error: float
+    dev_chance: float
+    dev_chance_error: float
+
+
 class CurvePoint(TypedDict):
     """One epoch of a learning curve."""
 
@@ -212,6 +229,7 @@ class Row(
     AttemptColumns,
     InputColumns,
     StatusColumns,
+    ChanceColumns,
     TrainingColumns,
     EvaluationColumns,
     HistogramColumns,

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 import torch
 
 from aa_ray.data import tasks
+from aa_ray.data.chance import chance
+from aa_ray.data.glue import Splits
 from aa_ray.store.schema import (
+    ChanceColumns,
     CurvePoint,
     EvaluationColumns,
     HistogramColumns,
@@ -18,6 +21,20 @@ from aa_ray.training.histograms import Histogram
 from aa_ray.training.loop import Evaluation, Outcome
 from aa_ray.training.trainer import Epoch
 from aa_ray.trial import Trial
+
+
+def of_chance(trial: Trial, splits: Splits) -> ChanceColumns:
+    """What answers score that look at no example of the trial's test and development set."""
+    task = tasks.get(trial.task)
+    test, development = (
+        chance(task, table["label"].to_numpy()) for table in (splits.test, splits.development)
+    )
+    return {
+        "chance": test.score,
+        "chance_error": test.error,
+        "dev_chance": development.score,
+        "dev_chance_error": development.error,
+    }
 
 
 def of_training(

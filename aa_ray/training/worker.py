@@ -121,10 +121,13 @@ class Worker:
         attempt["finished_at"] = _now()
         rows = []
         for trial, method, outcome in zip(trials, methods, outcomes, strict=True):
-            known = [trial.columns, self._study_columns(method), self._environment, attempt]
+            known: list[Mapping[str, Any]] = [
+                trial.columns, self._study_columns(method), self._environment, attempt
+            ]  # fmt: skip
             if isinstance(outcome, Exception):
                 rows.append([make_row(*known, failed(columns.one_line(outcome)))])
             else:
+                known.append(columns.of_chance(trial, splits[trial.seed]))
                 rows.append(self._finished(known, trial, outcome, fingerprints[trial.seed]))
         return rows
 
