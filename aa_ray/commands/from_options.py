@@ -13,7 +13,7 @@ from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError, unknown
 from aa_ray.store.rows import Store
 from aa_ray.study import plugins
-from aa_ray.study.grid import PLAIN, Study
+from aa_ray.study.grid import PLAIN, Study, Variant
 from aa_ray.sweep import trackers
 from aa_ray.sweep.resources import Resources
 from aa_ray.trial import PRECISIONS, Pooling, Precision
@@ -104,7 +104,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         rates=_rates(options.rates, found),
         epochs=number(options, "epochs", int, 1),
         precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
-        variants=((PLAIN, tuple(settings.items())),),
+        variants=(Variant(PLAIN, tuple(settings.items())),),
     )
 
 

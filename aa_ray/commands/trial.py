@@ -24,7 +24,7 @@ from aa_ray.store import provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Row, Store
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
+from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
 from aa_ray.training import checkpoints
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -77,7 +77,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
     study = from_options.study_of_one(given)
     store = Store(given.results)
     [cell] = study.grid()
-    trial = _resolved(study, cell, store.read(QUEUE_COLUMNS).to_pylist())
+    trial = _resolved(study, cell, store.read(RESOLVE_COLUMNS).to_pylist())
     found = store.rows(trial.id)
     if found and found[0]["status"] == "failed" and given.retry_failed:
         found = []
@@ -132,12 +132,11 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
     Raises:
         UsageError: the row that decides its layers is missing.
     """
-    queue = TrialQueue(study, rows)
-    trial = queue.trial(cell)
-    if trial is not None:
-        return trial
+    resolver = Resolver(study, rows)
+    if cell in resolver.trials:
+        return resolver.trials[cell]
     for need in study.needs(cell):
-        row = queue.row(need)
+        row = resolver.row(need)
         if row is None or row["status"] == "failed":
             state = "has no row" if row is None else "has failed"
             raise UsageError(

@@ -6,7 +6,7 @@ No layer number and no number of layers is written here: both come from the ``aa
 method depends on, for any backbone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +15,10 @@ from aa_ray.errors import unknown
 
 Layers = tuple[int, ...]
 
-# The method whose switches decide the layers of the focused architectures.
+# The method whose switches decide the layers of the focused architectures, and the one that the
+# others are compared with.
 AA = "aa"
+BASELINE = "baseline"
 
 RELU = "relu"
 RATIONAL = activation_name("one")
@@ -39,6 +41,22 @@ class Selection(NamedTuple):
 SPEC = Selection(None, None)
 UNI = Selection("qqp", "100")
 
+# AdapterHub's configuration classes that ``aa_ray.core.model`` can build a method from.
+CONFIGS = ("SeqBnConfig",)
+
+
+class MethodLine(NamedTuple):
+    """A line of tables that shows a method.
+
+    Attributes:
+        title: as printed; ``^N`` stands for the number of layers that ``UNI`` selected.
+        depth: AdapterDrop only: at inference, as many layers as this selection has, counted from
+            the top, keep their adapters.
+    """
+
+    title: str
+    depth: Selection | None = None
+
 
 @dataclass(frozen=True)
 class Method:
@@ -51,9 +69,12 @@ class Method:
         activation: AdapterHub's name of the non-linearity.
         switched: whether each adapter is behind a learnable switch.
         needs: selections that the architecture waits for.
-        depths: AdapterDrop only: likewise -> numbers of layers, from the top, whose adapters
-            are kept at inference.
+        depths: AdapterDrop only: the inference depths of its one training run, each with its line
+            in tables. Their selections are among ``needs``.
         places: the layers in words, for the report.
+        config: the class in AdapterHub's ``adapters`` that configures the adapters, one of
+            ``CONFIGS``.
+        counts_layers: whether tables also have a line with its number of adapter layers.
     """
 
     name: str
@@ -62,8 +83,37 @@ class Method:
     activation: str = RELU
     switched: bool = False
     needs: tuple[Selection, ...] = ()
-    depths: Callable[..., tuple[int, ...]] | None = None
+    depths: tuple[MethodLine, ...] = ()
     places: str = "–"
+    config: str = "SeqBnConfig"
+    counts_layers: bool = True
+
+    @property
+    def rational(self) -> bool:
+        """Whether its activation is a rational, whose coefficients are trained."""
+        return self.activation.startswith("rational:")
+
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """Its learning rates, as fields of ``aa_ray.core.backbones.Rates``."""
+        has = {"adapter": True, "rational": self.rational, "switch": self.switched}
+        return tuple(name for name, present in has.items() if present)
+
+    @property
+    def lines(self) -> tuple[MethodLine, ...]:
+        """The lines that show it in tables: one, or one per inference depth."""
+        return self.depths or (MethodLine(self.title),)
+
+    def inference_depths(self, selected: Sequence[Layers]) -> tuple[int, ...] | None:
+        """AdapterDrop's numbers of layers with adapters at inference, ascending; else None.
+
+        Args:
+            selected: the selected layers of each of ``needs``.
+        """
+        if not self.depths:
+            return None
+        sizes = {need: len(layers) for need, layers in zip(self.needs, selected, strict=True)}
+        return tuple(sorted({sizes[line.depth] for line in self.depths if line.depth is not None}))
 
 
 def _all(num_layers: int, *_: Layers) -> Layers:
@@ -78,13 +128,13 @@ def last(num_layers: int, count: int) -> Layers:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("baseline", "Baseline", _all, places="every layer"),
+        Method(BASELINE, "Baseline", _all, places="every layer", counts_layers=False),
         Method(
             "adapter-drop",
             "AdapterDrop^N",
             _all,
             needs=(SPEC, UNI),
-            depths=lambda num_layers, spec, uni: (len(spec), len(uni)),
+            depths=(MethodLine("AdapterDrop^AA", SPEC), MethodLine("AdapterDrop^N", UNI)),
             places="every layer; the first n are skipped at random while training",
         ),
         Method(AA, "AA", _all, RATIONAL, switched=True, places="every layer"),
@@ -140,9 +190,17 @@ METHODS: dict[str, Method] = {
     )
 }
 
-TABLE2 = ("baseline", "adapter-drop", "aa", "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
+# The methods of each table of the paper, and of all three.
+TABLE2 = (BASELINE, "adapter-drop", AA, "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
 TABLE3 = ("aa-focused-sim", "focused-last-n-1", "focused-last-n-2")
-TABLE4 = ("aa", "switch-only", "baseline", "rational-only", "baseline-last-n", "aa-focused-sim")
+TABLE4 = (AA, "switch-only", BASELINE, "rational-only", "baseline-last-n", "aa-focused-sim")
+ALL_TABLES = tuple(dict.fromkeys(TABLE2 + TABLE3 + TABLE4))
+
+# The methods of this project's own studies: what AA-focused saves; on which methods a difference
+# between paper and released code acts; what the learning rates do.
+EFFICIENCY = (BASELINE, "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
+FIDELITY = ("adapter-drop", AA, "aa-focused-spec", "aa-focused-sim")
+STEP_SIZE = (BASELINE, "rational-only", AA, "aa-focused-sim", "baseline-last-n")
 
 
 def get(name: str) -> Method:

@@ -9,7 +9,7 @@ from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import PLAIN, Cell, Study
+from aa_ray.study.grid import PLAIN, UNVARIED, Cell, Study, Variant
 from aa_ray.study.queue import TrialQueue
 
 # The architectures on which at least one difference acts.
@@ -28,11 +28,11 @@ def variant_name(deviation: Deviation, value: str) -> str:
 def with_variants(study: Study) -> Study:
     """The study as it is, and again with one difference at a time turned the other way."""
     changed = [
-        (variant_name(deviation, value), ((deviation.name, value),))
+        Variant(variant_name(deviation, value), ((deviation.name, value),))
         for deviation in DEVIATIONS.values()
         for value in alternatives(deviation)
     ]
-    return study.with_variants(((PLAIN, ()), *changed))
+    return study.with_variants([*UNVARIED, *changed])
 
 
 def table(queue: TrialQueue, rows: Iterable[Row]) -> Table:

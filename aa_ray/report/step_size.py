@@ -20,7 +20,7 @@ from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import Study
+from aa_ray.study.grid import Study, Variant
 from aa_ray.study.queue import TrialQueue
 
 METHODS = ("baseline", "rational-only", "aa", "aa-focused-sim", "baseline-last-n")
@@ -50,8 +50,10 @@ def variant_name(rates: Rates) -> str:
 def with_ladder(study: Study) -> Study:
     """The study at every step of the ladder; N comes from the study's own rates throughout."""
     names = ("learning_rate", "rational_learning_rate", "switch_learning_rate")
-    variants = [(variant_name(rates), tuple(zip(names, rates, strict=True))) for rates in ladder()]
-    return study.with_variants(tuple(variants), own_selections=False)
+    variants = [
+        Variant(variant_name(rates), tuple(zip(names, rates, strict=True))) for rates in ladder()
+    ]
+    return study.with_variants(variants, select_per_variant=False)
 
 
 def chosen_rates(results: Results, line: Line, regime: str) -> Rates | None:

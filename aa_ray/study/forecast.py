@@ -66,22 +66,22 @@ class Forecast:
 
     def peak_bytes(self, shared: int) -> int | None:
         """Most memory that a trial took on a GPU beyond ``shared`` bytes; None without a row."""
-        found = [max(0, peak - shared) // trials for peak, trials in self._peaks]
-        return max(found, default=None)
+        per_trial = [max(0, peak - shared) // trials for peak, trials in self._peaks]
+        return max(per_trial, default=None)
 
     def seconds(self, cell: Cell) -> float | None:
         """Mean over the same method, task and regime, else the same task and regime.
 
         Where these were not measured, by the number of examples; None where nothing was.
         """
-        *near, everything = _keys(cell)
+        *near, anywhere = _keys(cell)
         for key in near:
             if key in self._times:
                 total, count = self._times[key]
                 return total / count
-        if everything not in self._times:
+        if anywhere not in self._times:
             return None
-        return self._times[everything][0] / self._examples * examples(self._study, cell)
+        return self._times[anywhere][0] / self._examples * examples(self._study, cell)
 
     def weight(self, cell: Cell) -> float:
         """In proportion to the expected seconds."""
@@ -90,7 +90,7 @@ class Forecast:
 
 
 def _keys(cell: Cell) -> list[tuple[str, ...]]:
-    """Under which times are kept, the nearest first."""
+    """The keys of ``Forecast._times`` that tell about the cell, the nearest first."""
     return [(cell.method, cell.task, cell.regime), (cell.task, cell.regime), ()]
 
 
@@ -99,12 +99,12 @@ def paths(study: Study, weight: Mapping[Cell, float]) -> dict[Cell, float]:
 
     Trials with long paths have to start first, or all others wait for them in the end.
     """
-    found = dict(weight)
+    longest = dict(weight)
     for cell in weight:
         for need in study.needs(cell):
-            if need != cell and need in found:
-                found[need] = max(found[need], weight[need] + weight[cell])
-    return found
+            if need in longest:
+                longest[need] = max(longest[need], weight[need] + weight[cell])
+    return longest
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def simulate(
     """
     longest = paths(study, weight)
     order = longest if order is None else order
-    open_needs = {cell: {n for n in study.needs(cell) if n in weight} - {cell} for cell in weight}
+    open_needs = {cell: {n for n in study.needs(cell) if n in weight} for cell in weight}
     waiting: dict[Cell, list[Cell]] = {}
     for cell, needs in open_needs.items():
         for need in needs:
@@ -150,10 +150,10 @@ def simulate(
     now = busy = 0.0
     while ready or running:
         while ready and len(running) < slots:
-            array = _array(ready, fuse)
-            taken = sum(weight[cell] for cell in array)
-            busy += taken
-            heapq.heappush(running, (now + taken, next(serial), array))
+            group = _group(ready, fuse)
+            work = sum(weight[cell] for cell in group)
+            busy += work
+            heapq.heappush(running, (now + work, next(serial), group))
         now, _, finished = heapq.heappop(running)
         for cell in itertools.chain.from_iterable(waiting.get(c, ()) for c in finished):
             open_needs[cell] -= set(finished)
@@ -162,16 +162,16 @@ def simulate(
     return Plan(now, busy, max(longest.values(), default=0.0))
 
 
-def _array(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:
+def _group(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:
     """The first cell, and others of its task and regime, taken off ``ready``."""
-    array, others = [heapq.heappop(ready)[2]], []
-    while ready and len(array) < fuse:
+    group, others = [heapq.heappop(ready)[2]], []
+    while ready and len(group) < fuse:
         item = heapq.heappop(ready)
         cell = item[2]
-        if (cell.task, cell.regime) == (array[0].task, array[0].regime):
-            array.append(cell)
+        if (cell.task, cell.regime) == (group[0].task, group[0].regime):
+            group.append(cell)
         else:
             others.append(item)
     for item in others:
         heapq.heappush(ready, item)
-    return array
+    return group

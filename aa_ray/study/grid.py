@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import AA, FIRST_SEED, Layers
+from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Selection
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.data import glue, regimes
 from aa_ray.data.glue import Source
@@ -18,7 +19,24 @@ from aa_ray.trial import Precision, Trial
 # The variant of a study that changes nothing.
 PLAIN = ""
 
-Variants = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+# Fields of a trial in which the cells of one grid differ.
+CELL_FIELDS = frozenset("task regime seed data layers activation switched inference_depths".split())
+
+
+class Variant(NamedTuple):
+    """A way in which a study runs its whole grid.
+
+    Attributes:
+        name: as in ``Cell``.
+        settings: (field of ``Trial``, value) of each setting it changes. One that cannot change a
+            trial's result is left alone there, so that variants share trials.
+    """
+
+    name: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+UNVARIED = (Variant(PLAIN),)
 
 
 class Cell(NamedTuple):
@@ -37,16 +55,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """What is asked for, and with which settings.
+    """The methods, tasks, regimes and seeds to run, and with which settings.
 
     ``cells`` adds the ``aa`` trials that others depend on where the grid does not have them.
 
     Attributes:
-        variants: (name, (setting of ``Trial``, value) ...) of each variant of the whole grid. A
-            setting that cannot change a trial's result is left alone there, so that variants share
-            trials.
-        own_selections: whether a variant's focused architectures follow its own ``aa`` trials;
-            else they follow those of ``PLAIN``.
+        variants: of the whole grid.
+        select_per_variant: whether a variant's focused architectures follow the ``aa`` trials of
+            that variant; else they follow those of ``PLAIN``.
     """
 
     methods: tuple[str, ...]
@@ -58,18 +74,22 @@ class Study:
     rates: Rates
     epochs: int
     precision: Precision = "fp32"
-    variants: Variants = ((PLAIN, ()),)
-    own_selections: bool = True
+    variants: tuple[Variant, ...] = UNVARIED
+    select_per_variant: bool = True
 
-    def with_variants(self, variants: Variants, own_selections: bool = True) -> "Study":
+    def with_variants(
+        self, variants: Iterable[Variant], select_per_variant: bool = True
+    ) -> "Study":
         """The study in those variants, for a study whose subject the settings are.
 
         Raises:
             UsageError: settings were chosen by hand as well; they would be lost.
         """
-        if self.variants != ((PLAIN, ()),):
+        if self.variants != UNVARIED:
             raise UsageError("--set: this study varies the settings itself; leave --set out")
-        return dataclasses.replace(self, variants=variants, own_selections=own_selections)
+        return dataclasses.replace(
+            self, variants=tuple(variants), select_per_variant=select_per_variant
+        )
 
     def seeds_of(self, regime: str) -> tuple[int, ...]:
         """The regime's seeds; full data has the first one only (paper section 4.4)."""
@@ -87,7 +107,7 @@ class Study:
 
     def grid(self) -> list[Cell]:
         """The cells asked for, but for those of ``left_out``."""
-        names = [name for name, _ in self.variants]
+        names = [variant.name for variant in self.variants]
         return [
             Cell(method, task, regime, seed, variant)
             for regime, seed, task, variant, method in itertools.product(
@@ -99,24 +119,28 @@ class Study:
     @cached_property
     def cells(self) -> list[Cell]:
         """The grid and what it depends on, those first on which the most cells wait."""
-        waiting = Counter(need for cell in self.grid() for need in self.needs(cell))
-        every = dict.fromkeys([*waiting, *self.grid()])
-        return sorted(every, key=lambda cell: -waiting[cell])  # stable
+        dependents = Counter(need for cell in self.grid() for need in self.needs(cell))
+        unique = dict.fromkeys([*dependents, *self.grid()])
+        return sorted(unique, key=lambda cell: -dependents[cell])  # stable
 
     def needs(self, cell: Cell) -> list[Cell]:
-        """The ``aa`` cells whose selected layers decide this cell's architecture."""
-        variant = cell.variant if self.own_selections else PLAIN
-        return [
-            Cell(AA, need.task or cell.task, need.regime or cell.regime, FIRST_SEED, variant)
-            for need in architectures.get(cell.method).needs
-        ]
+        """The ``aa`` cells whose selected layers decide this cell's architecture.
 
-    def trial(self, cell: Cell, selected: list[Layers]) -> Trial:
+        They need none themselves.
+        """
+        needs = architectures.get(cell.method).needs
+        return [self.selecting_cell(selection, cell) for selection in needs]
+
+    def selecting_cell(self, selection: Selection, cell: Cell) -> Cell:
+        """The ``aa`` cell whose trial makes the selection for this cell."""
+        variant = cell.variant if self.select_per_variant else PLAIN
+        task, regime = selection.task or cell.task, selection.regime or cell.regime
+        return Cell(AA, task, regime, FIRST_SEED, variant)
+
+    def trial(self, cell: Cell, selected: Sequence[Layers]) -> Trial:
         """The cell's trial, given the selected layers of each of its needs."""
         method = architectures.get(cell.method)
-        num_layers = self.backbone.num_layers
-        layers = method.layers(num_layers, *selected)
-        depths = method.depths(num_layers, *selected) if method.depths else None
+        layers = method.layers(self.backbone.num_layers, *selected)
         trial = Trial(
             task=cell.task,
             regime=cell.regime,
@@ -127,7 +151,7 @@ class Study:
             # Without adapters the activation changes nothing, so it must not tell trials apart.
             activation=method.activation if layers else architectures.RELU,
             switched=method.switched,
-            inference_depths=tuple(sorted(set(depths))) if depths else None,
+            inference_depths=method.inference_depths(selected),
             learning_rate=self.rates.adapter,
             rational_learning_rate=self.rates.rational,
             switch_learning_rate=self.rates.switch,
@@ -135,9 +159,14 @@ class Study:
             precision=self.precision,
             pooling=self.backbone.pooling,
         )
-        settings = dict(self.variants).get(cell.variant, ())
-        changes = {name: v for name, v in settings if deviations.applies(name, trial)}
+        settings = self._settings.get(cell.variant, ())
+        changes = {name: value for name, value in settings if deviations.applies(name, trial)}
         return dataclasses.replace(trial, **changes)
+
+    @cached_property
+    def _settings(self) -> dict[str, tuple[tuple[str, Any], ...]]:
+        """By variant. A study without ``PLAIN`` may need ``aa`` trials of it."""
+        return {variant.name: variant.settings for variant in self.variants}
 
     @cached_property
     def _data(self) -> dict[str, str]:

@@ -93,16 +93,7 @@ class QueueSearcher(Searcher):
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             self._queue.look_again()
-        array: list[tuple[Cell, Trial]] = []
-        size = self._fuse
-        if self._spread is not None:
-            size = min(size, -(-self._queue.counts()["runnable"] // self._spread))
-        while len(array) < max(1, size):
-            following = self._queue.next(like=array[0][1] if array else None)
-            if following is None:
-                break
-            if self._claim(*following):
-                array.append(following)
+        array = self._queue.next_group(self._fuse, self._spread, self._claim)
         return self._job(trial_id, array, [trial for _, trial in array]) if array else None
 
     def _claim(self, cell: Cell, trial: Trial) -> bool:

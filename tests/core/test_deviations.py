@@ -15,7 +15,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
-from aa_ray.study.grid import Cell
+from aa_ray.study.grid import Cell, Variant
 from aa_ray.study.queue import TrialQueue
 from aa_ray.training import loop, side_by_side
 from aa_ray.training.cpu_layers import freeze
@@ -146,8 +146,8 @@ def test_an_empty_selection_may_become_full_fine_tuning(
 
 
 def test_a_setting_applies_only_where_it_can_change_something() -> None:
-    variants = tuple((d.name, ((d.name, list(d.choices)[1]),)) for d in DEVIATIONS.values())
-    study = make_study(seeds=(42,), tasks=("qqp",), variants=(("", ()), *variants))
+    variants = [Variant(d.name, ((d.name, list(d.choices)[1]),)) for d in DEVIATIONS.values()]
+    study = make_study(seeds=(42,), tasks=("qqp",), variants=(Variant(""), *variants))
     queue = TrialQueue(study, [])
     finish(queue, selected=(1,))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aa_ray.study.grid import Cell
+from aa_ray.study.grid import Cell, Variant
 from aa_ray.study.queue import TrialQueue
 from tests.study.test_grid import finish, make_study
 
@@ -82,7 +82,7 @@ def test_trials_side_by_side_are_found_whatever_else_is_waiting() -> None:
 
 
 def test_a_trial_under_two_names_frees_those_that_wait_for_either() -> None:
-    variants = (("", ()), ("other", (("switch_skip", "yes"),)))  # which changes nothing
+    variants = (Variant(""), Variant("other", (("switch_skip", "yes"),)))  # which changes nothing
     study = make_study(tasks=("cola",), seeds=(42,), variants=variants)
     queue = TrialQueue(study, [])
     finish(queue)
