@@ -44,9 +44,8 @@ REPEATS = 5  # draws of the trial times; medians are shown
 
 def study(backbone: Backbone, regimes: tuple[str, ...], seeds: tuple[int, ...]) -> Study:
     """Tables 2 to 4 on all tasks."""
-    methods = dict.fromkeys([*architectures.TABLE2, *architectures.TABLE3, *architectures.TABLE4])
     return Study(
-        methods=tuple(methods), tasks=tuple(tasks.TASKS), regimes=regimes, seeds=seeds,
+        methods=architectures.ALL_TABLES, tasks=tuple(tasks.TASKS), regimes=regimes, seeds=seeds,
         backbone=backbone, source=Source("embedded"), rates=backbones.RELEASED_RATES, epochs=20,
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ class SleepingStudy(Study):
     def seconds(self, cell: Cell) -> float:
         return dict(self.times)[cell.task, cell.regime]
 
-    def trial(self, cell: Cell, selected: list[tuple[int, ...]]) -> Any:
+    def trial(self, cell: Cell, selected: Sequence[tuple[int, ...]]) -> Any:
         milliseconds = round(1000 * self.seconds(cell))
         return dataclasses.replace(super().trial(cell, selected), epochs=milliseconds)
 

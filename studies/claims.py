@@ -14,7 +14,5 @@ from aa_ray.commands import study
 from aa_ray.core import architectures
 from aa_ray.report import claims
 
-METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
-
 if __name__ == "__main__":
-    sys.exit(study.show(__doc__ or "", METHODS, claims.table, sys.argv[1:]))
+    sys.exit(study.show(__doc__ or "", architectures.ALL_TABLES, claims.table, sys.argv[1:]))

@@ -10,7 +10,8 @@ minute.
 import sys
 
 from aa_ray.commands import study
+from aa_ray.core import architectures
 from aa_ray.report import efficiency
 
 if __name__ == "__main__":
-    sys.exit(study.show(__doc__ or "", efficiency.METHODS, efficiency.table, sys.argv[1:]))
+    sys.exit(study.show(__doc__ or "", architectures.EFFICIENCY, efficiency.table, sys.argv[1:]))

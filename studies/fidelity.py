@@ -12,13 +12,14 @@ What it costs: with the default preset, demo, about ten minutes on two CPU cores
 import sys
 
 from aa_ray.commands import study
+from aa_ray.core import architectures
 from aa_ray.report import fidelity
 
 if __name__ == "__main__":
     sys.exit(
         study.main(
             __doc__ or "",
-            fidelity.METHODS,
+            architectures.FIDELITY,
             fidelity.table,
             sys.argv[1:],
             adapt=fidelity.with_variants,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from aa_ray.commands import study
+from aa_ray.core import architectures
 from aa_ray.report import figures, step_size
 from aa_ray.report.figures import Drawing
 from aa_ray.report.results import Results
@@ -19,6 +20,10 @@ def drawings(results: Results) -> Iterable[Drawing]:
 if __name__ == "__main__":
     sys.exit(
         study.draw(
-            __doc__ or "", step_size.METHODS, drawings, sys.argv[1:], adapt=step_size.with_ladder
+            __doc__ or "",
+            architectures.STEP_SIZE,
+            drawings,
+            sys.argv[1:],
+            adapt=step_size.with_ladder,
         )
     )

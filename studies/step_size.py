@@ -15,13 +15,14 @@ hour on two CPU cores.
 import sys
 
 from aa_ray.commands import study
+from aa_ray.core import architectures
 from aa_ray.report import step_size
 
 if __name__ == "__main__":
     sys.exit(
         study.main(
             __doc__ or "",
-            step_size.METHODS,
+            architectures.STEP_SIZE,
             step_size.table,
             sys.argv[1:],
             adapt=step_size.with_ladder,

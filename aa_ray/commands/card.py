@@ -11,6 +11,7 @@ from aa_ray.data import tasks
 from aa_ray.data.glue import HUB_DATASET
 from aa_ray.data.own_files import Hub
 from aa_ray.data.tasks import Task
+from aa_ray.report.text import listed
 from aa_ray.store.rows import Row
 from aa_ray.trial import Trial
 
@@ -98,7 +99,7 @@ def _architecture(trained: Trained) -> str:
         said = f"none of the {count} layers has a trained adapter"
     else:
         said = (
-            f"adapters in layers {_listed(trained.layers)} of {count} (counted from 0), activation "
+            f"adapters in layers {listed(trained.layers)} of {count} (counted from 0), activation "
             f"{activation}"
         )
     if trained.selected is not None:
@@ -106,17 +107,13 @@ def _architecture(trained: Trained) -> str:
     said += "."
     if trained.identities:
         said += (
-            f" The switches of layers {_listed(trained.identities)} did not choose the adapter; "
+            f" The switches of layers {listed(trained.identities)} did not choose the adapter; "
             "such a layer computes LN(LN(h+i) + h + i) as in the released code, which is written "
             "here as a linear bottleneck of full width with identity matrices."
         )
     if trained.trial.inference_depths is not None:
         said += f" AdapterDrop, with the adapters of the last {trained.depth} layers in use."
     return said
-
-
-def _listed(layers: list[int]) -> str:
-    return ", ".join(map(str, layers))
 
 
 def _code(trained: Trained, backbone: Backbone) -> str:

@@ -10,6 +10,7 @@ from aa_ray.commands.export import Taker
 from aa_ray.core.architectures import METHODS
 from aa_ray.data import tasks
 from aa_ray.data.glue import Splits
+from aa_ray.report.text import listed
 from aa_ray.store.rows import Row
 from aa_ray.study.grid import Study
 from aa_ray.training.trainer import Epoch, TrialTrainer
@@ -50,7 +51,7 @@ def _adapters(trial: Trial) -> str:
 
 
 def _listed(layers: Sequence[int]) -> str:
-    return " ".join(map(str, layers)) or "-"
+    return listed(layers, " ", none="-")
 
 
 class Curve:

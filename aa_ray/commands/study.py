@@ -31,9 +31,10 @@ from aa_ray.report.tables import FORMATS, Table
 from aa_ray.store.rows import SCHEMA, Row, Store
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
+from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
 from aa_ray.sweep import memory, plan
 
-TableMaker = Callable[[TrialQueue, Iterable[Row]], Table]
+TableMaker = Callable[[Results], Table]
 DrawingMaker = Callable[[Results], Iterable[Drawing]]
 
 
@@ -52,7 +53,7 @@ def main(
     Args:
         description: of the study, for ``--help``.
         methods: the study's methods; ``--methods`` picks among them.
-        make_table: (queue, rows) -> the study's table.
+        make_table: the study's results -> its table.
         arguments: the command line, without the program's name.
         backbone: of every preset but demo.
         adapt: what makes the study of the one that the options describe, such as variants.
@@ -102,7 +103,7 @@ def draw(
 def show(
     description: str,
     methods: Sequence[str],
-    make_table: Callable[[Results], Table],
+    make_table: TableMaker,
     arguments: Sequence[str],
 ) -> int:
     """Print a table made from the rows that there are; returns the exit status.
@@ -184,8 +185,8 @@ def _results(
     """The rows of the study that the options describe; ``empty``: there may be none."""
     study = adapt(study_from(options, methods, PAPER_BACKBONE))
     table = Store(options.results).read()
-    queue = TrialQueue(study, table.select(QUEUE_COLUMNS).to_pylist())
-    results = Results(queue, _of_study(table, queue))
+    trials = Resolver(study, table.select(RESOLVE_COLUMNS).to_pylist()).cells
+    results = Results(study, _rows_of(trials, table))
     if not (results.used or empty):
         raise UsageError(f"--results {options.results}: no rows of this study; run it first")
     return results
@@ -251,8 +252,8 @@ def _run(options: argparse.Namespace, study: Study, make_table: TableMaker) -> i
         from aa_ray.sweep import tune
 
         tune.run_study(queue, store, resources)
-    table = make_table(queue, _of_study(rows if options.no_run else store.read(), queue))
-    print(table.render(style), end="")
+    results = Results(study, _rows_of(queue.trial_ids, rows if options.no_run else store.read()))
+    print(make_table(results).render(style), end="")
     return _closing(queue, store, options)
 
 
@@ -266,9 +267,9 @@ def note_untrained_pooler(study: Study) -> None:
         )
 
 
-def _of_study(rows: pa.Table, queue: TrialQueue) -> list[Row]:
-    """The rows of the study's trials; a folder may hold a great many others."""
-    wanted = pa.array(queue.trial_ids, pa.string())
+def _rows_of(trial_ids: Iterable[str], rows: pa.Table) -> list[Row]:
+    """The rows of a study's trials; a folder may hold a great many others."""
+    wanted = pa.array(list(trial_ids), pa.string())
     return list(rows.filter(pc.is_in(rows["trial_id"], wanted)).to_pylist())
 
 

@@ -3,29 +3,36 @@
 Comparisons are paired: two methods on the same task, regime and seed share examples, order and
 initial state. An effect is the mean difference of test scores x 100 over the strata (task x
 regime), which weigh the same; see ``statistics.stratified_effect``. "On par" needs a margin,
-which the paper does not give: ``MARGIN`` is this project's choice.
+which the paper does not give: ``verdicts.MARGIN`` is this project's choice.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
-from aa_ray.core.architectures import AA
+from aa_ray.core.architectures import AA, BASELINE, SPEC, UNI, Selection
 from aa_ray.data import regimes
 from aa_ray.report.activations import activation
-from aa_ray.report.paper_tables import DASH
 from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import Effect, seeds_to_settle, stratified_effect
-from aa_ray.report.tables import Entry, Section, Table
+from aa_ray.report.tables import DASH, Entry, Section, Table
+from aa_ray.report.text import listed
+from aa_ray.report.verdicts import (
+    BETTER,
+    DIFFER_BEYOND_SEEDS,
+    DIFFER_IN_A_TENTH,
+    FAILS,
+    HOLDS,
+    NOT_BETTER,
+    ON_PAR,
+    OPEN,
+    Rule,
+)
 from aa_ray.store.rows import Row
-
-# Points of score (x 100) within which two methods count as on par.
-MARGIN = 2.0
-HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
 
 # Rows do not hold what chance is on their test sets, so this is left to the reader.
 AT_CHANCE = "Where every method is at chance, as the tables show, a verdict on scores says nothing."
@@ -42,50 +49,6 @@ class Regimes(Enum):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How an effect becomes a verdict.
-
-    Attributes:
-        text: for people.
-        holds, fails: (low, high) of the interval -> whether it decides that way.
-        boundary: the value that the interval must leave, given the mean.
-    """
-
-    text: str
-    holds: Callable[[float, float], bool]
-    fails: Callable[[float, float], bool]
-    boundary: Callable[[float], float]
-
-    def verdict(self, effect: Effect) -> str:
-        """``HOLDS``, ``FAILS``, or ``OPEN`` where the interval is unknown or too wide."""
-        if not effect.bounded:
-            return OPEN
-        if self.holds(effect.low, effect.high):
-            return HOLDS
-        return FAILS if self.fails(effect.low, effect.high) else OPEN
-
-
-BETTER = Rule(
-    "interval above 0; does not hold if it is below 0 or within ±2 points",
-    holds=lambda low, high: low > 0,
-    fails=lambda low, high: high < 0 or (low > -MARGIN and high < MARGIN),
-    boundary=lambda mean: 0.0,
-)
-ON_PAR = Rule(
-    "interval within ±2 points; does not hold if it lies outside",
-    holds=lambda low, high: low > -MARGIN and high < MARGIN,
-    fails=lambda low, high: low > MARGIN or high < -MARGIN,
-    boundary=lambda mean: math.copysign(MARGIN, mean),
-)
-NOT_BETTER = Rule(
-    "interval below 2 points; does not hold if it lies above",
-    holds=lambda low, high: high < MARGIN,
-    fails=lambda low, high: low > MARGIN,
-    boundary=lambda mean: MARGIN,
-)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One paired comparison: ``method`` minus ``other``, over those of the study's regimes."""
 
@@ -99,7 +62,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim, or a part of one, with what was found."""
+    """A claim, or a part of one, with its effect and verdict."""
 
     claim: str
     text: str
@@ -110,49 +73,45 @@ class Judgement:
     seeds_needed: int | None = None
 
 
-def _line(method: str, depth_of: str | None = None) -> Line:
-    return Line(method, method, depth_of)
+def _line(method: str, depth: Selection | None = None) -> Line:
+    return Line(method, method, depth)
 
 
-BASELINE, SIM = _line("baseline"), _line("aa-focused-sim")
-SPEC, UNI = _line("aa-focused-spec"), _line("aa-focused-uni")
-DROP_AA = _line("adapter-drop", "aa-focused-spec")
-DROP_N = _line("adapter-drop", "aa-focused-uni")
+AA_LINE, BASELINE_LINE = _line(AA), _line(BASELINE)
+FOCUSED_SPEC, FOCUSED_UNI = _line("aa-focused-spec"), _line("aa-focused-uni")
+FOCUSED_SIM = _line("aa-focused-sim")
+DROP_AA, DROP_N = _line("adapter-drop", SPEC), _line("adapter-drop", UNI)
 
 COMPARISONS = (
-    Comparison("C1", "AA is on par with Baseline", _line(AA), BASELINE, ON_PAR, Regimes.ALL),
-    Comparison("C2", "AA-focused^spec beats Baseline", SPEC, BASELINE, BETTER, Regimes.LOW_DATA),
-    Comparison("C2", "AA-focused^uni beats Baseline", UNI, BASELINE, BETTER, Regimes.LOW_DATA),
-    Comparison("C2", "AA-focused^sim beats Baseline", SIM, BASELINE, BETTER, Regimes.LOW_DATA),
-    Comparison(
-        "C3", "AA-focused^spec is on par on full data", SPEC, BASELINE, ON_PAR, Regimes.FULL
-    ),
-    Comparison("C3", "AA-focused^uni is on par on full data", UNI, BASELINE, ON_PAR, Regimes.FULL),
-    Comparison("C3", "AA-focused^sim is on par on full data", SIM, BASELINE, ON_PAR, Regimes.FULL),
-    Comparison(
-        "C4", "AA-focused^uni is on par with AA-focused^spec", UNI, SPEC, ON_PAR, Regimes.ALL
-    ),
-    Comparison("C5", "AA-focused^sim beats AdapterDrop^N", SIM, DROP_N, BETTER, Regimes.ALL),
-    Comparison(
-        "C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE, NOT_BETTER, Regimes.ALL
-    ),
-    Comparison(
-        "C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE, NOT_BETTER, Regimes.ALL
-    ),
-    Comparison("C7", "N layers beat N-1", SIM, _line("focused-last-n-1"), BETTER, Regimes.LOW_DATA),
-    Comparison("C8", "AA beats Switch-only", _line(AA), _line("switch-only"), BETTER, Regimes.ALL),
-    Comparison(
-        "C9",
-        "Rational-only is on par with Baseline",
-        _line("rational-only"),
-        BASELINE,
-        ON_PAR,
-        Regimes.ALL,
-    ),
-    Comparison(
-        "C10", "AA-focused^sim beats Baseline^N", SIM, _line("baseline-last-n"), BETTER, Regimes.ALL
-    ),
-)
+    Comparison("C1", "AA is on par with Baseline", AA_LINE, BASELINE_LINE, ON_PAR, Regimes.ALL),
+    Comparison("C2", "AA-focused^spec beats Baseline", FOCUSED_SPEC, BASELINE_LINE, BETTER,
+               Regimes.LOW_DATA),
+    Comparison("C2", "AA-focused^uni beats Baseline", FOCUSED_UNI, BASELINE_LINE, BETTER,
+               Regimes.LOW_DATA),
+    Comparison("C2", "AA-focused^sim beats Baseline", FOCUSED_SIM, BASELINE_LINE, BETTER,
+               Regimes.LOW_DATA),
+    Comparison("C3", "AA-focused^spec is on par on full data", FOCUSED_SPEC, BASELINE_LINE, ON_PAR,
+               Regimes.FULL),
+    Comparison("C3", "AA-focused^uni is on par on full data", FOCUSED_UNI, BASELINE_LINE, ON_PAR,
+               Regimes.FULL),
+    Comparison("C3", "AA-focused^sim is on par on full data", FOCUSED_SIM, BASELINE_LINE, ON_PAR,
+               Regimes.FULL),
+    Comparison("C4", "AA-focused^uni is on par with AA-focused^spec", FOCUSED_UNI, FOCUSED_SPEC,
+               ON_PAR, Regimes.ALL),
+    Comparison("C5", "AA-focused^sim beats AdapterDrop^N", FOCUSED_SIM, DROP_N, BETTER,
+               Regimes.ALL),
+    Comparison("C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE_LINE, NOT_BETTER,
+               Regimes.ALL),
+    Comparison("C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE_LINE, NOT_BETTER,
+               Regimes.ALL),
+    Comparison("C7", "N layers beat N-1", FOCUSED_SIM, _line("focused-last-n-1"), BETTER,
+               Regimes.LOW_DATA),
+    Comparison("C8", "AA beats Switch-only", AA_LINE, _line("switch-only"), BETTER, Regimes.ALL),
+    Comparison("C9", "Rational-only is on par with Baseline", _line("rational-only"), BASELINE_LINE,
+               ON_PAR, Regimes.ALL),
+    Comparison("C10", "AA-focused^sim beats Baseline^N", FOCUSED_SIM, _line("baseline-last-n"),
+               BETTER, Regimes.ALL),
+)  # fmt: skip
 
 
 def judge(results: Results) -> list[Judgement]:
@@ -164,14 +123,8 @@ def judge(results: Results) -> list[Judgement]:
 
 
 def _compare(results: Results, comparison: Comparison) -> Judgement:
-    effect = stratified_effect(
-        {
-            (task, regime): _differences(results, comparison, task, regime)
-            for regime in results.study.regimes
-            if comparison.regimes.includes(regime)
-            for task in results.study.tasks
-        }
-    )
+    compared = filter(comparison.regimes.includes, results.study.regimes)
+    effect = results.effect(comparison.method, comparison.other, compared)
     rule = comparison.rule
     verdict = rule.verdict(effect)
     needed = seeds_to_settle(effect, rule.boundary(effect.mean)) if verdict == OPEN else None
@@ -180,23 +133,13 @@ def _compare(results: Results, comparison: Comparison) -> Judgement:
     )
 
 
-def _differences(results: Results, comparison: Comparison, task: str, regime: str) -> list[float]:
-    """method - other in points, one per seed that has both."""
-    pairs = [
-        (results.row(comparison.method, task, regime, seed),
-         results.row(comparison.other, task, regime, seed))
-        for seed in results.seeds(regime)
-    ]  # fmt: skip
-    return [100 * (a["test_metric"] - b["test_metric"]) for a, b in pairs if a and b]
-
-
 def _aa_rows(results: Results) -> dict[tuple[str, str], list[Row]]:
     """(task, regime) -> the rows of ``aa``, one per seed."""
-    found = {}
-    for regime, task in itertools.product(results.study.regimes, results.study.tasks):
-        rows = (results.row(_line(AA), task, regime, seed) for seed in results.seeds(regime))
-        found[task, regime] = [row for row in rows if row is not None]
-    return found
+    return {
+        (task, regime): list(by_seed.values())
+        for regime in results.study.regimes
+        for task, by_seed in results.rows(AA_LINE, regime).items()
+    }
 
 
 # Inputs at which two activations are compared.
@@ -218,12 +161,9 @@ def activations_differ(results: Results) -> Judgement:
         between_seeds = _mean_distance(curves)
         strata[key] = [between_layers - between_seeds]
     effect = stratified_effect(strata)
-    rule = "interval above 0; does not hold if it is below"
-    verdict = OPEN
-    if effect.bounded:
-        verdict = HOLDS if effect.low > 0 else FAILS if effect.high < 0 else OPEN
+    rule = DIFFER_BEYOND_SEEDS
     text = "Learned activations differ more between layers than between seeds"
-    return Judgement("C11", text, effect, "RMS of R(x)", rule, verdict)
+    return Judgement("C11", text, effect, "RMS of R(x)", rule.text, rule.verdict(effect))
 
 
 def _curves(row: Row) -> np.ndarray:
@@ -255,12 +195,9 @@ def layers_differ(results: Results, between: str) -> Judgement:
         if len(sets) > 1
     }
     effect = stratified_effect(strata)
-    verdict = OPEN
-    if effect.bounded:
-        verdict = HOLDS if effect.low > 0.1 else FAILS if effect.high < 0.1 else OPEN
+    rule = DIFFER_IN_A_TENTH
     text = f"AA selects different layers for different {between}"
-    rule = "interval above 0.1 (0: always the same, 1: never a common layer)"
-    return Judgement("C12", text, effect, "Jaccard distance", rule, verdict)
+    return Judgement("C12", text, effect, "Jaccard distance", rule.text, rule.verdict(effect))
 
 
 def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -272,7 +209,7 @@ def parameters_halved(results: Results) -> Judgement:
     """C13, the part that rows can show: adapter parameters of AA-focused^uni over Baseline's."""
     ratios = []
     for regime in results.study.regimes:
-        focused, full = results.parameters(UNI, regime), results.parameters(BASELINE, regime)
+        focused, full = (results.parameters(line, regime) for line in (FOCUSED_UNI, BASELINE_LINE))
         if focused and full:
             ratios.append(focused[0] / full[0])
     mean = float(np.mean(ratios)) if ratios else float("nan")
@@ -285,31 +222,32 @@ def parameters_halved(results: Results) -> Judgement:
 
 def table(results: Results, judgements: Iterable[Judgement] | None = None) -> Table:
     """The judgements as a table; ``judgements``: where they have been made already."""
-    lines = []
-    for judged in judge(results) if judgements is None else judgements:
-        effect = judged.effect
-        shown = DASH if math.isnan(effect.mean) else f"{effect.mean:+.2f}"
-        interval = DASH if not effect.bounded else f"{effect.low:+.2f} to {effect.high:+.2f}"
-        seeds = DASH if judged.seeds_needed is None else f"{judged.seeds_needed}"
-        entries = [
-            Entry(shown, mean=None if math.isnan(effect.mean) else effect.mean),
-            Entry(interval),
-            Entry(judged.unit),
-            Entry(str(effect.pairs), mean=effect.pairs),
-            Entry(judged.verdict),
-            Entry(seeds),
-        ]
-        lines.append((f"{judged.claim} {judged.text}", entries))
+    if judgements is None:
+        judgements = judge(results)
+    lines = [(f"{judged.claim} {judged.text}", _entries(judged)) for judged in judgements]
     study = results.study
     rules = "; ".join(
         f"{name}: {rule.text}"
         for name, rule in (("beats", BETTER), ("on par", ON_PAR), ("does not beat", NOT_BETTER))
     )
     caption = (
-        f"Claims, for backbone {study.backbone.identity}, tasks {', '.join(study.tasks)}, regimes "
-        f"{', '.join(study.regimes)}, seeds {', '.join(map(str, study.seeds))}. Effects in points "
+        f"Claims, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
+        f"{listed(study.regimes)}, seeds {listed(study.seeds)}. Effects in points "
         "of score (x 100) unless said, with 95 % intervals, paired over task, regime and seed. "
         f"Rules: {rules}. Intervals are not corrected for the number of claims. {AT_CHANCE}"
     )
     columns = ["effect", "95 % interval", "unit", "pairs", "verdict", "seeds to settle"]
     return Table(caption, columns, [Section("Claim", lines)])
+
+
+def _entries(judged: Judgement) -> list[Entry]:
+    effect = judged.effect
+    known = not math.isnan(effect.mean)
+    return [
+        Entry(f"{effect.mean:+.2f}", mean=effect.mean) if known else Entry(DASH),
+        Entry(f"{effect.low:+.2f} to {effect.high:+.2f}" if effect.bounded else DASH),
+        Entry(judged.unit),
+        Entry(str(effect.pairs), mean=effect.pairs),
+        Entry(judged.verdict),
+        Entry(DASH if judged.seeds_needed is None else f"{judged.seeds_needed}"),
+    ]

@@ -1,5 +1,7 @@
 """Figures from the rows of a study. Each draws what there is and says what is missing."""
 
+import dataclasses
+import math
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aa_ray.core.architectures import AA
+from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics, step_size
@@ -29,6 +32,8 @@ PAPER_LAYERS = {"bert-large-uncased": (2, 6, 10, 12, 14, 15, 16, 18, 19, 20, 21,
 
 # Small multiples side by side, at most.
 MOST_COLUMNS = 6
+
+AA_LINE = Line("", AA)
 
 MARKERS = ("o", "s", "^", "D", "v")
 
@@ -67,22 +72,22 @@ def rationals(results: Results, regime: str) -> list[Drawing]:
     inputs that it saw; layers that were not selected are marked. Up to 6 layers all tasks share a
     figure, one line each; a deeper backbone has a figure per task. Paper, Figure 3.
     """
-    missing, found = [], {}
-    for task in results.study.tasks:
-        cell = Cell(AA, task, regime, results.study.seeds[0])
-        row = results.row(Line("", AA), task, regime, cell.seed)
-        if row is None:
+    seed = results.study.seeds[0]
+    missing, rows = [], {}
+    for task, by_seed in results.rows(AA_LINE, regime).items():
+        cell = Cell(AA, task, regime, seed)
+        if seed not in by_seed:
             missing.append(str(cell))
             continue
-        found[task] = row
-        if row["input_histograms"] is None:
+        rows[task] = by_seed[seed]
+        if rows[task]["input_histograms"] is None:
             missing.append(f"{cell}: its inputs")
     num_layers = results.study.backbone.num_layers
     if num_layers <= MOST_COLUMNS:
-        places = {(task, n): (i, n) for i, task in enumerate(found) for n in range(num_layers)}
-        return [_small_multiples(f"rationals-{regime}", found, places, missing)] if found else []
+        places = {(task, n): (i, n) for i, task in enumerate(rows) for n in range(num_layers)}
+        return [_small_multiples(f"rationals-{regime}", rows, places, missing)] if rows else []
     drawings = []
-    for task, row in found.items():
+    for task, row in rows.items():
         places = {(task, n): divmod(n, MOST_COLUMNS) for n in range(num_layers)}
         name = f"rationals-{regime}-{task}"
         drawings.append(_small_multiples(name, {task: row}, places, missing))
@@ -151,19 +156,18 @@ def layers(results: Results) -> Drawing:
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             shares = np.full((len(study.tasks), num_layers), np.nan)
-            for i, task in enumerate(study.tasks):
-                seeds = results.seeds(regime)
-                rows = [results.row(Line("", AA), task, regime, seed) for seed in seeds]
-                missing += [str(Cell(AA, task, regime, s)) for s, r in zip(seeds, rows, strict=True)
-                            if r is None]  # fmt: skip
-                chosen = [r["selected_layers"] or [] for r in rows if r is not None]
-                if chosen:
-                    shares[i] = [np.mean([n in c for c in chosen]) for n in range(num_layers)]
+            for i, (task, by_seed) in enumerate(results.rows(AA_LINE, regime).items()):
+                seeds = study.seeds_of(regime)
+                missing += [str(Cell(AA, task, regime, s)) for s in seeds if s not in by_seed]
+                selections = [row["selected_layers"] for row in by_seed.values()]
+                if selections:
+                    shares[i] = [np.mean([n in s for s in selections]) for n in range(num_layers)]
             image = ax.imshow(shares, vmin=0, vmax=1, cmap="cividis", aspect="auto")
             ax.set_title(results.regime_title(regime))
             ax.set_yticks(range(len(study.tasks)), [TASKS[t].title for t in study.tasks])
-            shown = num_layers * len(study.regimes)  # side by side
-            ax.set_xticks(range(0, num_layers, max(1, num_layers // 12, -(-shown // 24))))
+            side_by_side = num_layers * len(study.regimes)
+            step = max(1, num_layers // 12, math.ceil(side_by_side / 24))
+            ax.set_xticks(range(0, num_layers, step))
             ax.set_xlabel("layer")
             for layer in PAPER_LAYERS.get(study.backbone.identity, ()):
                 ax.plot(layer, -0.75, marker="v", color="C1", clip_on=False)
@@ -183,7 +187,7 @@ def scores(results: Results) -> Drawing:
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(lines):
                 values = results.averages(line, regime)
-                if len(values) < len(results.seeds(regime)):
+                if len(values) < len(study.seeds_of(regime)):
                     missing.append(f"{line.title} {regime}: {len(values)} complete seeds")
                 if values:
                     mean, half = statistics.mean(values), statistics.half_interval(values)
@@ -239,7 +243,6 @@ def learning_rates(results: Results) -> Drawing:
     """
     study = results.study
     missing = []
-    _, rational, switch = step_size.RELEASED
     with style.context(STYLE):
         figure = Figure(figsize=(_width(1.4 + 1.9 * len(study.regimes)), 2.4))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
@@ -247,17 +250,18 @@ def learning_rates(results: Results) -> Drawing:
             for i, line in enumerate(results.lines()):
                 points = []
                 for rate in step_size.ADAPTER_LADDER:
-                    mean = step_size.average(results, line, regime, (rate, rational, switch))
+                    rates = dataclasses.replace(RELEASED_RATES, adapter=rate)
+                    mean = step_size.average(results, step_size.at(line, rates), regime)
                     if mean is None:
                         missing.append(f"{line.title} {regime} at {rate:g}")
                     else:
                         points.append((rate, mean))
                 if points:
-                    rates, means = zip(*points, strict=True)
+                    xs, means = zip(*points, strict=True)
                     marker = MARKERS[i % len(MARKERS)]
                     label = _superscript(line.title)
-                    ax.plot(rates, means, marker=marker, color=f"C{i % 7}", label=label)
-            ax.axvline(step_size.RELEASED[0], color="0.6", linestyle=":", linewidth=0.8)
+                    ax.plot(xs, means, marker=marker, color=f"C{i % 7}", label=label)
+            ax.axvline(RELEASED_RATES.adapter, color="0.6", linestyle=":", linewidth=0.8)
             ax.set_xscale("log")
             ax.set_title(results.regime_title(regime))
             ax.set_xlabel("learning rate of the adapters")

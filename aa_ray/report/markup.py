@@ -48,10 +48,10 @@ def strip(judgement: Judgement) -> dict[str, Any] | None:
     def place(value: float) -> float:
         return round(50 * (1 + max(-STRIP, min(STRIP, value)) / STRIP), 2)
 
-    found: dict[str, Any] = {"mean": place(effect.mean), "low": None, "beyond": ""}
+    places: dict[str, Any] = {"mean": place(effect.mean), "low": None, "beyond": ""}
     if effect.bounded:
         low, high = place(effect.low), place(effect.high)
-        found |= {"low": low, "width": round(high - low, 2)}
+        places |= {"low": low, "width": round(high - low, 2)}
         sides = {"below": effect.low < -STRIP, "above": effect.high > STRIP}
-        found["beyond"] = " ".join(side for side, beyond in sides.items() if beyond)
-    return found
+        places["beyond"] = " ".join(side for side, beyond in sides.items() if beyond)
+    return places

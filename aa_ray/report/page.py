@@ -18,16 +18,14 @@ import jinja2
 from markupsafe import Markup
 
 from aa_ray.core import architectures
+from aa_ray.core.architectures import Method
 from aa_ray.data import glue, tasks
 from aa_ray.errors import UsageError
 from aa_ray.report import claims, figures, markup, paper_tables, provenance_page, svg
 from aa_ray.report.figures import Drawing
-from aa_ray.report.paper_tables import DASH
 from aa_ray.report.results import Results
-from aa_ray.report.tables import Section, Table
+from aa_ray.report.tables import DASH, Section, Table
 from aa_ray.study import plugins
-
-METHODS = tuple(dict.fromkeys(architectures.TABLE2 + architectures.TABLE3 + architectures.TABLE4))
 
 # Figures of learned activations on a page, at most: a deep backbone has one per task and regime.
 MOST_ACTIVATIONS = 9
@@ -36,7 +34,7 @@ _TEMPLATES = resources.files("aa_ray.report") / "templates"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownTable:
     """A table with what the page says around it.
 
     Attributes:
@@ -82,7 +80,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
     """The report of a study, finished or not, as HTML.
 
     Args:
-        results: of a study with the methods of ``METHODS``, or some of them.
+        results: of a study with the methods of ``architectures.ALL_TABLES``, or some of them.
         options: of the command line that describe the study, for the commands that the page names.
 
     Raises:
@@ -115,7 +113,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         study_regimes=[results.regime_title(regime) for regime in results.study.regimes],
         study_tasks=[tasks.get(task).title for task in results.study.tasks],
         dash=DASH,
-        counts=results.queue.counts(),
+        counts=results.counts(),
         trainings=len(provenance_page.distinct(results)),
         verdicts=Counter(judgement.verdict for judgement in judgements),
         claims_table=claims.table(results, judgements),
@@ -130,7 +128,7 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         groups=groups,
         curves={group.key: group.curves for group in groups},
         gaps=provenance_page.gaps(results),
-        failures=results.queue.failures(),
+        failures=results.failures(),
         provenance=provenance_page.provenance(results),
         notes=_notes(tables),
         command=lambda script: _command(script, results, options),
@@ -145,17 +143,19 @@ _SCRIPTS = {
     "plot_tables": architectures.TABLE2,
     "plot_layers": architectures.TABLE2,
     "plot_rationals": architectures.TABLE2,
-    "claims": METHODS,
-    "report": METHODS,
+    "claims": architectures.ALL_TABLES,
+    "report": architectures.ALL_TABLES,
 }
 
 
 def _shown_by(script: str, results: Results) -> list[str]:
-    """The study's methods that a script shows; those of one's own stand beside Table 2's."""
+    """The study's methods that a script shows; custom ones stand beside Table 2's."""
     methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
     if script in ("table3", "table4"):
         return methods
-    return methods + [name for name in results.study.methods if name not in METHODS]
+    return methods + [
+        name for name in results.study.methods if name not in architectures.ALL_TABLES
+    ]
 
 
 def _command(script: str, results: Results, options: Sequence[str]) -> str:
@@ -170,14 +170,15 @@ def _command(script: str, results: Results, options: Sequence[str]) -> str:
 
 def _methods(results: Results) -> list[tuple[str, str, str, str]]:
     """The study's methods: title, layers, activation, switch."""
-    found = (architectures.get(name) for name in results.study.methods)
-    return [
-        (m.title, m.places,
-         "ReLU" if m.activation == architectures.RELU
-         else m.activation.partition(":")[0].partition("@")[0],
-         "yes" if m.switched else "no")
-        for m in found
-    ]  # fmt: skip
+    methods = map(architectures.get, results.study.methods)
+    return [(m.title, m.places, _activation(m), "yes" if m.switched else "no") for m in methods]
+
+
+def _activation(method: Method) -> str:
+    """The activation's name, without a rational's settings and a custom one's hash."""
+    if method.activation == architectures.RELU:
+        return "ReLU"
+    return method.activation.partition(":")[0].partition("@")[0]
 
 
 # Study script -> title, what it is.
@@ -191,7 +192,7 @@ _TABLES = {
 }
 
 
-def _first_table(results: Results, options: Sequence[str]) -> Shown | str:
+def _first_table(results: Results, options: Sequence[str]) -> ShownTable | str:
     """Table 1 of the study's tasks; where the data is not there, one line that says so."""
     study = results.study
     try:
@@ -199,28 +200,28 @@ def _first_table(results: Results, options: Sequence[str]) -> Shown | str:
     except UsageError as error:
         return str(error)
     location = shlex.quote(study.source.location)
-    given = options[list(options).index("--data") + 1] if "--data" in options else location
-    command = f"python studies/table1.py --data {shlex.quote(given)}"
-    return Shown("table1", "Table 1", "The tasks and their sizes.", full, full, command)
+    data = options[list(options).index("--data") + 1] if "--data" in options else location
+    command = f"python studies/table1.py --data {shlex.quote(data)}"
+    return ShownTable("table1", "Table 1", "The tasks and their sizes.", full, full, command)
 
 
-def _tables(results: Results, options: Sequence[str]) -> list[Shown]:
+def _tables(results: Results, options: Sequence[str]) -> list[ShownTable]:
     """Tables 2 to 4, those of them that the study has methods for."""
-    shown = []
+    tables = []
     for script, (title, about) in _TABLES.items():
         part = results.only(_shown_by(script, results))
         if part.study.methods:
-            full = paper_tables.score_table(title, part)
-            kept = _of_study(full, results)
+            full = paper_tables.method_table(title, part)
             command = _command(script, results, options)
-            shown.append(Shown(script, title, about, kept, full, command))
-    return shown
+            shown = ShownTable(script, title, about, _of_study(full, results), full, command)
+            tables.append(shown)
+    return tables
 
 
 def _of_study(table: Table, results: Results) -> Table:
     """The table without the columns of tasks that the study does not have."""
-    wanted = {tasks.get(task).title for task in results.study.tasks} | {"Avg"}
-    kept = [i for i, column in enumerate(table.columns) if column in wanted]
+    columns = {tasks.get(task).title for task in results.study.tasks} | {"Avg"}
+    kept = [i for i, column in enumerate(table.columns) if column in columns]
     sections = [
         Section(s.heading, [(label, [line[i] for i in kept]) for label, line in s.lines])
         for s in table.sections
@@ -237,9 +238,9 @@ def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
         wide = drawing.figure.get_figwidth() > figures.PAGE / 2
         return Picture(title, about, drawn, wide, drawing.missing, command)
 
-    found = []
+    pictures = []
     if _has_averages(part):
-        found += [
+        pictures += [
             picture(figures.scores(part), "Average score per method",
                     "Points: mean over tasks and seeds; bars: 95 % interval over the seeds.",
                     "plot_tables"),
@@ -247,8 +248,8 @@ def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
                     "The parameters of the adapters in use at inference.", "plot_tables"),
         ]  # fmt: skip
     if not any(row["selected_layers"] is not None for row in part.used):
-        return found
-    found.append(
+        return pictures
+    pictures.append(
         picture(figures.layers(part), "Layers that AA selected", "Share of the seeds in which the "
                 "switch of a layer picked its adapter.", "plot_layers")
     )  # fmt: skip
@@ -258,8 +259,8 @@ def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
             "the inputs seen (shaded); grey lines: layers that were not selected."
         )
         title = f"Learned activations, {part.regime_title(regime)}"
-        found.append(picture(drawing, title, about, "plot_rationals"))
-    return found
+        pictures.append(picture(drawing, title, about, "plot_rationals"))
+    return pictures
 
 
 def _has_averages(results: Results) -> bool:
@@ -281,7 +282,7 @@ def _more_activations(results: Results) -> bool:
     return len(study.regimes) * (len(study.tasks) if deep else 1) > MOST_ACTIVATIONS
 
 
-def _notes(tables: Iterable[Shown]) -> list[str]:
+def _notes(tables: Iterable[ShownTable]) -> list[str]:
     """The warnings that the captions end with, each once."""
     lines = (line for shown in tables for line in shown.full.caption.splitlines())
     notes = (line.removeprefix("Note: ") for line in lines if line.startswith("Note: "))

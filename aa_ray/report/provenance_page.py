@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from aa_ray.core import architectures
 from aa_ray.core.architectures import AA
 from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.data import tasks
-from aa_ray.report.paper_tables import METRIC_TITLES
-from aa_ray.report.results import Line, Results
+from aa_ray.report.results import Line, Results, inference_depth, layers_in_use
+from aa_ray.report.text import METRIC_TITLES, commit_text, listed
 from aa_ray.store.rows import Row
 from aa_ray.study import forecast
 from aa_ray.study.forecast import duration
+from aa_ray.study.grid import CELL_FIELDS, Study
 from aa_ray.trial import Trial
 
 
@@ -38,18 +40,27 @@ class Gap:
 
 def gaps(results: Results) -> list[Gap]:
     """The methods and regimes that are not complete."""
-    found = []
-    titles = {line.method: line.title for line in results.lines()}  # one of AdapterDrop's two
+    incomplete = []
+    titles = _titles(results)
     for regime in results.study.regimes:
         for method in results.study.methods:
             cells = [c for c in results.study.grid() if (c.method, c.regime) == (method, regime)]
-            rows = [results.queue.row(cell) for cell in cells]
-            states = Counter(row["status"] for row in rows if row is not None)
+            states = Counter(map(results.status, cells))
             if states["finished"] < len(cells):
-                title = "AdapterDrop" if method == "adapter-drop" else titles[method]
-                where = results.regime_title(regime)
-                found.append(Gap(title, where, len(cells), states["finished"], states["failed"]))
-    return found
+                counts = (len(cells), states["finished"], states["failed"])
+                incomplete.append(Gap(titles[method], results.regime_title(regime), *counts))
+    return incomplete
+
+
+def _titles(results: Results) -> dict[str, str]:
+    """Method -> title; of several lines, which are one training run, without what differs."""
+    titles: dict[str, list[str]] = {}
+    for line in results.lines():
+        titles.setdefault(line.method, []).append(line.title)
+    return {
+        method: several[0] if len(several) == 1 else several[0].partition("^")[0]
+        for method, several in titles.items()
+    }
 
 
 @dataclass
@@ -66,10 +77,8 @@ class Training:
 
     @property
     def layers(self) -> str:
-        """The adapter layers in use: those selected where there are switches."""
-        selected = self.row["selected_layers"]
-        chosen = self.row["adapter_layers"] if selected is None else selected
-        return " ".join(map(str, chosen)) or "none"
+        """The adapter layers in use."""
+        return listed(layers_in_use(self.row), " ")
 
     @property
     def time(self) -> str:
@@ -78,7 +87,7 @@ class Training:
 
     @property
     def commit(self) -> str:
-        return commit(self.row)
+        return commit_text(self.row)
 
 
 @dataclass
@@ -100,20 +109,20 @@ class Group:
     @property
     def curves(self) -> list[dict[str, Any]]:
         """Per architecture its trainings' curves, for JSON: development metric x 100 and loss."""
-        architectures: dict[str, dict[str, dict[str, Any]]] = {}
-        named: dict[str, list[str]] = {}
+        by_title: dict[str, dict[str, dict[str, Any]]] = {}
+        titles: dict[str, list[str]] = {}
         for training in self.trainings:  # the depths of one AdapterDrop training share it
-            named.setdefault(training.row["trial_id"], []).extend(training.titles)
+            titles.setdefault(training.row["trial_id"], []).extend(training.titles)
         for training in self.trainings:
             row = training.row
-            name = ", ".join(dict.fromkeys(named[row["trial_id"]]))
-            architectures.setdefault(name, {})[row["trial_id"]] = {
+            title = listed(dict.fromkeys(titles[row["trial_id"]]))
+            by_title.setdefault(title, {})[row["trial_id"]] = {
                 "seed": row["seed"],
                 "best": row["best_epoch"],
                 "metric": [_short(100 * point["dev_metric"]) for point in row["curves"]],
                 "loss": [_short(point["train_loss"]) for point in row["curves"]],
             }
-        return [{"title": t, "runs": list(runs.values())} for t, runs in architectures.items()]
+        return [{"title": t, "runs": list(runs.values())} for t, runs in by_title.items()]
 
 
 def _short(value: float) -> float | None:
@@ -124,38 +133,35 @@ def _short(value: float) -> float | None:
 def groups(results: Results) -> list[Group]:
     """The finished trainings by regime and task, those that others depend on included."""
     study = results.study
-    found = []
-    for regime, task in dict.fromkeys((cell.regime, cell.task) for cell in _ordered(results)):
+    cells = [*study.grid(), *study.cells]  # first the grid's, then those that it depends on
+    nonempty = []
+    for regime, task in dict.fromkeys((cell.regime, cell.task) for cell in cells):
         title = f"{tasks.get(task).title}, {results.regime_title(regime)}"
         group = Group(f"{task}-{regime}", title, METRIC_TITLES[tasks.get(task).metrics[0]])
-        of_grid = task in study.tasks and regime in study.regimes
-        lines = results.lines() if of_grid else [Line("AA", AA)]
-        seen: dict[tuple[str, int], Training] = {}
-        for line in lines:
-            for seed in dict.fromkeys([*results.seeds(regime), *_first_seeds(results, line)]):
-                row = results.row(line, task, regime, seed)
-                if row is not None:
-                    key = (row["trial_id"], len(row["adapter_layers"]))
-                    seen.setdefault(key, Training([], row)).titles.append(line.title)
-        group.trainings = list(seen.values())
+        group.trainings = _trainings(results, task, regime)
         if group.trainings:
-            found.append(group)
-    return found
+            nonempty.append(group)
+    return nonempty
 
 
-def _ordered(results: Results) -> Iterable[Any]:
-    """The grid's cells, then those that it depends on."""
-    return [*results.study.grid(), *results.study.cells]
+def _trainings(results: Results, task: str, regime: str) -> list[Training]:
+    """Those of one task and regime, each once under all its titles."""
+    study = results.study
+    in_grid = task in study.tasks and regime in study.regimes
+    lines = results.lines() if in_grid else [Line(architectures.get(AA).title, AA)]
+    trainings: dict[tuple[str, int], Training] = {}
+    for line in lines:
+        for seed in dict.fromkeys([*study.seeds_of(regime), *_needed_seeds(study, line)]):
+            row = results.row(line, task, regime, seed)
+            if row is not None:
+                key = (row["trial_id"], inference_depth(row))
+                trainings.setdefault(key, Training([], row)).titles.append(line.title)
+    return list(trainings.values())
 
 
-def _first_seeds(results: Results, line: Line) -> list[int]:
+def _needed_seeds(study: Study, line: Line) -> list[int]:
     """The seeds of ``aa`` trials that decide layers, where the study itself does not have them."""
-    return sorted({cell.seed for cell in results.study.cells if cell.method == line.method == AA})
-
-
-def commit(row: Row) -> str:
-    """The row's commit, short, and whether the checkout had changes."""
-    return (row["commit"] or "unknown")[:10] + ("+changes" if row["dirty"] else "")
+    return sorted({cell.seed for cell in study.cells if cell.method == line.method == AA})
 
 
 def distinct(results: Results) -> list[Row]:
@@ -166,15 +172,10 @@ def distinct(results: Results) -> list[Row]:
 def provenance(results: Results) -> list[tuple[str, list[str]]]:
     """What the rows say about code, packages, machines, data and settings: (what, values)."""
     rows = distinct(results)
-    used: dict[str, set[str]] = {}
-    for row in rows:
-        for package, version in json.loads(row["versions"]).items():
-            used.setdefault(package, set()).add(version)
-    versions = [f"{name} {', '.join(sorted(found))}" for name, found in sorted(used.items())]
     hosts = [name for row in rows for name in (row["hosts"] or [row["host"]])]
     facts = [
-        ("Code", [f"commit {text}" for text in _counted(map(commit, rows))]),
-        ("Packages", [", ".join(versions)] if versions else []),
+        ("Code", [f"commit {text}" for text in _counted(map(commit_text, rows))]),
+        ("Packages", _packages(rows)),
         ("Devices", _counted(row["device"] for row in rows)),
         ("Machines", _counted(hosts)),
         ("Data", _counted(f"{tasks.get(r['task']).title}: {r['data_source']}" for r in rows)),
@@ -186,6 +187,16 @@ def provenance(results: Results) -> list[tuple[str, list[str]]]:
     return [(what, values) for what, values in facts if values]
 
 
+def _packages(rows: list[Row]) -> list[str]:
+    """Every package with the versions that occur, on one line."""
+    versions: dict[str, set[str]] = {}
+    for row in rows:
+        for package, version in json.loads(row["versions"]).items():
+            versions.setdefault(package, set()).add(version)
+    texts = [f"{package} {listed(sorted(of_it))}" for package, of_it in sorted(versions.items())]
+    return [listed(texts)] if texts else []
+
+
 def _counted(values: Iterable[str]) -> list[str]:
     """Each value once, with its number of trainings where they differ."""
     counts = Counter(values)
@@ -195,22 +206,20 @@ def _counted(values: Iterable[str]) -> list[str]:
 
 
 # What tells a study's trials apart anyway, or has a line of its own.
-_NOT_SETTINGS = frozenset(
-    "task regime seed backbone data layers activation switched inference_depths".split()
-)
+_NOT_SETTINGS = CELL_FIELDS | {"backbone"}
 
 
 def _settings(rows: list[Row]) -> list[str]:
     """Every setting with the values that occur, those that paper and code do not share last."""
-    found: dict[str, dict[str, None]] = {}
+    values: dict[str, dict[str, None]] = {}
     for row in rows:
         for name, value in dataclasses.asdict(Trial.from_json(row["settings"])).items():
             if name not in _NOT_SETTINGS:
                 shown = f"{value:g}" if isinstance(value, float) else str(value)
-                found.setdefault(name, {})[shown] = None
-    texts = {name: f"{name} = {' or '.join(values)}" for name, values in found.items()}
-    common = ", ".join(text for name, text in texts.items() if name not in DEVIATIONS)
-    differing = ", ".join(text for name, text in texts.items() if name in DEVIATIONS)
+                values.setdefault(name, {})[shown] = None
+    texts = {name: f"{name} = {' or '.join(shown)}" for name, shown in values.items()}
+    common = listed(text for name, text in texts.items() if name not in DEVIATIONS)
+    differing = listed(text for name, text in texts.items() if name in DEVIATIONS)
     return [common, f"where paper and released code differ: {differing}"] if rows else []
 
 

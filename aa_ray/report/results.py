@@ -1,72 +1,179 @@
-"""The finished rows of a study, found by cell: what tables, figures and claims are made from."""
+"""The rows of a study, found by line, task, regime and seed: what tables and figures rest on."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import UNI
+from aa_ray.core.architectures import AA, FIRST_SEED, UNI, Selection
 from aa_ray.data import regimes
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
+from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import PLAIN, Cell, Study
-from aa_ray.study.queue import TrialQueue
+from aa_ray.study.grid import CELL_FIELDS, PLAIN, Cell, Study
+from aa_ray.study.resolve import Resolver
 from aa_ray.trial import Trial
-
-# Fields of a trial in which the cells of one table differ.
-_OF_CELL = frozenset("task regime seed data layers activation switched inference_depths".split())
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of scores: its label and method, for AdapterDrop whose depth it is read at, and the
-    study's variant."""
+    """A line of scores.
+
+    Attributes:
+        title: its label.
+        method: the method that it shows.
+        depth: AdapterDrop only: at inference as many layers as this selection has keep their
+            adapters.
+        variant: of the study.
+    """
 
     title: str
     method: str
-    depth_of: str | None = None
+    depth: Selection | None = None
     variant: str = PLAIN
 
 
-def _numbered(title: str, uni: int | None) -> str:
-    """The title with the number for N, N-1 or N-2 behind its caret, once it is known."""
-    head, caret, mark = title.partition("^N")
-    if not caret or uni is None:
-        return title
-    return f"{head}^{max(0, uni + int(mark or 0))}"
-
-
 class Results:
-    """The finished rows of a study, found by cell.
+    """The rows of a study, found by line, task, regime and seed.
+
+    Attributes:
+        study: the study.
+        used: the finished rows of its cells.
+
+    Args:
+        study: the study.
+        rows: all of its rows, and any others.
 
     Raises:
         UsageError: two rows of one task, regime and seed rest on different examples, or rows differ
             in settings or in the backbone's weights.
     """
 
-    def __init__(self, queue: TrialQueue, rows: Iterable[Row]) -> None:
-        self.queue = queue
-        self.study = queue.study
-        self._rows: dict[str, list[Row]] = {}
+    def __init__(self, study: Study, rows: Iterable[Row]) -> None:
+        self.study = study
+        self._finished: dict[str, list[Row]] = {}  # by trial id
+        self._failed = []
         for row in rows:
             if row["status"] == "finished":
-                self._rows.setdefault(row["trial_id"], []).append(row)
-        self.used = [row for cell in self.study.cells for row in self._of(cell)]
+                self._finished.setdefault(row["trial_id"], []).append(row)
+            else:
+                self._failed.append(row)
+        self._resolver = Resolver(study, self._rows())
+        self._by_line: dict[tuple[Line, str], dict[str, dict[int, Row]]] = {}  # see ``rows``
+        self.used = [row for cell in study.cells for row in self._of(cell)]
         self._check_fingerprints()
         self._check_settings()
 
     def only(self, methods: Iterable[str]) -> "Results":
         """The results of the study with those of its methods alone."""
         kept = tuple(name for name in methods if name in self.study.methods)
-        rows = [row for of_trial in self._rows.values() for row in of_trial]
-        return Results(TrialQueue(dataclasses.replace(self.study, methods=kept), rows), rows)
+        return Results(dataclasses.replace(self.study, methods=kept), self._rows())
+
+    def lines(self) -> list[Line]:
+        """The lines for the study's methods; AdapterDrop has one per inference depth."""
+        return [
+            Line(_numbered(line.title, self.uni_size()), name, line.depth)
+            for name in self.study.methods
+            for line in architectures.get(name).lines
+        ]
+
+    def rows(self, line: Line, regime: str) -> dict[str, dict[int, Row]]:
+        """Task -> seed -> the line's row, for the study's tasks; seeds without a row are left out.
+
+        Tables and statistics are made from these.
+        """
+        if (line, regime) not in self._by_line:
+            seeds = self.study.seeds_of(regime)
+            self._by_line[line, regime] = {
+                task: {
+                    s: row for s in seeds if (row := self.row(line, task, regime, s)) is not None
+                }
+                for task in self.study.tasks
+            }
+        return self._by_line[line, regime]
+
+    def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
+        """The row of a line in one cell; None while there is none."""
+        cell = Cell(line.method, task, regime, seed, line.variant)
+        rows = self._of(cell)
+        if line.depth is not None:
+            depth = self._size(self.study.selecting_cell(line.depth, cell))
+            rows = [row for row in rows if inference_depth(row) == depth]
+        return rows[0] if rows else None
+
+    def trial(self, line: Line, task: str, regime: str, seed: int) -> Trial | None:
+        """The trial of a line in one cell; None while it waits for another."""
+        return self._resolver.trials.get(Cell(line.method, task, regime, seed, line.variant))
+
+    def averages(self, line: Line, regime: str) -> list[float]:
+        """Average score over the study's tasks, of each seed that has them all."""
+        by_task = list(self.rows(line, regime).values())
+        complete = [seed for seed in by_task[0] if all(seed in rows for rows in by_task)]
+        return [statistics.mean([score(rows[seed]) for rows in by_task]) for seed in complete]
+
+    def parameters(self, line: Line, regime: str) -> list[int]:
+        """Parameters of the adapters in use, of each row that there is."""
+        by_task = self.rows(line, regime).values()
+        return [int(row["adapter_parameters"]) for rows in by_task for row in rows.values()]
+
+    def effect(self, first: Line, second: Line, regimes: Iterable[str]) -> Effect:
+        """Score of the first line minus the second, paired over task, regime and seed."""
+        strata = {}
+        for regime in regimes:
+            ours, theirs = self.rows(first, regime), self.rows(second, regime)
+            for task in self.study.tasks:
+                strata[task, regime] = [
+                    100 * (row["test_metric"] - theirs[task][seed]["test_metric"])
+                    for seed, row in ours[task].items()
+                    if seed in theirs[task]
+                ]
+        return stratified_effect(strata)
+
+    def uni_size(self) -> int | None:
+        """N, the number of layers of ``aa-focused-uni``; None while it is not known."""
+        return self._size(Cell(AA, str(UNI.task), str(UNI.regime), FIRST_SEED))
+
+    def status(self, cell: Cell) -> str | None:
+        """Of the cell's row, finished or failed; None while there is none."""
+        row = self._resolver.row(cell)
+        return None if row is None else row["status"]
+
+    def counts(self) -> Counter[str]:
+        """Number of trials that are finished, failed and missing.
+
+        A cell counts as one missing trial while it is not known which trial it is.
+        """
+        rows = map(self._resolver.rows.get, self._resolver.cells)
+        counts = Counter("missing" if row is None else row["status"] for row in rows)
+        counts["missing"] += len(self._resolver.waiting) + len(self._resolver.lost)
+        return counts
+
+    def failures(self) -> list[tuple[Cell, str]]:
+        """The failed trials with their errors."""
+        return self._resolver.failures()
+
+    def regime_title(self, regime: str) -> str:
+        """As the paper's tables call it."""
+        return regimes.get(regime).title
+
+    def _rows(self) -> Iterator[Row]:
+        """All rows; the finished ones come last, so that of a trial that has both they count."""
+        return itertools.chain(self._failed, *self._finished.values())
 
     def _of(self, cell: Cell) -> list[Row]:
-        trial = self.queue.trial(cell)
-        return self._rows.get(trial.id, []) if trial else []
+        """The cell's finished rows."""
+        trial = self._resolver.trials.get(cell)
+        return [] if trial is None else self._finished.get(trial.id, [])
+
+    def _size(self, cell: Cell) -> int | None:
+        """Number of layers that the ``aa`` trial of this cell selected; None without its row."""
+        rows = self._of(cell)
+        return len(rows[0]["selected_layers"]) if rows else None
 
     def _check_fingerprints(self) -> None:
         seen: dict[tuple[Any, ...], str] = {}
@@ -88,7 +195,7 @@ class Results:
             settings = {
                 name: value
                 for name, value in asdict(trial).items()
-                if name not in _OF_CELL and deviations.applies(name, trial)
+                if name not in CELL_FIELDS and deviations.applies(name, trial)
             }
             for name, value in (settings | {"backbone_sha256": row["backbone_sha256"]}).items():
                 if seen.setdefault(name, value) != value:
@@ -97,77 +204,37 @@ class Results:
                         f"{row['trial_id']} is one of them: use another --results folder"
                     )
 
-    def lines(self) -> list[Line]:
-        """The lines for the study's methods; AdapterDrop has one per inference depth."""
-        found = []
-        for name in self.study.methods:
-            title = _numbered(architectures.get(name).title, self.uni_size())
-            if name == "adapter-drop":
-                found.append(Line("AdapterDrop^AA", name, "aa-focused-spec"))
-                found.append(Line(title, name, "aa-focused-uni"))
-            else:
-                found.append(Line(title, name))
-        return found
 
-    def regime_title(self, regime: str) -> str:
-        """As the paper's tables call it."""
-        return regimes.get(regime).title
+def score(row: Row) -> float:
+    """The test metric x 100."""
+    return 100 * row["test_metric"]
 
-    def values(
-        self, line: Line, regime: str, value: Callable[[Row], float]
-    ) -> dict[str, dict[int, float]]:
-        """Task -> seed -> value, of the rows that there are, for all tasks shown."""
-        collected: dict[str, dict[int, float]] = {}
-        for task in shown_tasks(self.study):
-            seeds = self.seeds(regime) if task in self.study.tasks else ()
-            found = {seed: self.row(line, task, regime, seed) for seed in seeds}
-            collected[task] = {seed: value(row) for seed, row in found.items() if row is not None}
-        return collected
 
-    def averages(self, line: Line, regime: str) -> list[float]:
-        """Average over the study's tasks x 100, of each seed that has them all."""
-        values = self.values(line, regime, lambda row: 100 * row["test_metric"])
-        of_study = [values[task] for task in self.study.tasks]
-        complete = [seed for seed in of_study[0] if all(seed in by_seed for by_seed in of_study)]
-        return [statistics.mean([by_seed[seed] for by_seed in of_study]) for seed in complete]
+def layers_in_use(row: Row) -> list[int]:
+    """The adapter layers in use in the test: the selected ones where there are switches."""
+    selected = row["selected_layers"]
+    return list(row["adapter_layers"] if selected is None else selected)
 
-    def parameters(self, line: Line, regime: str) -> list[int]:
-        """Parameters of the adapters in use, of each row that there is."""
-        values = self.values(line, regime, lambda row: row["adapter_parameters"])
-        return [int(v) for by_seed in values.values() for v in by_seed.values()]
 
-    def seeds(self, regime: str) -> tuple[int, ...]:
-        """The seeds that the regime is run with."""
-        return self.study.seeds_of(regime)
+def inference_depth(row: Row) -> int:
+    """Layers, counted from the top, whose adapters were in use in the test.
 
-    def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
-        """The row of a line in one cell; None while there is none."""
-        cell = Cell(line.method, task, regime, seed, line.variant)
-        rows = self._of(cell)
-        if line.depth_of is None:
-            return rows[0] if rows else None
-        trial = self._as_if(line.depth_of, cell)
-        matching = [r for r in rows if trial and len(r["adapter_layers"]) == len(trial.layers)]
-        return matching[0] if matching else None
-
-    def _as_if(self, method: str, cell: Cell) -> Any:
-        """The trial of a method that the study itself may not contain; None while it waits."""
-        other = cell._replace(method=method)
-        selected = [self._of(need) for need in self.study.needs(other)]
-        if not all(selected):
-            return None
-        return self.study.trial(
-            other, [tuple(rows[0]["selected_layers"] or ()) for rows in selected]
-        )
-
-    def uni_size(self) -> int | None:
-        """N, the number of layers of ``aa-focused-uni``; None while it is not known."""
-        rows = self._of(Cell("aa", str(UNI.task), str(UNI.regime), architectures.FIRST_SEED))
-        return len(rows[0]["selected_layers"] or ()) if rows else None
+    Of AdapterDrop; rows of before the column ``inference_depth`` tell by their layers.
+    """
+    depth = row.get("inference_depth")
+    return len(row["adapter_layers"]) if depth is None else depth
 
 
 def shown_tasks(study: Study) -> tuple[str, ...]:
-    """The columns of a table: all nine tasks, or the study's where it has some of one's own."""
+    """The columns of a table: all nine tasks, or the study's if some of them are custom."""
     if any(TASKS[task].origin is not None for task in study.tasks):
         return study.tasks
     return tuple(task.name for task in TASKS.values() if task.origin is None)
+
+
+def _numbered(title: str, uni_size: int | None) -> str:
+    """The title with the number for N, N-1 or N-2 behind its caret, once it is known."""
+    head, caret, mark = title.partition("^N")
+    if not caret or uni_size is None:
+        return title
+    return f"{head}^{max(0, uni_size + int(mark or 0))}"

@@ -7,6 +7,9 @@ import textwrap
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# An entry for which there is no number.
+DASH = "–"
+
 FORMATS = ("text", "markdown", "latex", "csv")
 
 # The mark of ``name^mark``, which is raised where a format can.

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aa_ray.study.forecast import Forecast, Plan, paths, simulate
@@ -14,6 +14,7 @@ from aa_ray.trial import Trial
 # The columns of rows that a TrialQueue looks at.
 QUEUE_COLUMNS = (*RESOLVE_COLUMNS, "method", "task", "regime", "backbone", "train_seconds",
                  "test_seconds", "array", "device", "peak_memory_bytes")  # fmt: skip
+
 
 def queue_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the row's columns that a TrialQueue looks at."""
@@ -78,10 +79,6 @@ class TrialQueue:
     def trial_ids(self) -> list[str]:
         """Ids of the trials that are known by now."""
         return list(self._states)
-
-    def row(self, cell: Cell) -> Mapping[str, Any] | None:
-        """A row of the cell's trial; None while there is none."""
-        return self._resolver.row(cell)
 
     def next(self, like: Trial | None = None) -> tuple[Cell, Trial] | None:
         """Start the runnable trial with the longest path; None if there is none.

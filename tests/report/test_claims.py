@@ -9,10 +9,10 @@ import pytest
 
 from aa_ray.core.architectures import METHODS, SEEDS
 from aa_ray.report import claims
-from aa_ray.report.claims import BETTER, FAILS, HOLDS, NOT_BETTER, ON_PAR, OPEN, Judgement
+from aa_ray.report.claims import Judgement
 from aa_ray.report.results import Results
 from aa_ray.report.statistics import Effect
-from aa_ray.study.queue import TrialQueue
+from aa_ray.report.verdicts import BETTER, FAILS, HOLDS, NOT_BETTER, ON_PAR, OPEN, Rule
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -28,9 +28,8 @@ def results(
 ) -> Results:
     """Rows whose test metric is 0.6 + gain(method) + noise, different per task."""
     study = make_study(methods=tuple(METHODS), seeds=seeds, **changes)
-    queue = TrialQueue(study, [])
     rng = np.random.default_rng(2)  # in whose draws no interval misses its effect by chance
-    rows = made_up(queue)
+    rows = made_up(study)
     for row in rows:
         level = 0.1 if row["task"] == "cola" else 0.0
         row["test_metric"] = 0.6 + level + gain(row["method"]) + rng.normal(0, noise)
@@ -41,7 +40,7 @@ def results(
             "adapter_parameters": 1000 * len(row["adapter_layers"]),
         }  # fmt: skip
         change(row, rng)
-    return Results(queue, rows)
+    return Results(study, rows)
 
 
 def verdicts(found: Results) -> dict[str, set[str]]:
@@ -110,7 +109,7 @@ def test_one_seed_is_compared_over_tasks() -> None:
 
 def test_no_rows_at_all() -> None:
     study = make_study(methods=tuple(METHODS))
-    empty = Results(TrialQueue(study, []), [])
+    empty = Results(study, [])
     assert {j.verdict for j in claims.judge(empty)} == {OPEN}
     assert "–" in claims.table(empty).render("text")
 
@@ -161,7 +160,7 @@ def test_parameters() -> None:
         (NOT_BETTER, 2.1, 3, FAILS), (NOT_BETTER, -1, 3, OPEN), (BETTER, math.nan, math.nan, OPEN),
     ],
 )  # fmt: skip
-def test_rules(rule: claims.Rule, low: float, high: float, verdict: str) -> None:
+def test_rules(rule: Rule, low: float, high: float, verdict: str) -> None:
     assert rule.verdict(Effect((low + high) / 2, low, high, 10, 1.0, 5)) == verdict
 
 

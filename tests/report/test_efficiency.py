@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
+from aa_ray.core.architectures import EFFICIENCY
 from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.report import efficiency
 from aa_ray.report.efficiency import REPEATS, measure
 from aa_ray.report.results import Results
-from aa_ray.study.queue import TrialQueue
 from aa_ray.trial import Trial
 from tests.study.test_grid import make_study
 
 
 def results(backbone: Any) -> Results:
     study = make_study(
-        methods=efficiency.METHODS, tasks=("sst2",), backbone=backbone, source=Source("embedded")
+        methods=EFFICIENCY, tasks=("sst2",), backbone=backbone, source=Source("embedded")
     )
-    return Results(TrialQueue(study, []), [])
+    return Results(study, [])
 
 
 def test_counts_bytes_and_times(tiny: Backbone, make_trial: Callable[..., Trial]) -> None:

@@ -4,31 +4,30 @@ from typing import Any
 
 import pytest
 
+from aa_ray.core.architectures import FIDELITY
 from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.errors import UsageError
 from aa_ray.report import fidelity, step_size
+from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Table
-from aa_ray.study.grid import PLAIN
-from aa_ray.study.queue import TrialQueue
+from aa_ray.study.grid import PLAIN, Variant
+from aa_ray.study.resolve import Resolver
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
 
 def table(changes: dict[str, float]) -> Table:
     """The table of rows whose score is 0.5, changed in some variants."""
-    plain = make_study(methods=fidelity.METHODS, seeds=(42, 92, 111))
+    plain = make_study(methods=FIDELITY, seeds=(42, 92, 111))
     study = fidelity.with_variants(plain)
-    queue = TrialQueue(study, [])
-    rows = made_up(queue)
+    rows = made_up(study)
     variants: dict[str, str] = {}
-    for cell in study.cells:
-        trial = queue.trial(cell)
-        assert trial is not None
+    for cell, trial in Resolver(study, rows).trials.items():
         variants.setdefault(trial.id, cell.variant)  # PLAIN comes first
     for i, row in enumerate(rows):
         noise = 0.001 * (i % 3)
         row["test_metric"] = 0.5 + changes.get(variants[row["trial_id"]], 0.0) + noise
-    return fidelity.table(queue, rows)
+    return fidelity.table(Results(study, rows))
 
 
 def section(found: Table, start: str) -> dict[str, list[Entry]]:
@@ -60,14 +59,14 @@ def test_differences_are_listed_only_for_methods_on_which_they_act() -> None:
 
 
 def test_without_rows_there_are_dashes() -> None:
-    study = fidelity.with_variants(make_study(methods=fidelity.METHODS))
-    found: Any = fidelity.table(TrialQueue(study, []), [])
+    study = fidelity.with_variants(make_study(methods=FIDELITY))
+    found: Any = fidelity.table(Results(study, []))
     assert "–" in found.render("text")
-    assert study.variants[0] == (PLAIN, ())
+    assert study.variants[0] == Variant(PLAIN)
 
 
 def test_settings_chosen_by_hand_are_refused_not_dropped() -> None:
-    study = make_study(variants=((PLAIN, (("denominator", "B"),)),))
+    study = make_study(variants=(Variant(PLAIN, (("denominator", "B"),)),))
     for adapt in (fidelity.with_variants, step_size.with_ladder):
         with pytest.raises(UsageError, match="--set: this study varies the settings itself"):
             adapt(study)

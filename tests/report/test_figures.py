@@ -11,15 +11,13 @@ from aa_ray.report import figures
 from aa_ray.report.figures import Drawing, save
 from aa_ray.report.results import Results
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import TrialQueue
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
 
 def results(layers: int = 5, skip: Any = lambda cell: False, **changes: Any) -> Results:
     study = make_study(**changes)
-    queue = TrialQueue(study, [])
-    rows = made_up(queue, skip)
+    rows = made_up(study, skip)
     for row in rows:
         history = [[[1.0, 0, 0, 0, 0, 0]] * layers, [[0.0, 1, 0, 0, 0, 0]] * layers]
         histogram = {"low": -1.0, "high": 2.0, "counts": [1] * 64}
@@ -27,7 +25,7 @@ def results(layers: int = 5, skip: Any = lambda cell: False, **changes: Any) -> 
             "best_epoch": 1, "numerators": history, "denominators": [[[0.0] * 4] * layers] * 2,
             "input_histograms": [histogram] * layers, "adapter_parameters": 1000 * layers,
         }  # fmt: skip
-    return Results(queue, rows)
+    return Results(study, rows)
 
 
 def titles(drawing: Drawing) -> list[str]:

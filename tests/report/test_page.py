@@ -12,14 +12,14 @@ import pytest
 from scipy import stats
 
 from aa_ray.core import architectures
-from aa_ray.core.architectures import TABLE2, TABLE3, TABLE4, Method
+from aa_ray.core.architectures import ALL_TABLES, TABLE2, TABLE3, TABLE4, Method
 from aa_ray.data.glue import ROWS, Source
 from aa_ray.errors import UsageError
 from aa_ray.report import claims, paper_tables
 from aa_ray.report import page as report
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import TrialQueue
+from aa_ray.study.resolve import Resolver
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -35,8 +35,8 @@ def make_results(
     skip: Skip = lambda cell: False, fail: Skip = lambda cell: False, own: tuple[str, ...] = ()
 ) -> Results:
     """Two tasks and two seeds of every method, with all that the page shows."""
-    study = make_study(methods=report.METHODS + own)
-    rows = made_up(TrialQueue(study, []), lambda cell: skip(cell) or fail(cell))
+    study = make_study(methods=ALL_TABLES + own)
+    rows = made_up(study, lambda cell: skip(cell) or fail(cell))
     for i, row in enumerate(rows):
         curves = [{"epoch": n, "train_loss": 1 / n, "dev_metric": 0.5 + 0.1 * n} for n in (1, 2, 3)]
         row |= {
@@ -49,15 +49,13 @@ def make_results(
             "device": "cpu, 1 threads", "versions": json.dumps({"torch": "2.13.0"}),
             "started_at": START, "finished_at": START + timedelta(minutes=i),
         }  # fmt: skip
-    queue = TrialQueue(study, rows)
     failed = []
-    for cell in study.cells:
-        trial = queue.trial(cell)
-        if trial is not None and fail(cell):
+    for cell, trial in Resolver(study, rows).trials.items():
+        if fail(cell):
             row = dict.fromkeys(("selected_layers", "train_seconds", "test_seconds", "array"))
             failed.append(row | trial.columns | {"status": "failed", "error": HOSTILE})
     rows += failed
-    return Results(TrialQueue(study, rows), rows)
+    return Results(study, rows)
 
 
 class Page(HTMLParser):
@@ -124,7 +122,7 @@ def shown(text: str) -> str:
 def test_the_numbers_are_those_of_the_text_tables(
     results: Results, page: Page, number: int, methods: tuple[str, ...]
 ) -> None:
-    table = paper_tables.score_table(f"Table {number}", results.only(methods))
+    table = paper_tables.method_table(f"Table {number}", results.only(methods))
     [section] = table.sections
     kept = [i for i, name in enumerate(table.columns) if name in ("SST-2", "CoLA", "Avg")]
     expected = [
@@ -229,9 +227,9 @@ def test_an_architecture_of_ones_own_stands_in_table_2(monkeypatch: pytest.Monke
 
 def test_commands_without_the_data_train_nothing() -> None:
     recorded = tuple((name, "embedded-1") for name in ("qqp", "sst2", "cola"))
-    study = make_study(methods=report.METHODS, source=Source(ROWS, recorded))
+    study = make_study(methods=ALL_TABLES, source=Source(ROWS, recorded))
     options = ["--data", ROWS]
-    text = Page(report.page(Results(TrialQueue(study, []), []), options)).text
+    text = Page(report.page(Results(study, []), options)).text
     assert "python studies/table2.py --data rows --no-run" in text
     assert "python studies/claims.py --data rows --no-run" not in text  # it never trains
 
@@ -244,8 +242,8 @@ def test_provenance(page: Page) -> None:
 
 
 def test_a_study_that_has_not_begun() -> None:
-    study = make_study(methods=report.METHODS)
-    text = Page(report.page(Results(TrialQueue(study, []), []))).text
+    study = make_study(methods=ALL_TABLES)
+    text = Page(report.page(Results(study, []))).text
     for part in ("Nothing has been run yet.", "Nothing to draw yet.", "None has finished yet.",
                  "No rows yet.", "not enough data 19", "python studies/table2.py"):  # fmt: skip
         assert part in text, part

@@ -1,19 +1,23 @@
 """aa_ray.report.paper_tables: Table 2 from made-up rows where the right table is known."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
 import pytest
 
 from aa_ray.report import paper_tables
+from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Table
-from aa_ray.study.grid import Cell
+from aa_ray.study.grid import Cell, Study
 from aa_ray.study.queue import TrialQueue
 from tests.study.test_grid import make_study
 
-table2 = functools.partial(paper_tables.method_table, "Table 2")
+
+def table2(study: Study, rows: list[Any]) -> Table:
+    return paper_tables.method_table("Table 2", Results(study, rows))
+
+
 SELECTED = {"qqp": [4], "sst2": [1, 3], "cola": [0, 1, 2]}
 COLUMNS = ["MNLI", "QQP", "QNLI", "SST-2", "CoLA", "STS-B", "MRPC", "RTE", "WNLI", "Avg"]
 
@@ -24,8 +28,9 @@ def score(cell: Cell, depth: int) -> float:
     return 0.5 + bonus + (0.1 if cell.task == "cola" else 0) + cell.seed / 1000 + depth / 10000
 
 
-def made_up(queue: TrialQueue, skip: Any = lambda cell: False) -> list[Any]:
+def made_up(study: Study, skip: Any = lambda cell: False) -> list[Any]:
     """Rows as a sweep would yield them, but for the cells to skip."""
+    queue = TrialQueue(study, [])
     rows: list[Any] = []
     while (following := queue.next()) is not None:
         cell, trial = following
@@ -57,12 +62,12 @@ def entries(table: Table, regime: str, label: str) -> dict[str, Entry]:
 
 
 @pytest.fixture
-def queue() -> TrialQueue:
-    return TrialQueue(make_study(), [])
+def study() -> Study:
+    return make_study()
 
 
-def test_layout_is_the_papers(queue: TrialQueue) -> None:
-    table = table2(queue, made_up(queue))
+def test_layout_is_the_papers(study: Study) -> None:
+    table = table2(study, made_up(study))
     assert table.columns == COLUMNS
     [section] = table.sections
     assert section.heading == "Low-data-100"
@@ -73,8 +78,8 @@ def test_layout_is_the_papers(queue: TrialQueue) -> None:
     ]  # fmt: skip
 
 
-def test_scores_are_mean_and_deviation_over_seeds(queue: TrialQueue) -> None:
-    table = table2(queue, made_up(queue))
+def test_scores_are_mean_and_deviation_over_seeds(study: Study) -> None:
+    table = table2(study, made_up(study))
     cell = entries(table, "Low-data-100", "Baseline")["CoLA"]
     values = [100 * score(Cell("baseline", "cola", "100", seed), 0) for seed in (42, 92)]
     assert cell.mean == pytest.approx(np.mean(values))
@@ -83,48 +88,48 @@ def test_scores_are_mean_and_deviation_over_seeds(queue: TrialQueue) -> None:
     assert entries(table, "Low-data-100", "Baseline")["MNLI"].text == "–"
 
 
-def test_average_is_taken_seed_by_seed(queue: TrialQueue) -> None:
-    average = entries(table2(queue, made_up(queue)), "Low-data-100", "Baseline")["Avg"]
+def test_average_is_taken_seed_by_seed(study: Study) -> None:
+    average = entries(table2(study, made_up(study)), "Low-data-100", "Baseline")["Avg"]
     per_seed = [np.mean([100 * score(Cell("baseline", t, "100", s), 0) for t in ("sst2", "cola")])
                 for s in (42, 92)]  # fmt: skip
     assert average.mean == pytest.approx(np.mean(per_seed))
     assert average.deviation == pytest.approx(np.std(per_seed, ddof=1))
 
 
-def test_adapter_drop_is_read_at_each_depth(queue: TrialQueue) -> None:
-    table = table2(queue, made_up(queue))
+def test_adapter_drop_is_read_at_each_depth(study: Study) -> None:
+    table = table2(study, made_up(study))
     for label, depth in (("AdapterDrop^AA", 3), ("AdapterDrop^1", 1)):
         values = [100 * score(Cell("adapter-drop", "cola", "100", s), depth) for s in (42, 92)]
         assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))
         assert entries(table, "Low-data-100", f"|{label}|")["CoLA"].text == str(depth)
 
 
-def test_layer_counts(queue: TrialQueue) -> None:
-    table = table2(queue, made_up(queue))
+def test_layer_counts(study: Study) -> None:
+    table = table2(study, made_up(study))
     assert entries(table, "Low-data-100", "|AA|")["CoLA"].text == "3"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["SST-2"].text == "2"
     assert entries(table, "Low-data-100", "|AA-focused^spec|")["Avg"].text == "2.5"
     assert entries(table, "Low-data-100", "|AA-focused^uni|")["CoLA"].text == "1"
 
 
-def test_best_is_marked_among_scores_only(queue: TrialQueue) -> None:
-    [section] = table2(queue, made_up(queue)).sections
+def test_best_is_marked_among_scores_only(study: Study) -> None:
+    [section] = table2(study, made_up(study)).sections
     best = {label for label, line in section.lines for entry in line if entry.best}
     assert best == {"AA"}
 
 
-def test_missing_seeds_are_counted(queue: TrialQueue) -> None:
+def test_missing_seeds_are_counted(study: Study) -> None:
     def skip(cell: Cell) -> bool:
         return cell.seed == 92 and cell.method == "baseline" and cell.task == "cola"
 
-    table = table2(queue, made_up(queue, skip))
+    table = table2(study, made_up(study, skip))
     line = entries(table, "Low-data-100", "Baseline")
     assert line["CoLA"].text == "64.2 (1/2)" and line["SST-2"].text == "56.7±3.5"
     assert line["Avg"].text == "59.2 (1/2)"  # of the one seed that has both tasks
 
 
-def test_a_study_without_rows_is_all_dashes(queue: TrialQueue) -> None:
-    table = table2(queue, [])
+def test_a_study_without_rows_is_all_dashes(study: Study) -> None:
+    table = table2(study, [])
     [section] = table.sections
     assert {entry.text for _, line in section.lines for entry in line} == {"–"}
     assert "AdapterDrop^N" in [label for label, _ in section.lines]
@@ -132,17 +137,17 @@ def test_a_study_without_rows_is_all_dashes(queue: TrialQueue) -> None:
 
 
 def test_a_shared_trial_fills_every_line_that_means_it() -> None:
-    queue = TrialQueue(make_study(tasks=("qqp",), seeds=(42,)), [])
-    table = table2(queue, made_up(queue))
+    study = make_study(tasks=("qqp",), seeds=(42,))
+    table = table2(study, made_up(study))
     lines = [
         entries(table, "Low-data-100", f"AA-focused^{kind}") for kind in ("spec", "uni", "sim")
     ]
     assert len({line["QQP"].text for line in lines}) == 1 and lines[0]["QQP"].text != "–"
 
 
-def test_caption_says_what_the_numbers_rest_on(queue: TrialQueue) -> None:
-    caption = table2(queue, made_up(queue)).caption
+def test_caption_says_what_the_numbers_rest_on(study: Study) -> None:
+    caption = table2(study, made_up(study)).caption
     for part in ("toy (5 layers)", "embedded-1", "seeds 42, 92", "0.0001 (adapters)", "0123456789"):
         assert part in caption
-    faster = dataclasses.replace(queue.study, precision="bf16")
-    assert "(switches); bf16; commit" in table2(TrialQueue(faster, []), []).caption
+    faster = dataclasses.replace(study, precision="bf16")
+    assert "(switches); bf16; commit" in table2(faster, []).caption

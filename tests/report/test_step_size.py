@@ -8,55 +8,50 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aa_ray.core.architectures import STEP_SIZE
+from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.report import figures, step_size
 from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import NO_EFFECT, Effect
-from aa_ray.report.step_size import RELEASED, ladder, variant_name
+from aa_ray.report.step_size import ladder, variant
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import TrialQueue
+from aa_ray.study.resolve import Resolver
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
 
 def study() -> Any:
-    return step_size.with_ladder(make_study(methods=step_size.METHODS, seeds=(42, 92, 111)))
+    return step_size.with_ladder(make_study(methods=STEP_SIZE, seeds=(42, 92, 111)))
 
 
-def results(gain: Callable[[str, float, float], float]) -> tuple[TrialQueue, list[Any]]:
+def results(gain: Callable[[str, float, float], float]) -> Results:
     """Rows whose scores are 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
-    queue = TrialQueue(study(), [])
-    rows = made_up(queue)
-    trials = {}
-    for cell in queue.study.cells:
-        trial = queue.trial(cell)
-        assert trial is not None
-        trials[trial.id] = trial
+    rows = made_up(study())
+    trials = {trial.id: trial for trial in Resolver(study(), rows).trials.values()}
     rng = np.random.default_rng(1)  # in whose draws no interval misses its effect by chance
     for row in rows:
         trial = trials[row["trial_id"]]
         value = 0.5 + gain(row["method"], trial.learning_rate, trial.rational_learning_rate)
         row["test_metric"] = value + rng.normal(0, 0.001)
         row["dev_metric"] = value
-    return queue, rows
+    return Results(study(), rows)
 
 
 def test_trials_per_method_are_what_the_script_says() -> None:
-    queue = TrialQueue(study(), [])
-    made_up(queue)
+    trials = Resolver(study(), made_up(study())).trials
     per_method: Counter[str] = Counter()
-    for method in step_size.METHODS:
-        cells = [Cell(method, "cola", "100", 92, variant_name(rates)) for rates in ladder()]
-        per_method[method] = len({queue.trial(cell).id for cell in cells})  # type: ignore[union-attr]
+    for method in STEP_SIZE:
+        cells = [Cell(method, "cola", "100", 92, variant(rates).name) for rates in ladder()]
+        per_method[method] = len({trials[cell].id for cell in cells})
     assert per_method == {"baseline": 5, "rational-only": 15, "aa": 25, "aa-focused-sim": 15,
                           "baseline-last-n": 5}  # fmt: skip
-    assert RELEASED in ladder() and len(ladder()) == 25
+    assert RELEASED_RATES in ladder() and len(ladder()) == 25
 
 
 def test_n_is_the_same_at_every_step_of_the_ladder() -> None:
-    queue = TrialQueue(study(), [])
-    made_up(queue)
-    cells = [Cell("aa-focused-sim", "cola", "100", 42, variant_name(rates)) for rates in ladder()]
-    assert {queue.trial(cell).layers for cell in cells} == {(4,)}  # type: ignore[union-attr]
+    trials = Resolver(study(), made_up(study())).trials
+    cells = [Cell("aa-focused-sim", "cola", "100", 42, variant(rates).name) for rates in ladder()]
+    assert {trials[cell].layers for cell in cells} == {(4,)}
 
 
 def step_size_explains(method: str, adapter: float, rational: float) -> float:
@@ -78,17 +73,16 @@ def architecture_explains(method: str, adapter: float, rational: float) -> float
     ],
 )
 def test_verdicts(gain: Callable[[str, float, float], float], expected: str) -> None:
-    table = step_size.table(*results(gain))
+    table = step_size.table(results(gain))
     assert f"Low-data-100: {expected}" in " ".join(table.caption.split())
 
 
 def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them() -> None:
-    queue, rows = results(step_size_explains)
-    found = Results(queue, rows)
-    for method in step_size.METHODS:
-        chosen = step_size.chosen_rates(found, Line("", method), "100")
-        assert chosen is not None and chosen[0] == 3e-3
-    [section] = step_size.table(queue, rows).sections
+    found = results(step_size_explains)
+    for method in STEP_SIZE:
+        rates = step_size.best_rates(found, Line("", method), "100")
+        assert rates is not None and rates.adapter == 3e-3
+    [section] = step_size.table(found).sections
     lines = {title: [entry.text for entry in entries] for title, entries in section.lines}
     assert lines["Baseline"][2] == "0.003" and lines["Baseline"][1] == "–"
     assert lines["AA-focused^sim"][2].startswith("0.003 / ")
@@ -98,7 +92,7 @@ def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them(
 
 
 def test_an_incomplete_ladder_is_open() -> None:
-    table = step_size.table(TrialQueue(study(), []), [])
+    table = step_size.table(Results(study(), []))
     assert "open: the ladder is not complete" in table.caption
     assert "–" in table.render("text")
 
@@ -122,12 +116,12 @@ def test_verdict_rule(
 
 
 def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
-    drawing = figures.learning_rates(Results(*results(step_size_explains)))
+    drawing = figures.learning_rates(results(step_size_explains))
     assert drawing.missing == []
     [ax] = drawing.figure.axes
     curves = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 5]
-    assert len(curves) == len(step_size.METHODS)
+    assert len(curves) == len(STEP_SIZE)
     baseline = np.asarray(curves[0].get_ydata())
     assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
-    empty = figures.learning_rates(Results(TrialQueue(study(), []), []))
-    assert len(empty.missing) == 5 * len(step_size.METHODS)
+    empty = figures.learning_rates(Results(study(), []))
+    assert len(empty.missing) == 5 * len(STEP_SIZE)

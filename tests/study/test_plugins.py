@@ -1,5 +1,6 @@
 """aa_ray.study.plugins, and docs/own.md: every example there is run."""
 
+import functools
 import re
 import shlex
 import sys
@@ -75,7 +76,7 @@ def run(monkeypatch: pytest.MonkeyPatch, command: str, tiny_folder: Path) -> int
         words += ["--backbone", str(tiny_folder)]
     words += ["--epochs", "1"]
     if words[1].startswith("studies/"):
-        table = lambda queue, rows: paper_tables.method_table("Table 2", queue, rows)  # noqa: E731
+        table = functools.partial(paper_tables.method_table, "Table 2")
         return study.main("Table 2.", TABLE2, table, [*words[2:], "--no-run"])
     monkeypatch.setattr(sys, "argv", words[2:])
     assert words[:3] == ["python", "-m", "aa_ray"]
