@@ -1,5 +1,5 @@
 """The methods of the study as data: which layers, which activation, switched or not, and what
-they wait for. A new architecture is one more row of ``METHODS``, here or in a file of one's own
+they wait for. A new architecture is one more row of ``METHODS``, here or in a file for ``--own``
 (``aa_ray.study.plugins``).
 
 No layer number and no number of layers is written here: both come from the ``aa`` trials that a

@@ -1,4 +1,4 @@
-"""Own tasks, architectures and activations, defined in a Python file that any study takes.
+"""Custom tasks, architectures and activations, defined in a Python file that any study takes.
 
 ``--own mine.py`` runs the file here and in every worker process. There, ``task``, ``architecture``
 and ``activation`` add to what ``aa_ray.data.tasks``, ``aa_ray.core.architectures`` and AdapterHub
@@ -51,13 +51,16 @@ def files() -> list[tuple[str, str]]:
     return list(_files.items())
 
 
-def restore(of_other: Iterable[Sequence[str]]) -> None:
+def restore(ran: Iterable[Sequence[str]]) -> None:
     """Run the files that another process has run, from their text: they may not be here.
+
+    Args:
+        ran: their paths and texts, as ``files`` gives them.
 
     Raises:
         UsageError: a file fails.
     """
-    for path, text in of_other:
+    for path, text in ran:
         _run(path, text)
 
 
@@ -100,7 +103,7 @@ def task(
     config: str | None = None,
     revision: str | None = None,
 ) -> None:
-    """Define a task on data of your own, in files or on the hub.
+    """Define a task on custom data, in files or on the hub.
 
     Args:
         name: for the command line.
@@ -116,9 +119,33 @@ def task(
             commit, so that the data stays what it is.
 
     Raises:
-        UsageError: something of this is not as it has to be, or the files are not.
+        UsageError: a name, metric, text or label is not allowed, or a file cannot be read.
     """
     _check_name("task", name, tasks.TASKS)
+    _check_task(name, test, texts, metrics, labels)
+    values = tuple(map(str, labels or ()))
+    origin: Files | Hub
+    if hub is not None:
+        _check_revision(name, hub, revision)
+        origin = Hub(train, test, label, values, hub, config, str(revision))
+    else:
+        origin = Files(train, test, label, values, str(Path(_caller()).parent))
+    unsized = Task(
+        name, title or name, tuple(texts), len(values), tuple(metrics), 0, 0,
+        test_split="test", labels=values, origin=origin,
+    )  # fmt: skip
+    train_rows, test_rows = origin.sizes(unsized)
+    tasks.TASKS[name] = dataclasses.replace(unsized, train_rows=train_rows, test_rows=test_rows)
+    _tasks.append(name)
+
+
+def _check_task(
+    name: str,
+    test: str | float,
+    texts: Sequence[str],
+    metrics: Sequence[str],
+    labels: Sequence[object] | None,
+) -> None:
     for metric in metrics:
         if metric not in METRICS:
             raise unknown(f"metric of task {name}", metric, METRICS)
@@ -132,24 +159,14 @@ def task(
         )
     if isinstance(test, float) and not 0 < test < 1:
         raise UsageError(f"task {name}: test={test}: expected a share between 0 and 1, or a name")
-    values = tuple(map(str, labels or ()))
-    origin: Files | Hub
-    if hub is not None:
-        if not re.fullmatch("[0-9a-f]{40}", revision or ""):
-            raise UsageError(
-                f"task {name}: revision is {revision}, expected the 40 digits of a commit of {hub} "
-                "(under Files and versions on its page)"
-            )
-        origin = Hub(train, test, label, values, hub, config, str(revision))
-    else:
-        origin = Files(train, test, label, values, str(Path(_caller()).parent))
-    defined = Task(
-        name, title or name, tuple(texts), len(values), tuple(metrics), 0, 0,
-        test_split="test", labels=values, origin=origin,
-    )  # fmt: skip
-    sizes = origin.sizes(defined)
-    tasks.TASKS[name] = dataclasses.replace(defined, train_rows=sizes[0], test_rows=sizes[1])
-    _tasks.append(name)
+
+
+def _check_revision(name: str, hub: str, revision: str | None) -> None:
+    if not re.fullmatch("[0-9a-f]{40}", revision or ""):
+        raise UsageError(
+            f"task {name}: revision is {revision}, expected the 40 digits of a commit of {hub} "
+            "(under Files and versions on its page)"
+        )
 
 
 def architecture(method: Method) -> None:
@@ -159,23 +176,32 @@ def architecture(method: Method) -> None:
     may return any iterable of layer numbers.
 
     Raises:
-        UsageError: a name that is taken or not allowed, or an activation that is not known.
+        UsageError: a name that is taken or not allowed, an activation that is not known, a
+            configuration of AdapterHub that this package cannot train, or an inference depth that
+            follows no selection the method waits for.
     """
     _check_name("method", method.name, architectures.METHODS)
-    name = _activations.get(method.activation, method.activation)
-    if name not in ACT2FN and name != "leakyrelu":
-        raise unknown(f"activation of method {method.name}", name, [*_activations, *ACT2FN])
+    activation = _activations.get(method.activation, method.activation)
+    if activation not in ACT2FN and activation != "leakyrelu":
+        raise unknown(f"activation of method {method.name}", activation, [*_activations, *ACT2FN])
+    if method.config not in architectures.CONFIGS:
+        raise unknown(f"config of method {method.name}", method.config, architectures.CONFIGS)
+    for line in method.depths:
+        if line.depth not in method.needs:
+            raise unknown(f"depth of method {method.name}", line.depth, method.needs)
 
     def layers(num_layers: int, *selected: Layers) -> Layers:
-        found = tuple(sorted(set(method.layers(num_layers, *selected))))
-        if any(not isinstance(n, int) or not 0 <= n < num_layers for n in found):
+        numbers = tuple(sorted(set(method.layers(num_layers, *selected))))
+        if any(not isinstance(n, int) or not 0 <= n < num_layers for n in numbers):
             raise UsageError(
-                f"method {method.name}: its layers are {found}, expected numbers from 0 to "
+                f"method {method.name}: its layers are {numbers}, expected numbers from 0 to "
                 f"{num_layers - 1}"
             )
-        return found
+        return numbers
 
-    architectures.METHODS[method.name] = dataclasses.replace(method, layers=layers, activation=name)
+    architectures.METHODS[method.name] = dataclasses.replace(
+        method, layers=layers, activation=activation
+    )
     _methods.append(method.name)
 
 
@@ -217,7 +243,7 @@ class _Function(nn.Module):
 def _caller() -> str:
     """The path of the file that is being run."""
     if not _files:
-        raise UsageError("own tasks and activations are defined in a file that --own names")
+        raise UsageError("custom tasks and activations are defined in a file that --own names")
     return next(reversed(_files))
 
 

@@ -43,3 +43,9 @@ def test_counts_bytes_and_times(tiny: Backbone, make_trial: Callable[..., Trial]
 def test_unknown_selections_are_named(tiny: Backbone) -> None:
     with pytest.raises(UsageError, match=r"its layers are not known yet; run studies/table2\.py"):
         efficiency.table(results(tiny))
+
+
+def test_without_the_reference_nothing_is_measured(tiny: Backbone) -> None:
+    part = results(tiny).only(["aa-focused-sim"])
+    with pytest.raises(UsageError, match="compared with Baseline; add baseline to --methods"):
+        efficiency.table(part)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aa_ray.core.architectures import METHODS, SPEC, UNI, MethodLine
 from aa_ray.report import paper_tables
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Table
@@ -151,3 +152,17 @@ def test_caption_says_what_the_numbers_rest_on(study: Study) -> None:
         assert part in caption
     faster = dataclasses.replace(study, precision="bf16")
     assert "(switches); bf16; commit" in table2(faster, []).caption
+
+
+def test_a_method_says_how_it_is_listed_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    drop = METHODS["adapter-drop"]
+    lines = (MethodLine("Dropped^all", SPEC), MethodLine("Dropped^N", UNI))
+    mine = dataclasses.replace(drop, name="mine", depths=lines, counts_layers=False)
+    monkeypatch.setitem(METHODS, "mine", mine)
+    study = make_study(methods=("baseline", "mine"))
+    table = table2(study, made_up(study))
+    [section] = table.sections
+    assert [label for label, _ in section.lines] == ["Baseline", "Dropped^all", "Dropped^1"]
+    for label, depth in (("Dropped^all", 3), ("Dropped^1", 1)):
+        values = [100 * score(Cell("mine", "cola", "100", s), depth) for s in (42, 92)]
+        assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))

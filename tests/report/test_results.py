@@ -7,8 +7,8 @@ import pytest
 
 from aa_ray.core.architectures import SPEC, UNI
 from aa_ray.errors import UsageError
-from aa_ray.report.results import Line, Results
-from aa_ray.study.grid import Study
+from aa_ray.report.results import Line, Results, inference_depth
+from aa_ray.study.grid import Cell, Study
 from tests.report.test_paper_tables import SELECTED, made_up
 from tests.study.test_grid import make_study
 
@@ -69,3 +69,64 @@ def test_of_some_methods_only_their_rows_are_used(study: Study) -> None:
     part = Results(study, rows).only(["aa", "baseline", "unknown"])
     assert part.study.methods == ("aa", "baseline")  # in the order asked for
     assert {row["method"] for row in part.used} == {"baseline", "aa"}
+
+
+def test_the_column_tells_the_inference_depth_and_older_rows_their_layers(study: Study) -> None:
+    rows = made_up(study)
+    line = Line("", "adapter-drop", SPEC)
+    expected = Results(study, rows).row(line, "cola", "100", 92)
+    assert expected is not None and inference_depth(expected) == 3
+    # A row may have fewer adapters than its depth, such as those of a method in few layers.
+    for row in rows:
+        if row["method"] == "adapter-drop":
+            row |= {"inference_depth": len(row["adapter_layers"]), "adapter_layers": [4]}
+    found = Results(study, rows).row(line, "cola", "100", 92)
+    assert found is not None and found["test_metric"] == expected["test_metric"]
+    assert inference_depth({"inference_depth": None, "adapter_layers": [3, 4]}) == 2
+
+
+def test_rows_are_collected_by_task_and_seed(study: Study) -> None:
+    rows = made_up(study, lambda cell: cell == Cell("aa", "cola", "100", 92))
+    results = Results(study, rows)
+    for line in results.lines():
+        collected = results.rows(line, "100")
+        assert list(collected) == list(study.tasks)
+        for task, by_seed in collected.items():
+            for seed in study.seeds:
+                assert by_seed.get(seed) == results.row(line, task, "100", seed)
+    assert list(results.rows(Line("", "aa"), "100")["cola"]) == [42]
+
+
+def test_an_effect_is_paired_over_task_regime_and_seed(study: Study) -> None:
+    rows = made_up(study, lambda cell: cell == Cell("aa", "cola", "100", 92))
+    effect = Results(study, rows).effect(Line("", "aa"), Line("", "baseline"), ["100"])
+    assert effect.pairs == 3  # of two tasks and two seeds
+    assert effect.mean == pytest.approx(5.0)  # see ``score`` of the made-up rows
+    assert Results(study, rows).effect(Line("", "aa"), Line("", "baseline"), []).pairs == 0
+
+
+def test_counts_and_failures(study: Study) -> None:
+    assert Results(study, []).counts() == {"missing": len(study.cells)}
+    rows = made_up(study)
+    complete = Results(study, rows).counts()
+    assert complete == {"finished": len({row["trial_id"] for row in rows}), "missing": 0}
+    first = rows[0] | {"status": "failed", "error": "NaN"}  # that of aa on QQP
+    results = Results(
+        study, [first, *(row for row in rows if row["trial_id"] != first["trial_id"])]
+    )
+    cell = Cell("aa", "qqp", "100", 42)
+    assert results.failures() == [(cell, "NaN")] and results.status(cell) == "failed"
+    waiting = [c for c in study.cells if cell in study.needs(c)]
+    assert results.counts()["failed"] == 1 and results.counts()["missing"] == len(waiting)
+    assert results.status(waiting[0]) is None
+    again = Results(study, [*rows, first])  # a retry was successful
+    assert again.counts() == complete and again.uni_size() == 1
+
+
+def test_a_trial_is_that_of_the_queue(study: Study) -> None:
+    results = Results(study, made_up(study))
+    for line in results.lines():
+        trial = results.trial(line, "cola", "100", 92)
+        row = results.row(line, "cola", "100", 92)
+        assert trial is not None and row is not None and trial.id == row["trial_id"]
+    assert Results(study, []).trial(Line("", "aa-focused-sim"), "cola", "100", 92) is None

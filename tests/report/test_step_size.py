@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aa_ray.core.architectures import STEP_SIZE
+from aa_ray.core.architectures import METHODS, STEP_SIZE, Method
 from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.report import figures, step_size
 from aa_ray.report.results import Line, Results
@@ -125,3 +125,17 @@ def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
     assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
     empty = figures.learning_rates(Results(study(), []))
     assert len(empty.missing) == 5 * len(STEP_SIZE)
+
+
+def test_a_method_is_shown_the_rates_that_it_has_whatever_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everywhere = METHODS["baseline"].layers
+    for name, activation, switched in (("plain", "gelu", False), ("switched", "gelu", True)):
+        method = Method(name, name.capitalize(), everywhere, activation, switched)
+        monkeypatch.setitem(METHODS, name, method)
+    wider = step_size.with_ladder(make_study(methods=("baseline", "plain", "switched")))
+    rows = [row | {"dev_metric": 0.5} for row in made_up(wider)]
+    [section] = step_size.table(Results(wider, rows)).sections
+    rates = {title: entries[2].text for title, entries in section.lines}
+    assert rates["Plain"] == "0.0001" and rates["Switched"] == "0.0001 / 0.05"

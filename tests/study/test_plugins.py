@@ -257,6 +257,12 @@ def test_a_wrong_task_is_one_line(folder: Path, changes: dict[str, Any], message
          "own.architecture(Method('m', 'M', lambda n: (), 'bump'))", "unknown activation of"),
         ("from aa_ray.core.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('aa', 'M', lambda n: ()))", "method aa exists already"),
+        ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
+         "own.architecture(Method('m', 'M', lambda n: (), config='LoRAConfig'))",
+         "unknown config of method m 'LoRAConfig' (allowed: SeqBnConfig)"),
+        ("from aa_ray.core.architectures import SPEC, Method, MethodLine\nfrom aa_ray import own\n"
+         "own.architecture(Method('m', 'M', lambda n: (), depths=(MethodLine('M^AA', SPEC),)))",
+         "unknown depth of method m"),
         ("from aa_ray import own\nown.activation('gelu', abs)", "activation gelu exists already"),
     ],
 )  # fmt: skip

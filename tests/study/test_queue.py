@@ -1,15 +1,19 @@
 """aa_ray.study.queue: what is left, in which order, and what it would take."""
 
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aa_ray.study.grid import Cell, Variant
 from aa_ray.study.queue import TrialQueue
+from aa_ray.trial import Trial
 from tests.study.test_grid import finish, make_study
 
 
-def test_an_agenda_goes_on_from_the_rows_there_are() -> None:
+def test_a_queue_goes_on_from_existing_rows() -> None:
     study = make_study()
     first = TrialQueue(study, [])
     rows: list[dict[str, Any]] = []
@@ -79,6 +83,58 @@ def test_trials_side_by_side_are_found_whatever_else_is_waiting() -> None:
     assert queue.take(trial) is None  # it runs already
     last = queue.take(queue.next()[1])  # type: ignore[index]
     assert last is None and queue.counts() == {"running": 4}
+
+
+def claimed(cell: Cell, trial: Trial) -> bool:
+    return True
+
+
+@given(st.integers(1, 30), st.one_of(st.none(), st.integers(1, 10)))
+def test_groups_train_side_by_side_and_leave_no_slot_idle(size: int, spread: int | None) -> None:
+    study = make_study(methods=("baseline", "aa"), tasks=("qqp", "cola"), seeds=(1, 2, 3))
+    queue = TrialQueue(study, [])
+    started: list[str] = []
+    left = {"qqp": 6, "cola": 6}
+    while True:
+        runnable = queue.counts()["runnable"]
+        group = queue.next_group(size, spread, claimed)
+        if not group:
+            break
+        limit = size if spread is None else max(1, min(size, math.ceil(runnable / spread)))
+        [task] = {trial.task for _, trial in group}
+        assert len(group) == min(limit, left[task])
+        left[task] -= len(group)
+        started += [trial.id for _, trial in group]
+    assert len(started) == len(set(started)) == 2 * 2 * 3
+    assert queue.counts() == {"running": 12}
+
+
+def test_a_group_goes_on_without_the_trials_that_others_have() -> None:
+    queue = TrialQueue(make_study(methods=("baseline",), tasks=("cola",), seeds=(1, 2, 3)), [])
+
+    def claim(cell: Cell, trial: Trial) -> bool:
+        if cell.seed == 1:
+            queue.leave(cell)
+        elif cell.seed == 2:
+            queue.record(finished(trial.id, cell, 1.0))
+        return cell.seed == 3
+
+    [(cell, _)] = queue.next_group(3, None, claim)
+    assert cell.seed == 3
+    assert queue.counts() == {"elsewhere": 1, "finished": 1, "running": 1}
+    assert queue.next_group(3, None, claimed) == []
+    queue.look_again()
+    assert [cell.seed for cell, _ in queue.next_group(3, None, claimed)] == [1]
+
+
+def test_a_trial_that_trains_the_backbone_is_a_group_of_one() -> None:
+    variants = [Variant("", (("empty_selection", "full"),))]
+    study = make_study(tasks=("qqp",), methods=("aa-focused-spec",), variants=tuple(variants))
+    queue = TrialQueue(study, [])
+    cell, trial = queue.next()  # type: ignore[misc]
+    queue.record(finished(trial.id, cell, 1.0) | {"selected_layers": ()})
+    groups = [queue.next_group(9, None, claimed) for _ in range(3)]
+    assert [len(group) for group in groups] == [1, 1, 0]  # two seeds
 
 
 def test_a_trial_under_two_names_frees_those_that_wait_for_either() -> None:
