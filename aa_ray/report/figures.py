@@ -159,7 +159,7 @@ def layers(results: Results) -> Drawing:
             for i, (task, by_seed) in enumerate(results.rows(AA_LINE, regime).items()):
                 seeds = study.seeds_of(regime)
                 missing += [str(Cell(AA, task, regime, s)) for s in seeds if s not in by_seed]
-                selections = [row["selected_layers"] for row in by_seed.values()]
+                selections = [row["selected_layers"] or () for row in by_seed.values()]
                 if selections:
                     shares[i] = [np.mean([n in s for s in selections]) for n in range(num_layers)]
             image = ax.imshow(shares, vmin=0, vmax=1, cmap="cividis", aspect="auto")

@@ -173,7 +173,7 @@ class Results:
     def _size(self, cell: Cell) -> int | None:
         """Number of layers that the ``aa`` trial of this cell selected; None without its row."""
         rows = self._of(cell)
-        return len(rows[0]["selected_layers"]) if rows else None
+        return len(rows[0]["selected_layers"] or ()) if rows else None
 
     def _check_fingerprints(self) -> None:
         seen: dict[tuple[Any, ...], str] = {}
@@ -219,7 +219,7 @@ def layers_in_use(row: Row) -> list[int]:
 def inference_depth(row: Row) -> int:
     """Layers, counted from the top, whose adapters were in use in the test.
 
-    Of AdapterDrop; rows of before the column ``inference_depth`` tell by their layers.
+    Of AdapterDrop. Rows older than the column ``inference_depth`` tell by their layers.
     """
     depth = row.get("inference_depth")
     return len(row["adapter_layers"]) if depth is None else depth

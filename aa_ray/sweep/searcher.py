@@ -93,8 +93,8 @@ class QueueSearcher(Searcher):
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
             self._queue.look_again()
-        array = self._queue.next_group(self._fuse, self._spread, self._claim)
-        return self._job(trial_id, array, [trial for _, trial in array]) if array else None
+        group = self._queue.next_group(self._fuse, self._spread, self._claim)
+        return self._job(trial_id, group, [trial for _, trial in group]) if group else None
 
     def _claim(self, cell: Cell, trial: Trial) -> bool:
         """Whether the trial is this driver's; another may run it, or have finished it."""

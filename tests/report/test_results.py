@@ -82,7 +82,8 @@ def test_the_column_tells_the_inference_depth_and_older_rows_their_layers(study:
             row |= {"inference_depth": len(row["adapter_layers"]), "adapter_layers": [4]}
     found = Results(study, rows).row(line, "cola", "100", 92)
     assert found is not None and found["test_metric"] == expected["test_metric"]
-    assert inference_depth({"inference_depth": None, "adapter_layers": [3, 4]}) == 2
+    older: Any = {"inference_depth": None, "adapter_layers": [3, 4]}
+    assert inference_depth(older) == 2
 
 
 def test_rows_are_collected_by_task_and_seed(study: Study) -> None:
