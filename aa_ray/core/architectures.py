@@ -31,15 +31,18 @@ SEEDS = (FIRST_SEED, 92, 111, 245, 651)
 class Selection(NamedTuple):
     """The layers that ``aa`` selected for a task and regime with the first seed.
 
-    None stands for the task or regime of the trial that depends on it.
+    None stands for the task or regime of the trial that depends on it. ``size_only``: only their
+    number N counts, which a study may also set itself.
     """
 
     task: str | None
     regime: str | None
+    size_only: bool = False
 
 
 SPEC = Selection(None, None)
 UNI = Selection("qqp", "100")
+N = UNI._replace(size_only=True)
 
 # AdapterHub's configuration classes that ``aa_ray.core.model`` can build a method from.
 CONFIGS = ("SeqBnConfig",)
@@ -49,7 +52,7 @@ class MethodLine(NamedTuple):
     """A line of tables that shows a method.
 
     Attributes:
-        title: as printed; ``^N`` stands for the number of layers that ``UNI`` selected.
+        title: as printed; ``^N`` stands for the number of layers N.
         depth: AdapterDrop only: at inference, as many layers as this selection has, counted from
             the top, keep their adapters.
     """
@@ -75,6 +78,8 @@ class Method:
         config: the class in AdapterHub's ``adapters`` that configures the adapters, one of
             ``CONFIGS``.
         counts_layers: whether tables also have a line with its number of adapter layers.
+        drawn: whether ``layers`` only say how many there are. Which ones is drawn at random for
+            each task, regime and seed.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Method:
     places: str = "–"
     config: str = "SeqBnConfig"
     counts_layers: bool = True
+    drawn: bool = False
 
     @property
     def rational(self) -> bool:
@@ -133,8 +139,8 @@ METHODS: dict[str, Method] = {
             "adapter-drop",
             "AdapterDrop^N",
             _all,
-            needs=(SPEC, UNI),
-            depths=(MethodLine("AdapterDrop^AA", SPEC), MethodLine("AdapterDrop^N", UNI)),
+            needs=(SPEC, N),
+            depths=(MethodLine("AdapterDrop^AA", SPEC), MethodLine("AdapterDrop^N", N)),
             places="every layer; the first n are skipped at random while training",
         ),
         Method(AA, "AA", _all, RATIONAL, switched=True, places="every layer"),
@@ -157,9 +163,9 @@ METHODS: dict[str, Method] = {
         Method(
             "aa-focused-sim",
             "AA-focused^sim",
-            lambda num_layers, uni: last(num_layers, len(uni)),
+            lambda num_layers, n: last(num_layers, len(n)),
             RATIONAL,
-            needs=(UNI,),
+            needs=(N,),
             places="the last N layers",
         ),
         Method("switch-only", "Switch-only", _all, switched=True, places="every layer"),
@@ -167,24 +173,41 @@ METHODS: dict[str, Method] = {
         Method(
             "baseline-last-n",
             "Baseline^N",
-            lambda num_layers, uni: last(num_layers, len(uni)),
-            needs=(UNI,),
+            lambda num_layers, n: last(num_layers, len(n)),
+            needs=(N,),
             places="the last N layers",
+        ),
+        Method(
+            "rational-last-n",
+            "Rational^N",
+            lambda num_layers, n: last(num_layers, len(n)),
+            RATIONAL,
+            needs=(N,),
+            places="the last N layers",
+        ),
+        Method(
+            "random-n",
+            "Random^AA",
+            lambda num_layers, spec: spec,
+            RATIONAL,
+            needs=(SPEC,),
+            drawn=True,
+            places="as many layers as AA selected, drawn at random for each seed",
         ),
         Method(
             "focused-last-n-1",
             "AA-focused^N-1",
-            lambda num_layers, uni: last(num_layers, len(uni) - 1),
+            lambda num_layers, n: last(num_layers, len(n) - 1),
             RATIONAL,
-            needs=(UNI,),
+            needs=(N,),
             places="the last N-1 layers",
         ),
         Method(
             "focused-last-n-2",
             "AA-focused^N-2",
-            lambda num_layers, uni: last(num_layers, len(uni) - 2),
+            lambda num_layers, n: last(num_layers, len(n) - 2),
             RATIONAL,
-            needs=(UNI,),
+            needs=(N,),
             places="the last N-2 layers",
         ),
     )
@@ -201,6 +224,12 @@ ALL_TABLES = tuple(dict.fromkeys(TABLE2 + TABLE3 + TABLE4))
 EFFICIENCY = (BASELINE, "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
 FIDELITY = ("adapter-drop", AA, "aa-focused-spec", "aa-focused-sim")
 STEP_SIZE = (BASELINE, "rational-only", AA, "aa-focused-sim", "baseline-last-n")
+
+
+# The controls of this project: {ReLU, rational} x {every layer, the last N}, AA with and without
+# its rational, AdapterDrop, and the layers that AA selected against as many drawn at random.
+CONTROLS = (BASELINE, "rational-only", "baseline-last-n", "rational-last-n", AA, "switch-only",
+            "adapter-drop", "aa-focused-spec", "random-n")  # fmt: skip
 
 
 def get(name: str) -> Method:

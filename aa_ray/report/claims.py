@@ -14,7 +14,7 @@ from enum import Enum
 
 import numpy as np
 
-from aa_ray.core.architectures import AA, BASELINE, SPEC, UNI, Selection
+from aa_ray.core.architectures import AA, BASELINE, SPEC, N, Selection
 from aa_ray.data import regimes
 from aa_ray.report.activations import activation
 from aa_ray.report.results import Line, Results
@@ -80,7 +80,7 @@ def _line(method: str, depth: Selection | None = None) -> Line:
 AA_LINE, BASELINE_LINE = _line(AA), _line(BASELINE)
 FOCUSED_SPEC, FOCUSED_UNI = _line("aa-focused-spec"), _line("aa-focused-uni")
 FOCUSED_SIM = _line("aa-focused-sim")
-DROP_AA, DROP_N = _line("adapter-drop", SPEC), _line("adapter-drop", UNI)
+DROP_AA, DROP_N = _line("adapter-drop", SPEC), _line("adapter-drop", N)
 
 COMPARISONS = (
     Comparison("C1", "AA is on par with Baseline", AA_LINE, BASELINE_LINE, ON_PAR, Regimes.ALL),

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import AA, FIRST_SEED, UNI, Selection
+from aa_ray.core.architectures import AA, FIRST_SEED, UNI, N, Selection
 from aa_ray.data import regimes
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.store.rows import Row
-from aa_ray.study.grid import CELL_FIELDS, PLAIN, Cell, Study
-from aa_ray.study.resolve import Resolver
+from aa_ray.study.grid import CELL_FIELDS, PLAIN, RATE_FIELDS, Cell, Study
+from aa_ray.study.resolve import Resolver, selection
 from aa_ray.trial import Trial
 
 
@@ -102,7 +102,7 @@ class Results:
         cell = Cell(line.method, task, regime, seed, line.variant)
         rows = self._of(cell)
         if line.depth is not None:
-            depth = self._size(self.study.selecting_cell(line.depth, cell))
+            depth = self.size(line.depth, cell)
             rows = [row for row in rows if inference_depth(row) == depth]
         return rows[0] if rows else None
 
@@ -135,8 +135,17 @@ class Results:
         return stratified_effect(strata)
 
     def uni_size(self) -> int | None:
-        """N, the number of layers of ``aa-focused-uni``; None while it is not known."""
-        return self._size(Cell(AA, str(UNI.task), str(UNI.regime), FIRST_SEED))
+        """N, the number of layers of ``aa-focused-sim``; None while it is not known."""
+        return self.size(N, Cell(AA, str(UNI.task), str(UNI.regime), FIRST_SEED))
+
+    def size(self, needed: Selection, cell: Cell) -> int | None:
+        """Number of layers of a selection that the cell needs; None while it is not known."""
+        if needed.size_only and self.study.last_n is not None:
+            return self.study.last_n
+        row = self._resolver.row(self.study.selecting_cell(needed, cell))
+        if row is None or row["status"] != "finished":
+            return None
+        return len(selection(row, self.study.backbone.num_layers))
 
     def status(self, cell: Cell) -> str | None:
         """Of the cell's row, finished or failed; None while there is none."""
@@ -170,11 +179,6 @@ class Results:
         trial = self._resolver.trials.get(cell)
         return [] if trial is None else self._finished.get(trial.id, [])
 
-    def _size(self, cell: Cell) -> int | None:
-        """Number of layers that the ``aa`` trial of this cell selected; None without its row."""
-        rows = self._of(cell)
-        return len(rows[0]["selected_layers"] or ()) if rows else None
-
     def _check_fingerprints(self) -> None:
         seen: dict[tuple[Any, ...], str] = {}
         for row in self.used:
@@ -189,13 +193,14 @@ class Results:
         """Refuse rows that differ in more than what tells the cells of a table apart."""
         if len(self.study.variants) > 1:
             return
+        differing = CELL_FIELDS | (RATE_FIELDS if self.study.tuning is not None else frozenset())
         seen: dict[str, Any] = {}
         for row in self.used:
             trial = Trial.from_json(row["settings"])
             settings = {
                 name: value
                 for name, value in asdict(trial).items()
-                if name not in CELL_FIELDS and deviations.applies(name, trial)
+                if name not in differing and deviations.applies(name, trial)
             }
             for name, value in (settings | {"backbone_sha256": row["backbone_sha256"]}).items():
                 if seen.setdefault(name, value) != value:

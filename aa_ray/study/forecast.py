@@ -95,15 +95,15 @@ def _keys(cell: Cell) -> list[tuple[str, ...]]:
 
 
 def paths(study: Study, weight: Mapping[Cell, float]) -> dict[Cell, float]:
-    """Each cell's own weight and that of the heaviest cell that waits for it.
+    """Each cell's own weight and that of the heaviest chain of cells that wait for it.
 
     Trials with long paths have to start first, or all others wait for them in the end.
     """
     longest = dict(weight)
-    for cell in weight:
-        for need in study.needs(cell):
+    for cell in reversed(study.cells):  # those that others wait for come later
+        for need in study.needs(cell) if cell in longest else ():
             if need in longest:
-                longest[need] = max(longest[need], weight[need] + weight[cell])
+                longest[need] = max(longest[need], weight[need] + longest[cell])
     return longest
 
 

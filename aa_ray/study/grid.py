@@ -2,18 +2,22 @@
 
 import dataclasses
 import itertools
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Selection
+from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Selection, last
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.data import glue, regimes
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
+from aa_ray.study.tuning import Tuning
 from aa_ray.trial import Precision, Trial
 
 # The variant of a study that changes nothing.
@@ -21,6 +25,10 @@ PLAIN = ""
 
 # Fields of a trial in which the cells of one grid differ.
 CELL_FIELDS = frozenset("task regime seed data layers activation switched inference_depths".split())
+
+
+# And those in which they differ where rates are tuned.
+RATE_FIELDS = frozenset("learning_rate rational_learning_rate switch_learning_rate".split())
 
 
 class Variant(NamedTuple):
@@ -47,22 +55,29 @@ class Cell(NamedTuple):
     regime: str
     seed: int
     variant: str = PLAIN
+    step: int | None = None  # of the tuning, whose rates it tries; None: the study's own, or tuned
 
     def __str__(self) -> str:
         variant = f" {self.variant}" if self.variant != PLAIN else ""
-        return f"{self.method} {self.task} {self.regime} seed {self.seed}{variant}"
+        step = f" tuning step {self.step}" if self.step is not None else ""
+        return f"{self.method} {self.task} {self.regime} seed {self.seed}{variant}{step}"
 
 
 @dataclass(frozen=True)
 class Study:
     """The methods, tasks, regimes and seeds to run, and with which settings.
 
-    ``cells`` adds the ``aa`` trials that others depend on where the grid does not have them.
+    ``cells`` adds what the grid depends on: the ``aa`` trials that select the layers of others, and
+    the trials with which rates are tuned.
 
     Attributes:
+        rates: the learning rates; those of the steps in place of them where rates are tuned.
         variants: of the whole grid.
         select_per_variant: whether a variant's focused architectures follow the ``aa`` trials of
             that variant; else they follow those of ``PLAIN``.
+        tuning: how the rates are tuned for each method, task and regime; None: they are
+            ``rates``.
+        last_n: the number of layers N; None: as many as ``aa`` selected for QQP.
     """
 
     methods: tuple[str, ...]
@@ -76,6 +91,8 @@ class Study:
     precision: Precision = "fp32"
     variants: tuple[Variant, ...] = UNVARIED
     select_per_variant: bool = True
+    tuning: Tuning | None = None
+    last_n: int | None = None
 
     def with_variants(
         self, variants: Iterable[Variant], select_per_variant: bool = True
@@ -118,18 +135,43 @@ class Study:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """The grid and what it depends on, those first on which the most cells wait."""
-        dependents = Counter(need for cell in self.grid() for need in self.needs(cell))
-        unique = dict.fromkeys([*dependents, *self.grid()])
-        return sorted(unique, key=lambda cell: -dependents[cell])  # stable
+        """The grid and all that it depends on; a cell comes after those that it needs.
+
+        Of cells that do not depend on each other those come first that the most others need.
+        """
+        dependents: Counter[Cell] = Counter()
+        height: dict[Cell, int] = {}  # needs below it, one on top of the other
+
+        def visit(cell: Cell) -> int:
+            if cell not in height:
+                needs = self.needs(cell)
+                dependents.update(needs)
+                height[cell] = max((visit(need) + 1 for need in needs), default=0)
+            return height[cell]
+
+        for cell in self.grid():
+            visit(cell)
+        return sorted(height, key=lambda cell: (height[cell], -dependents[cell]))  # stable
 
     def needs(self, cell: Cell) -> list[Cell]:
-        """The ``aa`` cells whose selected layers decide this cell's architecture.
+        """The cells whose rows decide which trial this one is.
 
-        They need none themselves.
+        First the ``aa`` cells that select its layers, then those with which its rates are tuned.
         """
+        selecting = [self.selecting_cell(selection, cell) for selection in self._selections(cell)]
+        return [*selecting, *itertools.chain.from_iterable(self.tuning_cells(cell))]
+
+    def tuning_cells(self, cell: Cell) -> list[list[Cell]]:
+        """By step, the cells with which this one's rates are tuned, one per tuning seed."""
+        if self.tuning is None or cell.step is not None:
+            return []
+        steps = range(len(self.tuning.settings))
+        return [[cell._replace(seed=s, step=step) for s in self.tuning.seeds] for step in steps]
+
+    def _selections(self, cell: Cell) -> list[Selection]:
+        """What the cell's method needs and the study does not set itself."""
         needs = architectures.get(cell.method).needs
-        return [self.selecting_cell(selection, cell) for selection in needs]
+        return [need for need in needs if not (need.size_only and self.last_n is not None)]
 
     def selecting_cell(self, selection: Selection, cell: Cell) -> Cell:
         """The ``aa`` cell whose trial makes the selection for this cell."""
@@ -137,10 +179,27 @@ class Study:
         task, regime = selection.task or cell.task, selection.regime or cell.regime
         return Cell(AA, task, regime, FIRST_SEED, variant)
 
-    def trial(self, cell: Cell, selected: Sequence[Layers]) -> Trial:
-        """The cell's trial, given the selected layers of each of its needs."""
+    def selected(self, cell: Cell, made: Sequence[Layers]) -> list[Layers]:
+        """The selections of the cell's method; ``made`` by the ``aa`` trials that it needs."""
+        by_selection = dict(zip(self._selections(cell), made, strict=True))
+        of_study = last(self.backbone.num_layers, self.last_n or 0)
+        return [by_selection.get(s, of_study) for s in architectures.get(cell.method).needs]
+
+    def trial(self, cell: Cell, made: Sequence[Layers] = (), rates: Rates | None = None) -> Trial:
+        """The cell's trial.
+
+        Args:
+            made: the layers that each of the ``aa`` trials it needs has selected.
+            rates: the best of its tuning, where rates are tuned.
+        """
         method = architectures.get(cell.method)
+        selected = self.selected(cell, made)
         layers = method.layers(self.backbone.num_layers, *selected)
+        if method.drawn:
+            layers = _drawn(self.backbone.num_layers, len(layers), cell)
+        if self.tuning is not None and cell.step is not None:
+            rates = self.tuning.settings[cell.step]
+        rates = rates or self.rates
         trial = Trial(
             task=cell.task,
             regime=cell.regime,
@@ -152,9 +211,9 @@ class Study:
             activation=method.activation if layers else architectures.RELU,
             switched=method.switched,
             inference_depths=method.inference_depths(selected),
-            learning_rate=self.rates.adapter,
-            rational_learning_rate=self.rates.rational,
-            switch_learning_rate=self.rates.switch,
+            learning_rate=rates.adapter,
+            rational_learning_rate=rates.rational,
+            switch_learning_rate=rates.switch,
             epochs=self.epochs,
             precision=self.precision,
             pooling=self.backbone.pooling,
@@ -191,3 +250,10 @@ class Study:
             raise glue.too_large(regime, available)
         for task, regime in sorted({(cell.task, cell.regime) for cell in self.cells}):
             glue.split(self.source.load(task), regime, FIRST_SEED)
+
+
+def _drawn(num_layers: int, count: int, cell: Cell) -> Layers:
+    """So many of the layers, drawn for the cell's task, regime and seed; the same everywhere."""
+    key = zlib.crc32(f"{cell.task} {cell.regime}".encode())
+    drawn = np.random.default_rng([cell.seed, key]).choice(num_layers, count, replace=False)
+    return tuple(sorted(int(layer) for layer in drawn))

@@ -1,38 +1,89 @@
-"""From cells to trials: which trial a cell is, given the rows of trials that select its layers.
+"""From cells to trials: which trial a cell is, given the rows that decide its layers and rates.
 
 A cell without needs, such as one of ``aa``, is a trial at once. A cell of a focused architecture
 waits until the ``aa`` trials that select its layers have finished, and is lost if one has failed.
+Where rates are tuned, a cell waits for the trials that try them.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from aa_ray.core.architectures import Layers, last
 from aa_ray.study.grid import Cell, Study
+from aa_ray.study.tuning import Choice
 from aa_ray.trial import Trial
 
 # The columns of rows that are looked at here.
-RESOLVE_COLUMNS = ("trial_id", "status", "error", "selected_layers")
+RESOLVE_COLUMNS = ("trial_id", "status", "error", "selected_layers", "dev_metric", "dev_chance",
+                   "dev_chance_error")  # fmt: skip
+
+# An ``aa`` trial decides layers if its best development score is above chance by more standard
+# errors than this. Else its switches have had nothing to learn from.
+ERRORS_ABOVE_CHANCE = 2.0
 
 Row = Mapping[str, Any]
+Lookup = Callable[[Cell], Row | None]
 
 
 class Unresolved(Enum):
     """Why a cell has no trial."""
 
-    WAITING = "a trial that selects its layers has no row yet"
-    LOST = "a trial that selects its layers has failed"
+    WAITING = "a trial that decides its layers or rates has no row yet"
+    LOST = "a trial that decides its layers has failed"
 
 
-def resolve(study: Study, cell: Cell, row_of: Callable[[Cell], Row | None]) -> Trial | Unresolved:
+def resolve(study: Study, cell: Cell, row_of: Lookup) -> Trial | Unresolved:
     """The cell's trial, or why it has none; ``row_of`` gives the row of a cell, if it has one."""
-    rows = [row_of(need) for need in study.needs(cell)]
-    known = [row for row in rows if row is not None]
-    if any(row["status"] == "failed" for row in known):
+    tuning = [row_of(need) for of_step in study.tuning_cells(cell) for need in of_step]
+    selecting = [row_of(need) for need in study.needs(cell)[: -len(tuning) or None]]
+    if any(row is not None and row["status"] == "failed" for row in selecting):
         return Unresolved.LOST
-    if len(known) < len(rows):
+    if any(row is None for row in (*selecting, *tuning)):
         return Unresolved.WAITING
-    return study.trial(cell, [tuple(row["selected_layers"]) for row in known])
+    made = [selection(row, study.backbone.num_layers) for row in selecting if row is not None]
+    choice = tuned(study, cell, row_of)
+    if choice is not None and choice.means == (-math.inf,) * len(choice.means):
+        return Unresolved.LOST
+    return study.trial(cell, made, choice.rates if choice else None)
+
+
+def selection(row: Row, num_layers: int) -> Layers:
+    """The layers that a finished ``aa`` trial selects for others.
+
+    One at chance on its development set selects nothing: the last half of the layers stands in.
+    """
+    if at_chance(row):
+        return last(num_layers, math.ceil(num_layers / 2))
+    return tuple(row["selected_layers"])
+
+
+def at_chance(row: Row) -> bool:
+    """Whether a trial's development score is what chance gives; False where a row cannot tell."""
+    chance, error = row.get("dev_chance"), row.get("dev_chance_error")
+    if chance is None or error is None:
+        return False
+    return bool(row["dev_metric"] <= chance + ERRORS_ABOVE_CHANCE * error)
+
+
+def tuned(study: Study, cell: Cell, row_of: Lookup) -> Choice | None:
+    """The rates that tuning gives the cell; None where rates are not tuned, or rows are missing.
+
+    A training run that failed, as it may at a rate that is too high, counts as worse than any.
+    """
+    if study.tuning is None:
+        return None
+    rows = [[row_of(need) for need in of_step] for of_step in study.tuning_cells(cell)]
+    if not rows or any(row is None for of_step in rows for row in of_step):
+        return None
+    return study.tuning.choose(
+        [[_development(row) for row in of_step if row is not None] for of_step in rows]
+    )
+
+
+def _development(row: Row) -> float:
+    return float(row["dev_metric"]) if row["status"] == "finished" else -math.inf
 
 
 class Resolver:
@@ -57,7 +108,7 @@ class Resolver:
         self.waiting: dict[Cell, None] = dict.fromkeys(study.cells)
         self.lost: dict[Cell, None] = {}
         self._dependents: dict[Cell, list[Cell]] = {}
-        for cell in study.cells:  # in an order in which none comes before what it needs
+        for cell in study.cells:  # none comes before what it needs
             for need in study.needs(cell):
                 self._dependents.setdefault(need, []).append(cell)
             self._resolve(cell)
@@ -65,9 +116,17 @@ class Resolver:
     def add(self, row: Row) -> list[Cell]:
         """Take note of a row; the cells whose trial is known now and was not before."""
         self.rows[row["trial_id"]] = row
-        needed = self.cells.get(row["trial_id"], ())
-        dependents = [cell for need in needed for cell in self._dependents.get(need, ())]
-        return [cell for cell in dependents if self._resolve(cell)]
+        resolved: list[Cell] = []
+        settled = list(self.cells.get(row["trial_id"], ()))
+        while settled:
+            for cell in self._dependents.get(settled.pop(), ()):
+                if not self._resolve(cell):
+                    continue
+                if cell in self.trials:
+                    resolved.append(cell)
+                if cell in self.lost or self.row(cell) is not None:  # the next may depend on it
+                    settled.append(cell)
+        return resolved
 
     def forget_failures(self) -> list[Row]:
         """Drop the rows of failed trials; what was lost with them waits again. The rows dropped."""
@@ -89,16 +148,18 @@ class Resolver:
         return None if trial is None else self.rows.get(trial.id)
 
     def _resolve(self, cell: Cell) -> bool:
-        """Whether a cell that was waiting has its trial now."""
+        """Whether a cell that was waiting has its trial now, or is lost."""
         if cell not in self.waiting:
             return False
-        trial = resolve(self.study, cell, self.row)
+        trial: Trial | Unresolved = Unresolved.LOST
+        if not any(need in self.lost for need in self.study.needs(cell)):
+            trial = resolve(self.study, cell, self.row)
         if trial is Unresolved.WAITING:
             return False
         del self.waiting[cell]
         if isinstance(trial, Unresolved):
             self.lost[cell] = None
-            return False
-        self.trials[cell] = trial
-        self.cells.setdefault(trial.id, []).append(cell)
+        else:
+            self.trials[cell] = trial
+            self.cells.setdefault(trial.id, []).append(cell)
         return True

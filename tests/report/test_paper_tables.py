@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aa_ray.core.architectures import METHODS, SPEC, UNI, MethodLine
+from aa_ray.core.architectures import METHODS, SPEC, MethodLine, N
 from aa_ray.report import paper_tables
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Table
@@ -156,7 +156,7 @@ def test_caption_says_what_the_numbers_rest_on(study: Study) -> None:
 
 def test_a_method_says_how_it_is_listed_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     drop = METHODS["adapter-drop"]
-    lines = (MethodLine("Dropped^all", SPEC), MethodLine("Dropped^N", UNI))
+    lines = (MethodLine("Dropped^all", SPEC), MethodLine("Dropped^N", N))
     mine = dataclasses.replace(drop, name="mine", depths=lines, counts_layers=False)
     monkeypatch.setitem(METHODS, "mine", mine)
     study = make_study(methods=("baseline", "mine"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aa_ray.core.architectures import SPEC, UNI
+from aa_ray.core.architectures import SPEC, N
 from aa_ray.errors import UsageError
 from aa_ray.report.results import Line, Results, inference_depth
 from aa_ray.study.grid import Cell, Study
@@ -59,7 +59,7 @@ def test_a_line_finds_its_row_in_each_cell(study: Study) -> None:
         assert row is not None and (row["task"], row["regime"], row["seed"]) == ("cola", "100", 92)
         if line.depth == SPEC:
             assert len(row["adapter_layers"]) == len(SELECTED["cola"])
-        if line.depth == UNI:
+        if line.depth == N:
             assert len(row["adapter_layers"]) == len(SELECTED["qqp"]) == results.uni_size()
     assert results.row(Line("", "baseline"), "cola", "100", 7) is None  # no seed of the study
 

@@ -11,6 +11,7 @@ from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.queue import TrialQueue
+from aa_ray.study.resolve import selection
 
 LAYERS = 5
 
@@ -145,3 +146,37 @@ def test_names_are_refused_with_those_allowed() -> None:
     ):
         architectures.get("lora")
     assert all(method.name == name for name, method in METHODS.items())
+
+
+def test_a_fixed_n_needs_no_trial_of_qqp() -> None:
+    study = make_study(methods=("rational-last-n", "baseline-last-n"), last_n=2)
+    assert set(study.cells) == set(study.grid())
+    for cell in study.cells:
+        assert study.trial(cell).layers == (3, 4)
+    drop = make_study(methods=("adapter-drop",), last_n=2)
+    cell = drop.grid()[0]
+    assert [need.task for need in drop.needs(cell)] == [cell.task]
+    assert drop.trial(cell, [(0, 1, 4)]).inference_depths == (2, 3)
+    uni = make_study(methods=("aa-focused-uni",), last_n=2)
+    assert uni.needs(uni.grid()[0]) == [Cell("aa", "qqp", "100", 42)]
+
+
+def test_random_layers_are_as_many_as_selected_and_differ_by_seed_and_task() -> None:
+    study = make_study(methods=("random-n",), seeds=tuple(range(40)))
+    drawn = {cell: study.trial(cell, [(0, 3)]).layers for cell in study.grid()}
+    assert {len(layers) for layers in drawn.values()} == {2}
+    assert len(set(drawn.values())) == 10  # every pair of five layers
+    of_task = {
+        task: [layers for cell, layers in drawn.items() if cell.task == task]
+        for task in study.tasks
+    }
+    assert of_task["sst2"] != of_task["cola"]
+    assert drawn == {cell: study.trial(cell, [(1, 2)]).layers for cell in study.grid()}
+
+
+def test_an_aa_trial_at_chance_decides_no_layers() -> None:
+    row = {"status": "finished", "selected_layers": [0], "dev_metric": 0.6}
+    told = {"dev_chance": 0.5, "dev_chance_error": 0.06}
+    assert selection(row, LAYERS) == (0,)  # a row of before these columns
+    assert selection(row | told, LAYERS) == (2, 3, 4)
+    assert selection(row | told | {"dev_metric": 0.63}, LAYERS) == (0,)
