@@ -1,10 +1,11 @@
 """The frozen backbone's layers on the CPU: faster linear layers and dropout, and ``freeze``.
 
 Linear layers: by oneDNN's matrix product.
-On x86 torch gives float32 products to MKL, which on AMD processors runs at less than half the
-speed of oneDNN (which torch carries too; benchmarks/frozen_linear.md has the figures). In bfloat16
-torch itself takes oneDNN; there the layout made once spares the conversion in each call. Since the
-layers are frozen, the backward pass needs the gradient of the input alone.
+On x86 torch gives float32 products to MKL, which on AMD processors with AVX-512 runs at about half
+the speed of oneDNN (which torch carries too). Without AVX-512 the two are about equal, so layers
+are replaced only where torch's CPU capability is AVX512; benchmarks/frozen_linear.md has the
+figures. In bfloat16 torch itself takes oneDNN; there the layout made once spares the conversion in
+each call. Since the layers are frozen, the backward pass needs the gradient of the input alone.
 
 Dropout: with 16 random bits per element.
 Torch draws a 64-bit number for each element there, one after the other, which takes longer than the
@@ -25,18 +26,25 @@ def freeze(
     model: BertForSequenceClassification,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
+    fast_linears: bool = True,
 ) -> BertForSequenceClassification:
     """Bring the model to the device for trials that do not change it.
 
-    On the CPU its linear layers and dropouts are replaced by faster ones. In bf16 it computes in
-    bfloat16 throughout; what is trained on it stays in float32.
+    On the CPU its dropouts, and its linear layers, are replaced by faster ones. In bf16 it computes
+    in bfloat16 throughout; what is trained on it stays in float32.
+
+    Args:
+        fast_linears: replace linear layers too. Right for bottleneck adapters, which stand beside
+            them, as in all of today's trials. LoRA and others live inside AdapterHub's linear
+            layers, so they need False (or ``restore_linears``).
     """
     model.requires_grad_(False)
     model.to(device)
     if precision == "bf16":
         model.base_model.to(torch.bfloat16)
     if model.device.type == "cpu":
-        replace_linears(model.base_model)
+        if fast_linears:
+            replace_linears(model.base_model)
         replace_dropouts(model)
     return model
 
@@ -61,6 +69,9 @@ class FrozenLinear(nn.Module):
 
     Maps [..., in_features] to [..., out_features]. The weight is held in oneDNN's layout too, once
     as it is and once transposed for the backward pass.
+
+    Attributes:
+        original: the layer in whose place it stands, which shares its weights.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -69,6 +80,11 @@ class FrozenLinear(nn.Module):
         weight = linear.weight.detach()
         self.packed = weight.to_mkldnn()
         self.packed_transposed = weight.T.contiguous().to_mkldnn()
+        self._original = (linear,)  # in a tuple, so that its weights do not count twice
+
+    @property
+    def original(self) -> nn.Linear:
+        return self._original[0]
 
     def forward(self, x: Tensor) -> Tensor:
         return _FrozenLinearFunction.apply(x, self)
@@ -77,17 +93,35 @@ class FrozenLinear(nn.Module):
 def replace_linears(module: nn.Module) -> None:
     """Replace every linear layer below ``module``, all of them frozen and on the CPU.
 
-    Does nothing where torch was built without oneDNN, or the processor has no bfloat16 for it.
+    Does nothing where that would not be faster; see ``onednn_is_faster``.
     """
-    if not torch.backends.mkldnn.is_available():
-        return
-    half = any(p.dtype == torch.bfloat16 for p in module.parameters())
-    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    dtypes = {p.dtype for p in module.parameters()}
+    if not onednn_is_faster(torch.bfloat16 if torch.bfloat16 in dtypes else torch.float32):
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, FrozenLinear(child))
+
+
+def restore_linears(module: nn.Module) -> None:
+    """Put the original linear layers back; undoes ``replace_linears``."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, FrozenLinear):
+                setattr(parent, name, child.original.train(child.training))
+
+
+def onednn_is_faster(dtype: torch.dtype) -> bool:
+    """Whether ``FrozenLinear`` pays on this CPU: float32 with AVX-512, bfloat16 if oneDNN has it.
+
+    False where torch was built without oneDNN.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 _LEAST = {bits: torch.iinfo(getattr(torch, f"int{bits}")).min for bits in (16, 64)}

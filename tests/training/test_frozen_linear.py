@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from aa_ray.training.cpu_layers import FrozenLinear, replace_linears
+from aa_ray.training.cpu_layers import (
+    FrozenLinear,
+    onednn_is_faster,
+    replace_linears,
+    restore_linears,
+)
 
 BF16 = pytest.param(
     torch.bfloat16,
@@ -35,9 +40,20 @@ def test_no_backward_where_nothing_below_is_trained() -> None:
     assert not layer(torch.randn(2, 4)).requires_grad
 
 
-def test_replaces_linears_at_every_depth_and_keeps_names() -> None:
+@pytest.fixture
+def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor where replacing pays; the layers themselves run on any with oneDNN."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+
+
+def a_module() -> nn.Module:
     module = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 2), nn.ReLU()))
-    module.requires_grad_(False)
+    return module.requires_grad_(False)
+
+
+@pytest.mark.usefixtures("avx512")
+def test_replaces_linears_at_every_depth_and_keeps_names() -> None:
+    module = a_module()
     names = list(module.state_dict())
     x = torch.randn(3, 4)
     expected = module(x)
@@ -47,9 +63,32 @@ def test_replaces_linears_at_every_depth_and_keeps_names() -> None:
     torch.testing.assert_close(module(x), expected)
 
 
-def test_without_bfloat16_on_the_processor_layers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    half, single = (nn.Sequential(nn.Linear(4, 4)).to(d) for d in (torch.bfloat16, torch.float32))
-    for module in (half, single):
+@pytest.mark.usefixtures("avx512")
+def test_restores_the_very_layers_in_the_mode_that_the_model_is_in() -> None:
+    module = a_module()
+    before = dict(module.named_modules())
+    replace_linears(module)
+    module.eval()
+    restore_linears(module)
+    after = dict(module.named_modules())
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+    assert not any(m.training for m in module.modules())
+
+
+def test_layers_stay_where_replacing_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def replaced(dtype: torch.dtype) -> bool:
+        module = nn.Sequential(nn.Linear(4, 4)).to(dtype)
         replace_linears(module)
-    assert type(half[0]) is nn.Linear and type(single[0]) is FrozenLinear
+        assert (type(module[0]) is FrozenLinear) == onednn_is_faster(dtype)
+        return type(module[0]) is FrozenLinear
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    for capability, expected in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda c=capability: c)
+        assert replaced(torch.float32) == expected
+        assert not replaced(torch.bfloat16)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert onednn_is_faster(torch.bfloat16) and not onednn_is_faster(torch.float32)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not onednn_is_faster(torch.bfloat16)
