@@ -126,6 +126,10 @@ class Trial:
         """Whether the backbone itself is trained: the released code's empty selection."""
         return not self.layers and self.empty_selection == "full"
 
+    def depths(self, num_layers: int) -> tuple[int, ...]:
+        """The inference depths that are tested, in layers from the top; one but for AdapterDrop."""
+        return (num_layers,) if self.inference_depths is None else self.inference_depths
+
     @property
     def fuse_key(self) -> tuple[object, ...] | None:
         """Trials of an equal key can train side by side; None: only by itself."""

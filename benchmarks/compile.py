@@ -22,8 +22,8 @@ from aa_ray.core import backbones, model
 from aa_ray.data.batches import Examples
 from aa_ray.store import provenance
 from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 
 ROWS, REPEATS = 32, 10

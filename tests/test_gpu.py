@@ -14,10 +14,10 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.store.rows import read
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.loop import Outcome
+from aa_ray.training.outcome import Outcome
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from tests.training.test_loop import MIXED, check_same_course, run_array, run_one, without_dropout
+from tests.training.test_loop import MIXED, check_same_history, run_array, run_one, without_dropout
 
 pytestmark = [
     pytest.mark.gpu,
@@ -38,7 +38,7 @@ def test_a_training_is_that_of_the_cpu(
         run_one(without_dropout(freeze(model.load(tiny.path), device)), trial)
         for device in ("cpu", GPU)
     )
-    check_same_course(here, there, 1e-3)
+    check_same_history(here, there, 1e-3)
     assert [e.adapter_layers for e in here.evaluations] == [
         e.adapter_layers for e in there.evaluations
     ]
@@ -49,7 +49,7 @@ def test_side_by_side_equals_one_by_one(tiny: Backbone, make_trial: Callable[...
     trials = [make_trial(epochs=3, **changes) for changes in MIXED]
     for trial, together in zip(trials, run_array(bert, trials), strict=True):
         assert isinstance(together, Outcome)
-        check_same_course(together, run_one(bert, trial), 1e-3)
+        check_same_history(together, run_one(bert, trial), 1e-3)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from aa_ray.commands import card, export
+from aa_ray.commands import card
 from aa_ray.commands.export import Taker
+from aa_ray.core.adapter import picks_adapter
 from aa_ray.core.architectures import METHODS
 from aa_ray.data import tasks
 from aa_ray.data.glue import Splits
@@ -104,7 +105,7 @@ def line(history: Sequence[Epoch], metric: str) -> str:
         best = scores[metric] > max(earlier, default=-math.inf)
         said += f" {100 * scores[metric]:>9.1f}{'*' if best else ' '}"
     if last.logits:
-        on = [layer for layer, (identity, adapter) in last.logits.items() if adapter > identity]
+        on = [layer for layer, logits in last.logits.items() if picks_adapter(torch.tensor(logits))]
         said += f"  {_listed(on)}"
     return said.rstrip()
 
@@ -115,7 +116,7 @@ def show(found: list[Row], num_layers: int) -> None:
     if first["status"] == "failed":
         return
     trial = Trial.from_json(first["settings"])
-    depths = export.depths(trial, num_layers)
+    depths = trial.depths(num_layers)
     metric = first["metric_name"]
     history = [Epoch(0)]
     for n in range(first["epochs"]):

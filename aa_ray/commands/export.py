@@ -34,7 +34,7 @@ from aa_ray.data.tasks import Task
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.store.rows import Row
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.context import TrialContext
 from aa_ray.training.trainer import TrialTrainer
 from aa_ray.trial import Pooling, Trial
 
@@ -117,11 +117,6 @@ class Taker:
         self.taken = Trained(
             self.trial, trainer.num_layers, depth, weights, trainer.trial_model.selected
         )
-
-
-def depths(trial: Trial, num_layers: int) -> tuple[int, ...]:
-    """The inference depths of which the trial has an adapter each; one but for AdapterDrop."""
-    return (num_layers,) if trial.inference_depths is None else trial.inference_depths
 
 
 def check_expressible(trial: Trial) -> None:

@@ -16,6 +16,7 @@ import torch
 from aa_ray.commands.from_options import PAPER_BACKBONE, number, one_of, resources_from, study_from
 from aa_ray.commands.options import add_format, parser, rows_parser
 from aa_ray.core import backbones
+from aa_ray.core.logs import quiet_libraries
 from aa_ray.errors import (
     FAILED_WORK,
     INTERRUPTED,
@@ -194,6 +195,7 @@ def _results(
 
 def _guarded(program: str, options: argparse.Namespace, work: Callable[[], int]) -> int:
     """Do the work; wrong usage, a full disk and interruption become one line and an exit status."""
+    quiet_libraries()
     terminated: list[bool] = []
     before = signal.getsignal(signal.SIGTERM)
 

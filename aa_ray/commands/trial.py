@@ -104,7 +104,7 @@ def perform(given: argparse.Namespace, save: str | None, repository: str | None 
         return FAILED_WORK
     if target is not None:
         if taker is not None and taker.taken is not None:
-            at = export.depths(trial, study.backbone.num_layers).index(target.depth)
+            at = trial.depths(study.backbone.num_layers).index(target.depth)
             _save(study, taker.taken, found[at], fresh[at], target.folder)
         print(f"adapter: {target.folder}" + ("" if taker else " (was there before)"))
         if repository is not None:
@@ -149,7 +149,7 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
 
 def _depth(given: argparse.Namespace, trial: Trial, study: Study) -> int:
     """The inference depth of the adapter to be saved."""
-    allowed = export.depths(trial, study.backbone.num_layers)
+    allowed = trial.depths(study.backbone.num_layers)
     asked = from_options.number(given, "depth", int, 0)
     if asked is None and len(allowed) == 1:
         return allowed[0]

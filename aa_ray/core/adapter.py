@@ -1,26 +1,151 @@
-"""The learnable switch between an adapter and the identity (paper section 3.2).
+"""The adaptable adapter (paper section 3): AdapterHub's bottleneck behind a learnable switch.
 
-In the terms of BERT's output sub-layer, where h is the dense output after dropout, i its residual
-input and LN the layer's own LayerNorm, the released code mixes two branches and applies LN(. + i)
-to the result:
+In the terms of BERT's output sub-layer, h is the dense output after dropout, i its residual input
+and LN the layer's own LayerNorm. AdapterHub calls a bottleneck with x = LN(h + i) and h, and
+applies LN(. + i) to what it returns. The released code mixes two branches in that frame:
 
-    adapter:   up(R(down(LN(h + i)))) + h
-    identity:  LN(h + i) + h
+    adapter:   up(R(down(x))) + h
+    identity:  x + h
 
 So the released code keeps the skip connection inside the adapter, and its identity branch is not
 the plain layer LN(h + i). The paper (section 3.3) says otherwise on both: an adapter without skip
-connection, up(R(down(LN(h + i)))), and an identity that passes h on unchanged.
-``aa_ray.training.side_by_side`` computes the branches.
+connection, up(R(down(x))), and an identity that passes h on unchanged. Both are settings here, D1
+and D2 of ``aa_ray.core.deviations``.
+
+``aa_ray.training.side_by_side`` computes the same faster, and is tested against this module.
 """
 
+from typing import Any, Literal, NamedTuple
+
 import torch
+from adapters import BnConfig
+from adapters.methods.bottleneck import BottleneckLayer
+from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
+
+from aa_ray.errors import UsageError, unknown
 
 # Order of the two logits in the released code; on a tie argmax returns the first, the identity.
 IDENTITY, ADAPTER = 0, 1
 
+Identity = Literal["released", "plain"]
 
-def switch_weights(logits: Tensor, gumbel: Tensor, temperature: float) -> Tensor:
+
+class SwitchSettings(NamedTuple):
+    """What a switch chooses between, and how.
+
+    Attributes:
+        temperature: tau of the Gumbel-softmax; the smaller, the closer to a hard choice.
+        skip: D1, whether the adapter branch has a skip connection.
+        identity: D2, the identity branch: "released" is x + h, "plain" is h.
+    """
+
+    temperature: float = 0.1
+    skip: bool = True
+    identity: Identity = "released"
+
+
+RELEASED = SwitchSettings()
+
+
+class AdaptableAdapter(Adapter):
+    """AdapterHub's sequential bottleneck, behind a switch if it is switched.
+
+    Runs in AdapterHub's own forward pass. The activation is the configuration's ``non_linearity``,
+    "rational:one" in the paper (see ``aa_ray.core.rational``). ``make_adaptable`` puts it into a
+    model. AdapterHub's Fuse composition reads the bottleneck's output before the switch.
+
+    Args:
+        adapter_name, input_size, down_sample, config: as for AdapterHub's ``Adapter``.
+        switch: the settings of its switch; None for a bottleneck without one.
+        generator: draws the Gumbel noise; None takes torch's global one.
+
+    Attributes:
+        switch: the ``Switch``, or None.
+
+    Raises:
+        UsageError: a switched adapter in another frame than ``SeqBnConfig``'s, or an unknown
+            identity.
+    """
+
+    def __init__(
+        self,
+        adapter_name: str,
+        input_size: int,
+        down_sample: int,
+        config: BnConfig,
+        switch: SwitchSettings | None = RELEASED,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(adapter_name, input_size, down_sample, config)
+        if switch is not None:
+            _check(config, switch)
+        self.switch = None if switch is None else Switch(switch, generator)
+
+    def forward(
+        self, x: Tensor, residual_input: Tensor, output_gating: bool = False
+    ) -> tuple[Tensor, ...]:
+        """The mixture of both branches [batch, tokens, hidden], to which LN(. + i) is applied.
+
+        Args:
+            x: LN(h + i), [batch, tokens, hidden].
+            residual_input: h, of the same shape.
+            output_gating: AdapterHub's; its gate scores then come last.
+
+        Returns:
+            The mixture, and what AdapterHub's bottleneck returns besides: R(down(x))
+            [batch, tokens, units] and up(R(down(x))).
+        """
+        h = residual_input
+        if self.switch is None:
+            return super().forward(x, h, output_gating)
+        settings = self.switch.settings
+        skip = h if settings.skip else torch.zeros_like(h)  # D1
+        adapter, *details = super().forward(x, skip, output_gating)  # up(R(down(x))) + h
+        identity = h if settings.identity == "plain" else x + h  # D2
+        weights = self.switch(len(x)).to(x.dtype)[:, None, :, None]  # [batch, 1, 2, 1]
+        mixture = weights[:, :, ADAPTER] * adapter + weights[:, :, IDENTITY] * identity
+        return mixture, *details
+
+
+class Switch(nn.Module):
+    """The learnable choice between an adapter and the identity (paper section 3.2).
+
+    Attributes:
+        logits: [2], identity first, both 0.5 at the start. The paper has log(pi) with pi = 0.5,
+            which gives the same weights.
+        noise: [batch, 2] Gumbel noise to use in place of drawn one; None draws.
+    """
+
+    def __init__(
+        self, settings: SwitchSettings = RELEASED, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.5, 0.5]))
+        self.settings = settings
+        self.generator = generator
+        self.noise: Tensor | None = None
+
+    def forward(self, batch: int) -> Tensor:
+        """Weights of (identity, adapter) for each example, [batch, 2].
+
+        Soft in training, with noise of its own for each example; in evaluation the larger logit
+        decides.
+        """
+        if not self.training:
+            return hard_weights(self.logits).expand(batch, 2)
+        noise = self.noise
+        if noise is None:
+            noise = sample_gumbel((batch, 2), self.generator, self.logits.device)
+        return soft_weights(self.logits, noise.to(self.logits), self.settings.temperature)
+
+    @property
+    def selected(self) -> bool:
+        """Whether it picks the adapter."""
+        return bool(picks_adapter(self.logits))
+
+
+def soft_weights(logits: Tensor, gumbel: Tensor, temperature: float) -> Tensor:
     """Gumbel-softmax weights of (identity, adapter), paper equation 2.
 
     Args:
@@ -34,19 +159,87 @@ def switch_weights(logits: Tensor, gumbel: Tensor, temperature: float) -> Tensor
     return torch.softmax((logits + gumbel) / temperature, dim=-1)
 
 
-def sample_gumbel(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Gumbel(0, 1) samples of that shape, on the generator's device."""
-    return -torch.empty(shape, device=generator.device).exponential_(generator=generator).log()
+def hard_weights(logits: Tensor) -> Tensor:
+    """Weights of (identity, adapter) in evaluation, 0 or 1; logits and weights are [..., 2]."""
+    adapter = picks_adapter(logits).to(logits.dtype)
+    return torch.stack([1 - adapter, adapter], dim=-1)  # identity first
 
 
-class Switch(nn.Module):
-    """The logits of one layer's switch: ``logits`` [2], identity first, both 0.5 at the start."""
+def picks_adapter(logits: Tensor) -> Tensor:
+    """Where the adapter's logit is strictly larger than the identity's; [..., 2] -> bool [...]."""
+    return logits[..., ADAPTER] > logits[..., IDENTITY]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.tensor([0.5, 0.5]))
 
-    @property
-    def selected(self) -> bool:
-        """Whether the adapter's logit is strictly larger than the identity's."""
-        return bool(self.logits[ADAPTER] > self.logits[IDENTITY])
+def sample_gumbel(
+    shape: tuple[int, ...],
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Gumbel(0, 1) samples of that shape, on the generator's device if there is one."""
+    device = device if generator is None else generator.device
+    return -torch.empty(shape, device=device).exponential_(generator=generator).log()
+
+
+def make_adaptable(
+    model: Any,
+    name: str,
+    switch: SwitchSettings | None = RELEASED,
+    generator: torch.Generator | None = None,
+) -> list[AdaptableAdapter]:
+    """Put an ``AdaptableAdapter`` in place of each bottleneck of the adapter called ``name``.
+
+    Weights stay those that AdapterHub has drawn, and nothing is drawn here:
+
+        model.add_adapter("aa", config=SeqBnConfig(non_linearity="rational:one"))
+        make_adaptable(model, "aa")
+        model.train_adapter("aa")
+
+    Args:
+        model: any model of AdapterHub's.
+        switch, generator: as for ``AdaptableAdapter``.
+
+    Returns:
+        The new modules, from the lowest layer up; none if the adapter has no bottlenecks.
+
+    Raises:
+        UsageError: the model has no adapter of that name, or it is not ``SeqBnConfig``'s kind.
+    """
+    if name not in model.adapters_config:
+        raise unknown("adapter", name, model.adapters_config)
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, BottleneckLayer) and name in module.adapters
+    ]
+    return [_replace(layer, name, switch, generator) for layer in layers]
+
+
+def _replace(
+    layer: BottleneckLayer,
+    name: str,
+    switch: SwitchSettings | None,
+    generator: torch.Generator | None,
+) -> AdaptableAdapter:
+    plain = layer.adapters[name]
+    config = layer.adapters_config.match(name, BnConfig, layer.layer_idx, layer.location_key)
+    with torch.random.fork_rng(devices=[]):  # its initial weights are replaced at once
+        adaptable = AdaptableAdapter(
+            name, plain.input_size, plain.down_sample, config, switch, generator
+        )
+    adaptable.load_state_dict(adaptable.state_dict() | plain.state_dict())  # all but the switch
+    adaptable.original_ln_after = plain.original_ln_after  # AdapterHub changes it in some models
+    adaptable.to(next(plain.parameters()).device).train(plain.training)
+    layer.adapters[name] = adaptable
+    return adaptable
+
+
+def _check(config: BnConfig, switch: SwitchSettings) -> None:
+    """Refuse an unknown identity, and a bottleneck for which the equations do not hold."""
+    if switch.identity not in ("released", "plain"):
+        raise unknown("identity branch", switch.identity, ("released", "plain"))
+    sequential = not config["is_parallel"] and config["original_ln_before"]
+    if not (sequential and config["residual_before_ln"] is True):
+        raise UsageError(
+            "a switched adapter needs AdapterHub's sequential bottleneck after the layer's own "
+            "LayerNorm; use SeqBnConfig"
+        )

@@ -81,10 +81,12 @@ class TrialActor(tune.Trainable):
         import torch
 
         from aa_ray.core.backbones import Backbone
+        from aa_ray.core.logs import quiet_libraries
         from aa_ray.data.glue import Source
         from aa_ray.study import plugins
         from aa_ray.training.worker import Worker
 
+        quiet_libraries()
         torch.set_num_threads(setting["threads"])
         plugins.restore(setting["own"])
         return Worker(

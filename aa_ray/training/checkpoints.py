@@ -25,7 +25,7 @@ from aa_ray.training.loop import State
 from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
-VERSION = "3"  # 3: with a checksum
+VERSION = "4"  # 3: with a checksum; 4: switches are named as parts of their adapters
 
 # In the header, in place of the checksum while it is computed.
 _UNSIGNED = "0" * 64
@@ -51,7 +51,7 @@ def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
     header = {
         "version": VERSION,
         "trials": json.dumps([trial.to_json() for trial in trials]),
-        "members": json.dumps(trainers),
+        "trainers": json.dumps(trainers),
         "seconds": json.dumps(state.seconds),
         "extra": json.dumps(extra),
         "sha256": _UNSIGNED,
@@ -88,7 +88,7 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
             raise CheckpointError("it is of another version or of other trials")
         trainers = [
             _trainer(fields, _under(f"{k}/", tensors))
-            for k, fields in enumerate(json.loads(header["members"]))
+            for k, fields in enumerate(json.loads(header["trainers"]))
         ]
         random = _under("random/", tensors)
         state = State(trainers, random, json.loads(header["seconds"]))

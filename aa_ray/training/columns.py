@@ -18,7 +18,7 @@ from aa_ray.store.schema import (
     TrainingColumns,
 )
 from aa_ray.training.histograms import Histogram
-from aa_ray.training.loop import Evaluation, Outcome
+from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Epoch
 from aa_ray.trial import Trial
 

@@ -1,5 +1,7 @@
-"""Evaluate trials side by side: those that are asked about the same examples share the backbone's
-work below their lowest adapters."""
+"""Evaluate trials side by side.
+
+Trials on the same examples share the backbone's work below their lowest adapters.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
 from aa_ray.training import side_by_side, unpadded, watchdog
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.context import TrialContext, sort_key
 from aa_ray.training.trainer import TrialTrainer
 
 # Tokens of an evaluation batch, over all contexts: what a CPU's cache and a GPU's cores like.
@@ -37,15 +39,15 @@ def evaluate(
     """Each job's metrics; jobs with the same examples share what lies below their adapters."""
     bert.eval()
     by_examples: dict[int, list[int]] = {}
-    for index, job in enumerate(jobs):
-        by_examples.setdefault(id(job.examples), []).append(index)
-    found: dict[int, dict[str, float] | TrainingError] = {}
-    for indices in by_examples.values():
-        ordered = sorted(indices, key=lambda i: side_by_side.kind(jobs[i].trainer.trial))
-        logits = _logits(bert, [jobs[i] for i in ordered])
-        for index, of_job in zip(ordered, logits, strict=True):
-            found[index] = _scores(jobs[index], of_job)
-    return [found[index] for index in range(len(jobs))]
+    for number, job in enumerate(jobs):
+        by_examples.setdefault(id(job.examples), []).append(number)
+    scores: dict[int, dict[str, float] | TrainingError] = {}
+    for numbers in by_examples.values():
+        ordered = sorted(numbers, key=lambda number: sort_key(jobs[number].trainer.trial))
+        logits = _logits(bert, [jobs[number] for number in ordered])
+        for number, job_logits in zip(ordered, logits, strict=True):
+            scores[number] = _scores(jobs[number], job_logits)
+    return [scores[number] for number in range(len(jobs))]
 
 
 def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndarray:
@@ -55,11 +57,11 @@ def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndar
     tokens = EVALUATION_TOKENS.get(bert.device.type, EVALUATION_TOKENS["cuda"]) // len(jobs)
     logits = np.empty((len(jobs), len(examples), trainer.task.outputs), dtype=np.float32)
     with torch.inference_mode():
-        for chosen in batches.by_length(examples, tokens):
+        for indices in batches.by_length(examples, tokens):
             watchdog.beat()
-            batch, _ = unpadded.pack([examples], [chosen], bert.device)
-            of_batch = side_by_side.forward(bert, batch, contexts, shared=True)
-            logits[:, chosen] = of_batch.float().cpu().numpy()
+            batch, _ = unpadded.pack([examples], [indices], bert.device)
+            batch_logits = side_by_side.forward(bert, batch, contexts, shared=True)
+            logits[:, indices] = batch_logits.float().cpu().numpy()
     return logits
 
 

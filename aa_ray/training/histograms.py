@@ -9,7 +9,7 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.data.batches import Examples
 from aa_ray.training import side_by_side, unpadded
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.context import TrialContext
 
 BINS = 64
 EXAMPLES = 256
@@ -29,28 +29,29 @@ def of_inputs(
 ) -> dict[int, Histogram]:
     """Layer -> histogram of its rational's inputs, one per token and unit.
 
-    Looks at up to 256 of the examples, with the weights that the context's trial_model has now, in
+    Looks at up to 256 of the examples, with the current weights of the context's trial, in
     evaluation: the rational of an unselected layer is not used, and has no histogram.
     """
-    if not context.trial_model.rationals:
+    trial_model = context.trial_model
+    if not trial_model.rationals:
         return {}
-    seen: dict[int, list[Tensor]] = {}
-    real = torch.empty(0)
+    in_use = trial_model.layers if trial_model.selected is None else trial_model.selected
+    inputs: dict[int, list[Tensor]] = {layer: [] for layer in in_use}
+    is_real = torch.empty(0)
 
     def keep(layer: int, _: Any, units: Tensor) -> None:
-        if layer in in_use:
-            seen.setdefault(layer, []).append(units[0][real].flatten().float().cpu())
+        if layer in inputs:
+            inputs[layer].append(units[0][is_real].flatten().float().cpu())
 
-    selected = context.trial_model.selected
-    in_use = context.trial_model.layers if selected is None else selected
     bert.eval()
     with torch.inference_mode():
-        for start in range(0, min(EXAMPLES, len(examples)), BATCH_SIZE):
-            chosen = np.arange(start, min(start + BATCH_SIZE, EXAMPLES, len(examples)))
-            batch, _ = unpadded.pack([examples], [chosen], bert.device)
-            real = batch.membership[0].any(dim=1)  # not the spare ones
+        size = min(EXAMPLES, len(examples))
+        for start in range(0, size, BATCH_SIZE):
+            indices = np.arange(start, min(start + BATCH_SIZE, size))
+            batch, _ = unpadded.pack([examples], [indices], bert.device)
+            is_real = batch.example_of_token[0] >= 0  # not the spare ones
             side_by_side.forward(bert, batch, [context], observe=keep)
-    return {layer: _histogram(torch.cat(parts)) for layer, parts in seen.items()}
+    return {layer: _histogram(torch.cat(parts)) for layer, parts in inputs.items() if parts}
 
 
 def _histogram(values: Tensor) -> Histogram:

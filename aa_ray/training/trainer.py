@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from aa_ray.core.model import TrialModel
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.context import TrialContext
 
 
 class Parts(NamedTuple):
-    """A trial's own examples."""
+    """The examples that a trial trains on and develops with."""
 
     train: Examples
     development: Examples
@@ -58,7 +58,7 @@ class TrainerState:
         best: inference depth -> its best epoch so far.
         weights: name -> value of every trained parameter.
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
-        generator: state of the trial_model's own generator.
+        generator: state of the trial's generator.
         error: why the trial has ended early; None while it goes on.
     """
 
@@ -76,9 +76,9 @@ class TrialTrainer:
     Attributes:
         history: one entry per epoch so far; entry 0 is the state before training.
         best: inference depth -> its best epoch so far.
-        depths: inference depths to evaluate, in layers from the top; all layers unless AdapterDrop.
+        depths: inference depths to evaluate, in layers from the top; see ``Trial.depths``.
         error: why it has ended early; None while all is well.
-        first: the first layer whose adapter the last training step used.
+        first_layer: the first layer whose adapter the last training step used.
     """
 
     def __init__(self, trial_model: TrialModel, task: Task, parts: Parts, num_layers: int) -> None:
@@ -87,22 +87,20 @@ class TrialTrainer:
         self.task = task
         self.parts = parts
         self.num_layers = num_layers
-        self.depths: tuple[int, ...] = (num_layers,)
-        if self.trial.inference_depths is not None:
-            self.depths = self.trial.inference_depths
+        self.depths = self.trial.depths(num_layers)
         self.best = {depth: Best() for depth in self.depths}
         self.history = [self._describe(epoch=0)]
         self.error: str | None = None
-        self.first = 0
+        self.first_layer = 0
         self.losses: list[Tensor] = []
         self.optimizer, self.decay = optimisation(trial_model, len(parts.train))
 
     def context(self, batch: int) -> TrialContext:
         """For the next training step: what it skips, and its switches' noise, are drawn here."""
         if self.trial.inference_depths is not None:
-            self.first = min(self._skipped(), self.num_layers)
+            self.first_layer = min(self._skipped(), self.num_layers)
         noise = self.trial_model.draw_gumbel(batch, self.trial_model.classifier.weight.device)
-        return TrialContext(self.trial_model, self.first, noise)
+        return TrialContext(self.trial_model, self.first_layer, noise)
 
     def _skipped(self) -> int:
         """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
@@ -126,12 +124,13 @@ class TrialTrainer:
         entry = self._describe(epoch)
         entry.train_loss = float(np.mean(losses))
         self.history.append(entry)
-        bad = [step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)]
-        if bad:
-            self.error = (
-                f"the training loss became {losses[bad[0] - 1]} in epoch {epoch}, step {bad[0]}; "
-                "try lower learning rates"
-            )
+        for step, loss in enumerate(losses, 1):
+            if not math.isfinite(loss):
+                self.error = (
+                    f"the training loss became {loss} in epoch {epoch}, step {step}; "
+                    "try lower learning rates"
+                )
+                return
 
     def developed(self, depth: int, scores: dict[str, float]) -> None:
         """Note the development scores of the last epoch, and its weights if they are the best."""

@@ -1,17 +1,38 @@
 """Batches without padding: the tokens of a context's examples stand one after the other.
 
-Everything in BERT but attention looks at single tokens, so that padding is needed there only; and
-there, examples of like length are attended in one group, padded to its longest.
+Everything in BERT but attention looks at single tokens, so only attention needs padding. There,
+examples of like length form a group: a row each, padded to the longest.
 
+One context with two examples, a of three tokens and b of two, looks like this (drawn with one spare
+token, and with rows rounded up to 4 positions instead of 8):
+
+    token                 0    1    2    3    4    5
+    input_ids            a0   a1   a2   b0   b1    0
+    position_ids          0    1    2    0    1    0
+    example_of_token      0    0    0    1    1   -1
+    first_token           0              3              [CLS] of a, of b
+    spare                                          5
+
+    position              0    1    2    3    4    5    6    7      row of b, then row of a
+    token_at              3    4    0    0    0    1    2    0
+    so there stand       b0   b1    .    .   a0   a1   a2    .      "." is padding
+    padding                         2    3                   7
+    blocked               0    0 -inf -inf    0    0    0 -inf
+
+    token                 0    1    2    3    4    5
+    position_of           4    5    6    0    1    0                the inverse of token_at
+
+Padding and spare tokens have to point somewhere, so ``token_at`` and ``position_of`` are 0 there.
 Numbers of tokens are rounded up a little, with spare ones at the end: oneDNN generates code for
 every new shape, which takes as long as a product.
 
-Shapes: S contexts, B examples each, T tokens, spare ones included. P is the number of positions of
-all groups.
+Shapes: S contexts, B examples each, T tokens each, spare ones included. P is the number of
+positions of all groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,10 +44,13 @@ from aa_ray.data.batches import Examples
 # Examples of a group. On a GPU starting another kernel costs more than the padding.
 GROUP_SIZE = {"cpu": 8}
 
+# The length of a group's rows is a multiple of this.
+ROW_MULTIPLE = 8
+
 
 @dataclass(frozen=True)
 class Group:
-    """Examples that are attended together.
+    """Examples that are attended together, a row each.
 
     Attributes:
         rows, length: their number, and tokens of the longest, rounded up.
@@ -40,101 +64,104 @@ class Group:
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch.
+    """A batch; the module's docstring draws one.
 
     Attributes:
         inputs: token ids, segment ids and positions for BERT's embeddings, [S, T] each.
-        first: [S * B], where each example's first token is among all S * T.
-        membership: [S, T, B], 1 where the token belongs to the example, else 0.
+        example_of_token: [S, T], the number of the token's example in its context; -1 for a spare.
+        first_token: [S * B], where each example's first token is among all S * T.
         groups: of examples for attention.
-        sources: [P], which of all S * T tokens stands at each position of the groups.
-        places: [S * T], the position at which each token stands.
+        token_at: [P], which of all S * T tokens stands at each position.
+        position_of: [S * T], the position at which each token stands.
         padding, spare: positions that are padding, and tokens that are spare.
     """
 
     inputs: dict[str, Tensor]
-    first: Tensor
-    membership: Tensor
+    example_of_token: Tensor
+    first_token: Tensor
     groups: list[Group]
-    sources: Tensor
-    places: Tensor
+    token_at: Tensor
+    position_of: Tensor
     padding: Tensor
     spare: Tensor
 
     @property
-    def contexts(self) -> int:
-        return len(self.membership)
+    def num_contexts(self) -> int:
+        return len(self.example_of_token)
+
+    @cached_property
+    def membership(self) -> Tensor:
+        """[S, T, B], 1.0 where the token belongs to the example, else 0.0."""
+        examples = len(self.first_token) // self.num_contexts
+        numbers = torch.arange(examples, device=self.example_of_token.device)
+        return (self.example_of_token[..., None] == numbers).float()
 
     def to_groups(self, x: Tensor) -> Tensor:
         """[R, S * T, ...] -> [R, P, ...]."""
-        return _Rearranged.apply(x, self.sources, self.places, self.spare)
+        return _Rearranged.apply(x, self.token_at, self.position_of, self.spare)
 
     def to_tokens(self, x: Tensor) -> Tensor:
         """[R, P, ...] -> [R, S * T, ...]."""
-        return _Rearranged.apply(x, self.places, self.sources, self.padding)
+        return _Rearranged.apply(x, self.position_of, self.token_at, self.padding)
 
 
 class _Rearranged(torch.autograd.Function):
-    """x[:, there], where ``back`` undoes it but for the ``blank`` ones, which are of no account.
+    """Select x[:, index]: [R, n, ...] -> [R, len(index), ...].
 
-    So the gradient is a selection too, without atomics: [R, n, ...] -> [R, len(there), ...].
+    ``inverse`` restores the order, but for the entries of x in ``unused``, whose gradient is zero.
+    So the gradient is a selection too, without atomics.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor, blank: Tensor) -> Tensor:
-        ctx.back, ctx.blank = back, blank
-        return x.index_select(1, there)
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, unused: Tensor) -> Tensor:
+        ctx.inverse, ctx.unused = inverse, unused
+        return x.index_select(1, index)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0].index_select(1, ctx.back)
-        if len(ctx.blank):
-            grad.index_fill_(1, ctx.blank, 0)
+        grad = grads[0].index_select(1, ctx.inverse)
+        if len(ctx.unused):
+            grad.index_fill_(1, ctx.unused, 0)
         return grad, None, None, None
 
 
 def pack(
-    parts: Sequence[Examples], chosen: Sequence[np.ndarray], device: torch.device
+    parts: Sequence[Examples], indices: Sequence[np.ndarray], device: torch.device
 ) -> tuple[Packed, Tensor]:
-    """One batch of several sets of examples, of which each gives as many.
+    """One batch of several sets of examples, of which each gives the same number.
 
     Args:
         parts: S sets of examples.
-        chosen: for each of them the indices of its B examples.
+        indices: for each of them the indices of its B examples.
 
     Returns:
         The batch, and labels [S, B].
     """
     lengths = np.array(
-        [[len(part.input_ids[i]) for i in of] for part, of in zip(parts, chosen, strict=True)]
-    )
+        [[len(part.input_ids[i]) for i in of] for part, of in zip(parts, indices, strict=True)]
+    )  # [S, B]
     total = _rounded(int(lengths.sum(axis=1).max()))
     starts = np.cumsum(lengths, axis=1) - lengths  # [S, B], within the context
-    inputs = np.zeros((3, len(parts), total), dtype=np.int64)
-    membership = np.zeros((len(parts), total, lengths.shape[1]), dtype=np.float32)
-    for s, (part, of_stream) in enumerate(zip(parts, chosen, strict=True)):
-        for b, i in enumerate(of_stream):
-            at = slice(starts[s, b], starts[s, b] + lengths[s, b])
-            inputs[0, s, at] = part.input_ids[i]
-            inputs[1, s, at] = part.token_type_ids[i]
-            inputs[2, s, at] = np.arange(lengths[s, b])
-            membership[s, at, b] = 1
-    first = (starts + total * np.arange(len(parts))[:, None]).ravel()
-    groups, sources, padding = _groups(lengths.ravel(), first, device)
-    places = np.zeros(len(parts) * total, dtype=np.int64)
-    real = np.setdiff1d(np.arange(len(sources)), padding)
-    places[sources[real]] = real
-    spare = np.flatnonzero(membership.sum(axis=2).ravel() == 0)
+    first_token = (starts + total * np.arange(len(parts))[:, None]).ravel()
+    example_of_token = _joined([_numbered(of) for of in lengths], total, blank=-1)
+    groups, token_at, real = _grouped(lengths.ravel(), first_token, device)
+    position_of = np.zeros(len(parts) * total, dtype=np.int64)
+    position_of[token_at[real]] = np.flatnonzero(real)
 
     def sent(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device, non_blocking=True)
 
-    names = ("input_ids", "token_type_ids", "position_ids")
     packed = Packed(
-        dict(zip(names, sent(inputs), strict=True)), sent(first), sent(membership), groups,
-        sent(sources), sent(places), sent(padding), sent(spare),
-    )  # fmt: skip
-    labels = np.stack([part.labels[of] for part, of in zip(parts, chosen, strict=True)])
+        inputs={name: sent(array) for name, array in _inputs(parts, indices, total).items()},
+        example_of_token=sent(example_of_token),
+        first_token=sent(first_token),
+        groups=groups,
+        token_at=sent(token_at),
+        position_of=sent(position_of),
+        padding=sent(np.flatnonzero(~real)),
+        spare=sent(np.flatnonzero(example_of_token.ravel() < 0)),
+    )
+    labels = np.stack([part.labels[of] for part, of in zip(parts, indices, strict=True)])
     return packed, torch.from_numpy(labels).to(device)
 
 
@@ -144,25 +171,60 @@ def _rounded(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def _groups(
-    lengths: np.ndarray, first: np.ndarray, device: torch.device
+def _inputs(
+    parts: Sequence[Examples], indices: Sequence[np.ndarray], total: int
+) -> dict[str, np.ndarray]:
+    """What BERT's embeddings take, [S, total] each."""
+    pairs = list(zip(parts, indices, strict=True))
+    ids = [[part.input_ids[i] for i in of] for part, of in pairs]
+    segments = [[part.token_type_ids[i] for i in of] for part, of in pairs]
+    positions = [[range(len(example)) for example in context] for context in ids]
+    return {
+        "input_ids": _joined(ids, total),
+        "token_type_ids": _joined(segments, total),
+        "position_ids": _joined(positions, total),
+    }
+
+
+def _numbered(lengths: np.ndarray) -> list[list[int]]:
+    """For each example its number, once per token."""
+    return [[number] * int(length) for number, length in enumerate(lengths)]
+
+
+def _joined(contexts: Sequence[Iterable[Sequence[int]]], total: int, blank: int = 0) -> np.ndarray:
+    """[S, total]: in each context its examples' values one after the other, then ``blank``."""
+    joined = np.full((len(contexts), total), blank, dtype=np.int64)
+    for row, examples in zip(joined, contexts, strict=True):
+        values = [value for example in examples for value in example]
+        row[: len(values)] = values
+    return joined
+
+
+def _grouped(
+    lengths: np.ndarray, first_token: np.ndarray, device: torch.device
 ) -> tuple[list[Group], np.ndarray, np.ndarray]:
-    """The groups, their ``sources`` and their ``padding``, of examples that start at ``first``."""
+    """Groups of examples of like length.
+
+    Returns:
+        The groups, ``token_at`` [P], and which positions are no padding [P].
+    """
     size = GROUP_SIZE.get(device.type, len(lengths))
     order = np.argsort(lengths, kind="stable")
-    groups, sources, padding = [], [], []
-    done = 0
+    groups, token_at, real = [], [], []
     for start in range(0, len(order), size):
-        trial_models = order[start : start + size]
-        longest = -(-int(lengths[trial_models].max()) // 8) * 8
+        examples = order[start : start + size]
+        longest = -(-int(lengths[examples].max()) // ROW_MULTIPLE) * ROW_MULTIPLE
         offsets = np.arange(longest)
-        real = offsets < lengths[trial_models][:, None]  # [rows, longest]
-        sources.append(np.where(real, first[trial_models][:, None] + offsets, 0).ravel())
-        padding.append(done + np.flatnonzero(~real))
-        blocked = None
-        if not real.all():
-            added = np.where(real, 0, -np.inf).astype(np.float32)
-            blocked = torch.from_numpy(added)[:, None, None].to(device)
-        groups.append(Group(len(trial_models), longest, blocked))
-        done += real.size
-    return groups, np.concatenate(sources), np.concatenate(padding)
+        inside = offsets < lengths[examples, None]  # [rows, longest]
+        groups.append(Group(len(examples), longest, _blocked(inside, device)))
+        token_at.append(np.where(inside, first_token[examples, None] + offsets, 0).ravel())
+        real.append(inside.ravel())
+    return groups, np.concatenate(token_at), np.concatenate(real)
+
+
+def _blocked(inside: np.ndarray, device: torch.device) -> Tensor | None:
+    """What is added to the attention scores of a group, [rows, 1, 1, length]; None for nothing."""
+    if inside.all():
+        return None
+    added = np.where(inside, 0, -np.inf).astype(np.float32)
+    return torch.from_numpy(added)[:, None, None].to(device)

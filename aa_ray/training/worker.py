@@ -29,7 +29,8 @@ from aa_ray.store.storage import Folder
 from aa_ray.training import columns, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.loop import Listener, Outcome, State
+from aa_ray.training.loop import Listener, State
+from aa_ray.training.outcome import Outcome
 from aa_ray.training.trainer import Parts
 from aa_ray.trial import Trial
 

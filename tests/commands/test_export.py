@@ -101,7 +101,7 @@ def made(tiny: Backbone, make_trial: Callable[..., Trial]) -> Made:
     def make(name: str) -> tuple[Trained, Row]:
         settings, depth = CASES[name]
         trial = make_trial(**({"learning_rate": 0.01, "epochs": 3} | settings))
-        depths = export.depths(trial, 3)
+        depths = trial.depths(3)
         if trial not in known:
             takers = Takers(*(Taker(trial, d) for d in depths))
             known[trial] = takers, worker.run([trial], [name.partition(",")[0]], takers)[0]

@@ -1,36 +1,49 @@
-"""aa_ray.core.adapter and the output sub-layer against the released code's."""
+"""aa_ray.core.adapter against the released code's values, in AdapterHub's forward and in ours."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import adapters
 import pytest
 import torch
+from adapters import ParBnConfig, SeqBnConfig
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
 from aa_ray.core import model
-from aa_ray.core.adapter import ADAPTER, IDENTITY, Switch, sample_gumbel, switch_weights
+from aa_ray.core.adapter import (
+    ADAPTER,
+    IDENTITY,
+    RELEASED,
+    AdaptableAdapter,
+    Switch,
+    SwitchSettings,
+    hard_weights,
+    make_adaptable,
+    picks_adapter,
+    sample_gumbel,
+    soft_weights,
+)
 from aa_ray.core.model import TrialModel
-from aa_ray.training import side_by_side
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.errors import UsageError
+from aa_ray.training.context import TrialContext
+from aa_ray.training.stacked_adapters import AdaptedRows, output_layer
 from aa_ray.trial import Trial
 
 SUB = "sub/"
 
 
 class SubLayer:
-    """A BERT output sub-layer with AdapterHub's adapter and the reference's weights."""
+    """A BERT output sub-layer with a trial's adapter and the reference's weights."""
 
-    def __init__(self, released: dict[str, Tensor], coefficients: str, trial: Trial) -> None:
-        config = BertConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-            vocab_size=9, hidden_dropout_prob=0.0,
-        )  # fmt: skip
-        bert = BertForSequenceClassification(config)
-        adapters.init(bert)
-        [self.trial_model] = model.attach(bert, [trial], outputs=2)
-        self.output = bert.base_model.encoder.layer[0].output
+    def __init__(
+        self, released: dict[str, Tensor], coefficients: str, trial: Trial, engine: str
+    ) -> None:
+        self.engine = engine
+        self.bert = small_bert()
+        [self.trial_model] = model.attach(self.bert, [trial], outputs=2)
+        self.output = self.bert.base_model.encoder.layer[0].output
         pairs = {"dense": self.output.dense, "LayerNorm": self.output.LayerNorm}
         if trial.layers:
             adapter = self.trial_model.adapter(0)
@@ -45,20 +58,46 @@ class SubLayer:
         self.inputs = released[SUB + "intermediate"], released[SUB + "input_tensor"]
 
     def __call__(self, noise: Tensor | None = None) -> Tensor:
+        run = {"adapterhub": self._adapterhub, "side by side": self._side_by_side}[self.engine]
+        return run(noise)
+
+    def _adapterhub(self, noise: Tensor | None) -> Tensor:
+        self.bert.set_active_adapters(self.trial_model.name)
+        self.bert.train(noise is not None)
+        if noise is not None:
+            self.trial_model.switch(0).noise = noise
+        out: Tensor = self.output(*self.inputs)
+        return out
+
+    def _side_by_side(self, noise: Tensor | None) -> Tensor:
         context = TrialContext(self.trial_model, noise=None if noise is None else {0: noise})
         examples, length, _ = self.inputs[0].shape
         membership = torch.eye(examples).repeat_interleave(length, dim=0)[None]
         inner, residual = (part.flatten(0, 1)[None] for part in self.inputs)  # [1, tokens, ...]
-        out = side_by_side.output_layer(self.output, 0, inner, residual, [context], membership)
-        return out.view_as(self.inputs[1])
+        rows = AdaptedRows(0, [0], [context], membership)
+        if not self.trial_model.layers:
+            rows = AdaptedRows(0, [], [])
+        return output_layer(self.output, inner, residual, rows).view_as(self.inputs[1])
 
 
-@pytest.fixture
-def sub_layer(released: dict[str, Tensor], make_trial: Callable[..., Trial]) -> Any:
+def small_bert(layers: int = 1) -> BertForSequenceClassification:
+    config = BertConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=2,
+        vocab_size=9, hidden_dropout_prob=0.0,
+    )  # fmt: skip
+    bert = BertForSequenceClassification(config)
+    adapters.init(bert)
+    return bert
+
+
+@pytest.fixture(params=["adapterhub", "side by side"])
+def sub_layer(
+    released: dict[str, Tensor], make_trial: Callable[..., Trial], request: pytest.FixtureRequest
+) -> Any:
     def build(coefficients: str, **changes: Any) -> SubLayer:
         activation = "relu" if coefficients == "relu" else "rational:one"
         settings = {"layers": (0,), "activation": activation} | changes
-        return SubLayer(released, coefficients, make_trial(**settings))
+        return SubLayer(released, coefficients, make_trial(**settings), request.param)
 
     return build
 
@@ -72,18 +111,18 @@ def check_gradients(trial_model: TrialModel, released: dict[str, Tensor], refere
     prefix = f"{SUB}{reference}/grad/"
     adapter = trial_model.adapter(0)
     modules = {"down": adapter.adapter_down[0], "up": adapter.adapter_up}
-    found = {f"{n}.{p}": getattr(m, p) for n, m in modules.items() for p in ("weight", "bias")}
+    trained = {f"{n}.{p}": getattr(m, p) for n, m in modules.items() for p in ("weight", "bias")}
     if trial_model.trial.switched:
-        found["switch_logits"] = trial_model.switch(0).logits
+        trained["switch_logits"] = trial_model.switch(0).logits
     for rational in trial_model.rationals.values():
-        found["num"] = rational.numerator
+        trained["num"] = rational.numerator
         if rational.denominator.detach().any():
-            found["den"] = rational.denominator
+            trained["den"] = rational.denominator
         else:  # from f(x) = 1: the kernel moves what the reference's abs leaves at 0 (FACTS D4)
             assert not released[prefix + "den"].any() and rational.denominator.grad.all()  # type: ignore[union-attr]
     stored = {name.removeprefix(prefix) for name in released if name.startswith(prefix)}
-    assert stored - {"den"} <= set(found) <= stored
-    for name, parameter in found.items():
+    assert stored - {"den"} <= set(trained) <= stored
+    for name, parameter in trained.items():
         expected = released[prefix + name]
         scale = expected.abs().max().item()
         torch.testing.assert_close(
@@ -136,7 +175,7 @@ def test_switch_in_training(
 
 def test_weights_are_those_of_the_released_code(released: dict[str, Tensor]) -> None:
     reference = f"{SUB}switch_one/train/"
-    weights = switch_weights(released[reference + "logits"], released[reference + "gumbel"], 0.1)
+    weights = soft_weights(released[reference + "logits"], released[reference + "gumbel"], 0.1)
     torch.testing.assert_close(weights, released[reference + "weights"])
 
 
@@ -144,6 +183,17 @@ def test_a_tie_goes_to_the_identity() -> None:
     switch = Switch()
     assert switch.logits.tolist() == [0.5, 0.5]
     assert not switch.selected
+
+
+def test_the_larger_logit_decides_for_one_switch_and_for_stacked_ones() -> None:
+    logits = torch.tensor([[0.5, 0.5], [0.1, 0.2], [3.0, -1.0], [-2.0, -1.0]])
+    assert picks_adapter(logits).tolist() == [False, True, False, True]
+    assert hard_weights(logits).tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    for pair, picked in zip(logits, picks_adapter(logits), strict=True):
+        switch = Switch().eval()
+        switch.logits.data = pair
+        assert switch.selected == picked
+        assert switch(3).tolist() == [hard_weights(pair).tolist()] * 3
 
 
 def test_gumbel_samples_have_the_distribution() -> None:
@@ -159,3 +209,105 @@ def test_each_example_gets_its_own_choice(sub_layer: Any, released: dict[str, Te
     single = [released[f"{SUB}switch_perturbed/eval_idx{i}/out"] for i in (IDENTITY, ADAPTER)]
     near = torch.stack([(mixed - s).abs().amax(dim=(1, 2)) < 1e-3 for s in single])  # [2, batch]
     assert near.any(dim=0).all() and near.any(dim=1).all()
+
+
+def test_noise_is_drawn_from_the_generator_or_from_torchs_own() -> None:
+    def draws(generator: torch.Generator | None) -> Tensor:
+        switch = Switch(RELEASED, generator)
+        return torch.stack([switch(5).detach() for _ in range(2)])
+
+    torch.manual_seed(0)
+    ours = draws(torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    assert torch.equal(draws(torch.Generator().manual_seed(1)), ours)  # torch's own plays no part
+    torch.manual_seed(1)
+    global_ones = draws(None)
+    torch.manual_seed(1)
+    assert torch.equal(draws(None), global_ones)
+    assert not torch.equal(ours[0], ours[1])
+
+
+def with_adapter(config: Any, seed: int = 0) -> BertForSequenceClassification:
+    bert = small_bert(layers=3)
+    torch.manual_seed(seed)
+    bert.add_adapter("aa", config=config)
+    return bert
+
+
+@pytest.mark.parametrize("switch", [None, RELEASED])
+def test_adaptable_ones_keep_adapterhubs_weights_and_draw_nothing(
+    switch: SwitchSettings | None,
+) -> None:
+    config = SeqBnConfig(non_linearity="rational:relu", leave_out=[1])
+    bert = with_adapter(config)
+    before = {n: p.clone() for n, p in bert.named_parameters()}
+    plain = copy.deepcopy(bert.base_model.encoder.layer[2].output.adapters["aa"])
+    state = torch.get_rng_state()
+    modules = make_adaptable(bert, "aa", switch)
+    assert torch.equal(torch.get_rng_state(), state)
+    layers = [bert.base_model.encoder.layer[layer].output for layer in (0, 2)]
+    assert modules == [layer.adapters["aa"] for layer in layers]
+    after = dict(bert.named_parameters())
+    added = after.keys() - before.keys()
+    assert len(added) == (0 if switch is None else 2) and before.keys() <= after.keys()
+    assert all(name.endswith(".adapters.aa.switch.logits") for name in added)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    if switch is None:
+        x, h = torch.randn(2, 4, 5, 32)
+        for ours, adapterhubs in zip(modules[1](x, h), plain(x, h), strict=True):
+            assert torch.equal(ours, adapterhubs)
+
+
+def test_anyone_can_train_it_with_adapterhub() -> None:
+    """``train_adapter`` and a loop of plain torch: the switches learn, the backbone does not."""
+    bert = with_adapter(SeqBnConfig(reduction_factor=4, non_linearity="rational:one"))
+    modules = make_adaptable(bert, "aa", SwitchSettings(temperature=0.5))
+    bert.train_adapter("aa")
+    trained = {n for n, p in bert.named_parameters() if p.requires_grad and ".adapters." in n}
+    assert {n.split(".adapters.aa.")[1] for n in trained} >= {"switch.logits", "adapter_up.weight"}
+    optimizer = torch.optim.Adam([p for p in bert.parameters() if p.requires_grad], lr=0.01)
+    ids, labels = torch.randint(9, (8, 6)), torch.arange(8) % 2
+    bert.train()
+    losses = []
+    for _ in range(30):
+        loss = bert(input_ids=ids, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    switches = [module.switch for module in modules if module.switch is not None]
+    assert len(switches) == 3
+    assert all(switch.logits.tolist() != [0.5, 0.5] for switch in switches)
+    bert.eval()
+    assert torch.equal(bert(ids).logits, bert(ids).logits)  # no noise
+
+
+def test_its_gates_come_last_as_adapterhubs() -> None:
+    config = SeqBnConfig(use_gating=True)
+    adapter = AdaptableAdapter("aa", 32, 2, config)
+    x, h = torch.randn(2, 4, 5, 32)
+    mixture, down, up, gate = adapter(x, h, output_gating=True)
+    assert (mixture.shape, down.shape, up.shape) == (x.shape, (4, 5, 2), x.shape)
+    assert gate.shape == (4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (ParBnConfig(), {}, "sequential bottleneck"),
+        (SeqBnConfig(original_ln_before=False), {}, "use SeqBnConfig"),
+        (SeqBnConfig(), {"identity": "zero"}, r"'zero' \(allowed: released, plain\)"),
+    ],
+)
+def test_what_the_equations_do_not_hold_for_is_refused(
+    config: Any, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        AdaptableAdapter("aa", 32, 2, config, SwitchSettings(**settings))
+
+
+def test_an_adapter_that_the_model_does_not_have_is_refused() -> None:
+    bert = with_adapter(SeqBnConfig())
+    with pytest.raises(UsageError, match=r"unknown adapter 'bb' \(allowed: aa\)"):
+        make_adaptable(bert, "bb")

@@ -17,10 +17,11 @@ from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.study.grid import Cell, Variant
 from aa_ray.study.queue import TrialQueue
-from aa_ray.training import loop, side_by_side
+from aa_ray.training import loop
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.stacked_adapters import AdaptedRows, output_layer
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 from tests.study.test_grid import finish, make_study
@@ -55,15 +56,13 @@ def test_branches_of_the_switch(
         trial_model.switch(0).logits[index] += 1
     output = bert.base_model.encoder.layer[0].output.eval()
     intermediate, residual = torch.randn(1, 6, 64), torch.randn(1, 6, 32)
-    membership = torch.eye(2).repeat_interleave(3, dim=0)[None]  # two examples of three tokens
     h = output.dense(intermediate)
     x = output.LayerNorm(h + residual)
-    up = trial_model.adapter(0)(x, torch.zeros_like(h))[0]  # AdapterHub's own
+    up = trial_model.adapter(0)(x, h)[2]  # AdapterHub's own
     branch = {"up + h": up + h, "up": up, "x + h": x + h, "h": h}[expected]
-    found = side_by_side.output_layer(
-        output, 0, intermediate, residual, [TrialContext(trial_model)], membership
-    )
-    torch.testing.assert_close(found, output.LayerNorm(branch + residual))
+    rows = AdaptedRows(0, [0], [TrialContext(trial_model)])
+    result = output_layer(output, intermediate, residual, rows)
+    torch.testing.assert_close(result, output.LayerNorm(branch + residual))
 
 
 def test_settings_reach_the_rational(

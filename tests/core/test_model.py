@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,15 @@ from typing import Any
 import adapters
 import pytest
 import torch
+from adapters import LoRAConfig, SeqBnConfig
 from transformers import BertConfig, BertForSequenceClassification
 
 from aa_ray.core import backbones, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.errors import TrainingError
-from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.cpu_layers import freeze, restore_linears
 from aa_ray.trial import Trial
+from tests.conftest import TINY_LAYERS
 
 IDS = torch.randint(5, 50, (4, 7), generator=torch.Generator().manual_seed(0))
 ARCHITECTURES = {
@@ -61,8 +65,8 @@ def test_trainable_parameters_are_those_of_the_released_code(
     counts = []
     for settings in ARCHITECTURES.values():
         trial = make_trial(layers=tuple(range(layers)), **settings)
-        [member] = model.attach(bert, [trial], outputs=2)
-        counts.append(sum(p.numel() for p in member.parameters()))
+        [trial_model] = model.attach(bert, [trial], outputs=2)
+        counts.append(sum(p.numel() for p in trial_model.parameters()))
         assert not any(p.requires_grad for n, p in bert.named_parameters() if "adapters." not in n)
     assert tuple(counts) == RELEASED[shape]
 
@@ -71,11 +75,13 @@ def test_trainable_parameters_are_those_of_the_released_code(
 def test_focused_models_have_adapters_only_where_asked(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial], layers: tuple[int, ...]
 ) -> None:
-    [member] = model.attach(bert, [make_trial(layers=layers, activation="rational:one")], outputs=2)
-    assert tuple(member.layers) == tuple(member.rationals) == layers
+    [trial_model] = model.attach(
+        bert, [make_trial(layers=layers, activation="rational:one")], outputs=2
+    )
+    assert tuple(trial_model.layers) == tuple(trial_model.rationals) == layers
     hub = [n for n, p in bert.base_model.named_parameters() if p.requires_grad]
     assert len(hub) == 6 * len(layers) and all(".adapters.trial0." in name for name in hub)
-    assert len(dict(member.named_parameters())) == len(hub) + 2
+    assert len(dict(trial_model.named_parameters())) == len(hub) + 2
 
 
 def test_attach_leaves_no_trace_of_the_trial_before(
@@ -83,14 +89,14 @@ def test_attach_leaves_no_trace_of_the_trial_before(
 ) -> None:
     before = model.weights_hash(bert)
     trial = make_trial(activation="rational:one", switched=True)
-    [member] = model.attach(bert, [trial], outputs=3)
-    first = member.snapshot()
+    [trial_model] = model.attach(bert, [trial], outputs=3)
+    first = trial_model.snapshot()
     with torch.no_grad():
-        for p in member.parameters():
+        for p in trial_model.parameters():
             p.add_(1.0)
     model.attach(bert, [make_trial(layers=(1,)), make_trial()], outputs=1)
-    _, member = model.attach(bert, [make_trial(seed=7), trial], outputs=3)
-    second = member.snapshot()
+    _, trial_model = model.attach(bert, [make_trial(seed=7), trial], outputs=3)
+    second = trial_model.snapshot()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert model.weights_hash(bert) == before
@@ -100,11 +106,11 @@ def test_groups_hold_every_trained_parameter_once_with_its_rate(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
     trial = make_trial(activation="rational:one", switched=True, learning_rate=1e-4)
-    [member] = model.attach(bert, [trial], outputs=2)
-    groups = member.parameter_groups()
+    [trial_model] = model.attach(bert, [trial], outputs=2)
+    groups = trial_model.parameter_groups()
     rates: dict[int, float] = {id(p): g["lr"] for g in groups for p in g["params"]}
     assert len(rates) == sum(len(g["params"]) for g in groups)
-    for name, p in member.named_parameters():
+    for name, p in trial_model.named_parameters():
         if "logits" in name:
             expected = 0.05
         elif "numerator" in name or "denominator" in name:
@@ -114,15 +120,102 @@ def test_groups_hold_every_trained_parameter_once_with_its_rate(
         assert rates[id(p)] == expected, name
 
 
+def test_parameters_come_in_the_order_that_results_depend_on(
+    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+) -> None:
+    """The gradient's norm is a sum over them: bottlenecks, switches, then the classifier."""
+    trial = make_trial(activation="rational:one", switched=True, layers=(0, 2))
+    [trial_model] = model.attach(bert, [trial], outputs=2)
+    bottleneck = [
+        "non_linearity.f.numerator", "non_linearity.f.denominator", "adapter_down.0.weight",
+        "adapter_down.0.bias", "adapter_up.weight", "adapter_up.bias",
+    ]  # fmt: skip
+    expected = [f"adapters.{layer}.{name}" for layer in (0, 2) for name in bottleneck]
+    expected += [f"adapters.{layer}.switch.logits" for layer in (0, 2)]
+    expected += ["classifier.weight", "classifier.bias"]
+    assert [name for name, _ in trial_model.named_parameters()] == expected
+    named = dict(trial_model.named_parameters())
+    assert [id(p) for p in trial_model.parameters()] == [id(named[name]) for name in expected]
+
+
+@pytest.mark.parametrize("settings", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_initial_weights_are_what_adapterhub_draws_from_the_seed(
+    tiny: Backbone, make_trial: Callable[..., Trial], settings: dict[str, Any]
+) -> None:
+    """Rows stand for exact results, so what is built around a bottleneck must draw nothing."""
+    trial = make_trial(layers=(0, 2), **settings)
+    [trial_model] = model.attach(model.load(tiny.path), [trial], outputs=2)
+    stock = model.load(tiny.path)
+    torch.manual_seed(trial.seed)
+    config = SeqBnConfig(non_linearity=model.non_linearity(trial), leave_out=[1])
+    stock.add_adapter("stock", config=config)
+    classifier = torch.nn.Linear(32, 2)
+    torch.nn.init.normal_(classifier.weight, std=stock.config.initializer_range)
+    assert torch.equal(trial_model.classifier.weight, classifier.weight)
+    for layer in (0, 2):
+        adapter = stock.bert.encoder.layer[layer].output.adapters["stock"]
+        ours = dict(trial_model.adapter(layer).named_parameters())
+        for name, value in adapter.named_parameters():
+            assert torch.equal(ours[name], value)
+
+
+def test_lora_that_finds_no_layer_is_an_error_and_finds_them_again(
+    tiny: Backbone, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AdapterHub's LoRA lives in linear layers of its own, for which faster ones may stand."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    bert = freeze(model.load(tiny.path))
+    with pytest.raises(TrainingError, match="LoRAConfig adds no parameters"):
+        model.add_adapter(bert, "lora", LoRAConfig())
+    assert "lora" not in bert.adapters_config
+    monkeypatch.setattr(model, "_config", lambda *_: LoRAConfig())
+    with pytest.raises(TrainingError, match="LoRAConfig adds no parameters"):
+        model.attach(bert, [make_trial()], outputs=2)
+    model.add_adapter(bert, "nothing to add", LoRAConfig(), expected=False)
+    bert.delete_adapter("nothing to add")
+    restore_linears(bert)
+    fast = freeze(model.load(tiny.path), fast_linears=False)
+    for with_lora in (bert, fast):
+        before = with_lora.num_parameters()
+        model.add_adapter(with_lora, "lora", LoRAConfig())
+        # Rank 8 at query and value of each layer: two matrices of 8 x 32 each.
+        assert with_lora.num_parameters() - before == TINY_LAYERS * 2 * 2 * 8 * 32
+
+
+def test_nothing_is_silenced_when_modules_are_imported(tiny: Backbone) -> None:
+    """Whoever uses the package as a library keeps the warnings of other libraries."""
+    program = """
+import logging, sys
+from transformers.utils import logging as transformers_logging
+before = transformers_logging.get_verbosity()
+from aa_ray.core import model
+from aa_ray.training import loop, worker
+from aa_ray.core.logs import quiet_libraries
+assert transformers_logging.get_verbosity() == before
+assert logging.getLogger("adapters").isEnabledFor(logging.WARNING)
+bert = model.load(sys.argv[1])
+model.attach(bert, [], 2)
+assert logging.getLogger("transformers.modeling_utils").isEnabledFor(logging.WARNING)
+quiet_libraries()
+assert not logging.getLogger("adapters.model_mixin").isEnabledFor(logging.WARNING)
+assert not logging.getLogger("transformers.modeling_utils").isEnabledFor(logging.WARNING)
+assert not logging.getLogger("huggingface_hub.utils").isEnabledFor(logging.WARNING)
+"""
+    command = [sys.executable, "-c", program, tiny.path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""  # what is expected is not reported
+
+
 def test_restore_puts_a_snapshot_back(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    [member] = model.attach(bert, [make_trial(switched=True)], outputs=2)
-    saved = member.snapshot()
-    for p in member.parameters():
+    [trial_model] = model.attach(bert, [make_trial(switched=True)], outputs=2)
+    saved = trial_model.snapshot()
+    for p in trial_model.parameters():
         torch.nn.init.zeros_(p)
-    member.restore(saved)
-    assert all(torch.equal(p, saved[name]) for name, p in member.named_parameters())
+    trial_model.restore(saved)
+    assert all(torch.equal(p, saved[name]) for name, p in trial_model.named_parameters())
 
 
 def test_noise_depends_on_the_seed_alone(
@@ -135,9 +228,9 @@ def test_noise_depends_on_the_seed_alone(
     _, beside = model.attach(bert, [make_trial(switched=True, seed=7), trial], outputs=2)
     for noise in expected:
         torch.rand(3)
-        found = beside.draw_gumbel(4, cpu)
-        assert set(found) == {0, 2} and found[0].shape == (4, 2)
-        assert all(torch.equal(found[layer], noise[layer]) for layer in noise)
+        drawn = beside.draw_gumbel(4, cpu)
+        assert set(drawn) == {0, 2} and drawn[0].shape == (4, 2)
+        assert all(torch.equal(drawn[layer], noise[layer]) for layer in noise)
     assert not torch.equal(expected[0][0], expected[1][0])
 
 

@@ -13,8 +13,8 @@ from aa_ray.sweep import memory
 from aa_ray.sweep.memory import ASSUMED_BYTES, CPU_TRIALS, MOST_TRIALS, settle
 from aa_ray.sweep.resources import Resources
 from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 from tests.study.test_grid import make_study
 

@@ -17,7 +17,8 @@ from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.loop import Outcome, State
+from aa_ray.training.loop import State
+from aa_ray.training.outcome import Outcome
 from aa_ray.trial import Trial
 from tests.training.test_loop import ARCHITECTURES, run_array, run_one
 
@@ -71,9 +72,9 @@ def test_killed_after_every_epoch_it_ends_as_if_undisturbed(
         train(bert, make_trial(seed=7))  # leaves another trial's traces in model and generator
     resumed = train(bert, trial, Checkpoint(folder, [trial]))
     assert resumed.history == undisturbed.history
-    for found, expected in zip(resumed.evaluations, undisturbed.evaluations, strict=True):
-        found.test_seconds = expected.test_seconds = 0.0
-        assert found == expected
+    for evaluation, expected in zip(resumed.evaluations, undisturbed.evaluations, strict=True):
+        evaluation.test_seconds = expected.test_seconds = 0.0
+        assert evaluation == expected
 
 
 def state_of(bert: BertForSequenceClassification, folder: Folder, trial: Trial) -> bytes:
@@ -99,7 +100,7 @@ def test_everything_comes_back(
     assert torch.equal(again.random["cpu"], state.random["cpu"])
 
 
-def test_an_array_goes_on_as_one_with_a_member_that_has_failed(
+def test_an_array_goes_on_as_one_with_a_trial_that_has_failed(
     bert: BertForSequenceClassification, folder: Folder, make_trial: Callable[..., Trial]
 ) -> None:
     trials = [make_trial(epochs=4, **changes) for changes in ARCHITECTURES]
@@ -109,8 +110,7 @@ def test_an_array_goes_on_as_one_with_a_member_that_has_failed(
         mortal = Mortal(folder, trials)
         with pytest.raises(Killed):
             run_array(bert, trials, resumed=mortal.load(), keeper=mortal)
-    [found] = checkpoints.arrays(folder, {trials[0].id})
-    assert found == trials
+    assert checkpoints.arrays(folder, {trials[0].id}) == [trials]
     resumed = run_array(bert, trials, resumed=Checkpoint(folder, trials).load())
     for one, other in zip(resumed, undisturbed, strict=True):
         if isinstance(one, TrainingError):
@@ -135,7 +135,7 @@ def test_what_does_not_load_is_an_error_of_its_own(
     broken = {
         "empty": b"",
         "half": whole[: len(whole) // 2],
-        "header": whole.replace(b'"members"', b'"bemmers"'),
+        "header": whole.replace(b'"trainers"', b'"frainers"'),
         "noise": b"\xff" * 500,
         "other trial": whole,
     }[damage]

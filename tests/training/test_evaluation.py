@@ -84,11 +84,11 @@ def test_logits_are_those_of_every_example_in_its_place(
         return {}
 
     monkeypatch.setattr(Task, "scores", scores)
-    every = examples(30, seed=3)
-    evaluate(bert, [Job(trainers[0], 3, every)])
+    together = examples(30, seed=3)
+    evaluate(bert, [Job(trainers[0], 3, together)])
     for k in (0, 17, 29):
-        one = Examples(every.input_ids[k : k + 1], every.token_type_ids[k : k + 1],
-                       every.labels[k : k + 1])  # fmt: skip
+        one = Examples(together.input_ids[k : k + 1], together.token_type_ids[k : k + 1],
+                       together.labels[k : k + 1])  # fmt: skip
         evaluate(bert, [Job(trainers[0], 3, one)])
         np.testing.assert_allclose(seen[-1][0], seen[0][k], rtol=1e-4, atol=1e-5)
 

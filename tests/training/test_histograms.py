@@ -9,8 +9,8 @@ from transformers import BertForSequenceClassification
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.training import histograms
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.side_by_side import TrialContext
 from aa_ray.trial import Trial
 from tests.training.test_loop import examples
 
@@ -27,11 +27,11 @@ def test_counts_every_token_and_unit_once_without_padding(
         bert, [make_trial(layers=(0, 2), activation="rational:one")], outputs=2
     )
     part = examples(50)
-    found = histograms.of_inputs(bert, TrialContext(trial_model), part)
-    assert set(found) == {0, 2}
+    by_layer = histograms.of_inputs(bert, TrialContext(trial_model), part)
+    assert set(by_layer) == {0, 2}
     tokens = sum(map(len, part.input_ids))
     units = 32 // 16
-    for histogram in found.values():
+    for histogram in by_layer.values():
         assert sum(histogram.counts) == tokens * units and len(histogram.counts) == 64
         assert histogram.low < histogram.high
 

@@ -15,10 +15,10 @@ from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
 from aa_ray.training import loop, side_by_side, unpadded
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
-from aa_ray.training.loop import Outcome
-from aa_ray.training.side_by_side import TrialContext
+from aa_ray.training.outcome import Outcome
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
 
@@ -43,7 +43,7 @@ Run = Callable[[Trial], Outcome]
 def run_array(
     bert: BertForSequenceClassification, trials: Sequence[Trial], **settings: Any
 ) -> list[Outcome | TrainingError]:
-    """Train on random examples, which every trial shares."""
+    """Train on random examples, which all trials share."""
     task = trials[0].task
     train, development, test = (examples(n, task, k) for k, n in enumerate((40, 20, 30)))
     parts = [Parts(train, development)] * len(trials)
@@ -86,9 +86,9 @@ def test_losses_equal_a_plain_recomputation(
     step, expected = 0, []
     for epoch in range(1, 4):
         of_epoch = []
-        for chosen in batches.shuffled(40, 16, trial.seed, epoch):
-            batch, [labels] = unpadded.pack([train], [chosen], bert.device)
-            noise = trial_model.draw_gumbel(len(chosen), bert.device)
+        for indices in batches.shuffled(40, 16, trial.seed, epoch):
+            batch, [labels] = unpadded.pack([train], [indices], bert.device)
+            noise = trial_model.draw_gumbel(len(indices), bert.device)
             [logits] = side_by_side.forward(bert, batch, [TrialContext(trial_model, noise=noise)])
             if task == "stsb":
                 loss = ((logits[:, 0] - labels) ** 2).mean()
@@ -201,9 +201,9 @@ def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     context = TrialTrainer.context
 
     def spy(trainer: TrialTrainer, batch: int) -> TrialContext:
-        found = context(trainer, batch)
-        steps.append(found.first)
-        return found
+        drawn = context(trainer, batch)
+        steps.append(drawn.first_layer)
+        return drawn
 
     monkeypatch.setattr(TrialTrainer, "context", spy)
     return steps
@@ -268,14 +268,14 @@ def test_side_by_side_equals_one_by_one(
     for trial, together in zip(trials, run_array(bert, trials), strict=True):
         assert isinstance(together, Outcome)
         alone = run_one(bert, trial)
-        check_same_course(together, alone, 1e-5)
-        for ours, own in zip(together.evaluations, alone.evaluations, strict=True):
-            assert ours.best_epoch == own.best_epoch and ours.test == pytest.approx(own.test)
-            assert ours.selected_layers == own.selected_layers
-            assert ours.adapter_parameters == own.adapter_parameters
+        check_same_history(together, alone, 1e-5)
+        for one, other in zip(together.evaluations, alone.evaluations, strict=True):
+            assert one.best_epoch == other.best_epoch and one.test == pytest.approx(other.test)
+            assert one.selected_layers == other.selected_layers
+            assert one.adapter_parameters == other.adapter_parameters
 
 
-def check_same_course(one: Outcome, other: Outcome, tolerance: float) -> None:
+def check_same_history(one: Outcome, other: Outcome, tolerance: float) -> None:
     """The same losses, switches and rationals after every epoch."""
     for a, b in zip(one.history, other.history, strict=True):
         for name in ("train_loss", "logits", "numerators", "denominators"):
@@ -294,7 +294,7 @@ def flat(value: Any) -> Iterator[float]:
         yield value
 
 
-def test_a_failing_member_takes_no_other_down(
+def test_a_failing_trial_takes_no_other_down(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
     without_dropout(bert)
@@ -310,7 +310,7 @@ def test_a_failing_member_takes_no_other_down(
         np.testing.assert_allclose(losses, alone, atol=1e-5)  # type: ignore[arg-type]
 
 
-def test_with_dropout_members_are_not_copies_of_each_other(
+def test_with_dropout_trials_are_not_copies_of_each_other(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
     trial = make_trial(epochs=2)

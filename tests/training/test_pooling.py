@@ -14,11 +14,11 @@ from aa_ray.core import backbones, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.side_by_side import TrialContext
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Pooling, Trial
-from tests.training.test_side_by_side import CPU, LENGTHS, some_examples
+from tests.training.test_against_adapterhub import CPU, LENGTHS, some_examples
 
 
 @pytest.fixture

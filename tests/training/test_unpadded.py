@@ -1,6 +1,7 @@
 """aa_ray.training.unpadded: every token once, and groups that undo themselves."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from aa_ray.data.batches import Examples
 from aa_ray.training import unpadded
 
 CPU = torch.device("cpu")
-# Streams of as many examples each, by their lengths.
+# Contexts with the same number of examples each, by their lengths.
 BATCHES = st.integers(1, 20).flatmap(
     lambda examples: st.lists(
         st.lists(st.integers(1, 40), min_size=examples, max_size=examples), min_size=1, max_size=4
@@ -22,21 +23,21 @@ def sets(lengths: list[list[int]]) -> list[Examples]:
     following = iter(range(1, 100_000))
     return [
         Examples(
-            [[next(following) for _ in range(n)] for n in of_stream],
-            [[b] * n for b, n in enumerate(of_stream)],
-            np.arange(len(of_stream)),
+            [[next(following) for _ in range(n)] for n in of_context],
+            [[b] * n for b, n in enumerate(of_context)],
+            np.arange(len(of_context)),
         )
-        for of_stream in lengths
+        for of_context in lengths
     ]
 
 
 @given(BATCHES)
-def test_streams_hold_their_examples_one_after_the_other(lengths: list[list[int]]) -> None:
+def test_contexts_hold_their_examples_one_after_the_other(lengths: list[list[int]]) -> None:
     parts = sets(lengths)
     order = np.arange(len(lengths[0]))[::-1]  # not as they come
     batch, labels = unpadded.pack(parts, [order] * len(parts), CPU)
-    assert batch.contexts == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
-    first = batch.first.view(len(parts), -1)
+    assert batch.num_contexts == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
+    first = batch.first_token.view(len(parts), -1)
     tokens = batch.inputs["input_ids"].shape[1]
     assert tokens >= max(map(sum, lengths)) and tokens <= 1.07 * max(map(sum, lengths)) + 1
     for s, part in enumerate(parts):
@@ -58,7 +59,7 @@ def test_groups_hold_each_example_in_a_row(lengths: list[list[int]]) -> None:
     batch, _ = unpadded.pack(sets(lengths), [np.arange(len(lengths[0]))] * len(lengths), CPU)
     tokens = batch.inputs["input_ids"].flatten()
     grouped = batch.to_groups(tokens[None])[0]
-    found, start = [], 0
+    texts, start = [], 0
     for group in batch.groups:
         rows = grouped[start : start + group.rows * group.length].view(group.rows, group.length)
         start += group.rows * group.length
@@ -66,10 +67,10 @@ def test_groups_hold_each_example_in_a_row(lengths: list[list[int]]) -> None:
         if group.blocked is not None:
             assert set(group.blocked.unique().tolist()) <= {0.0, -torch.inf}
             real = group.blocked[:, 0, 0] == 0
-        found += [row[of_row].tolist() for row, of_row in zip(rows, real, strict=True)]
+        texts += [row[of_row].tolist() for row, of_row in zip(rows, real, strict=True)]
     assert start == len(grouped)
     expected = [ids for part in sets(lengths) for ids in part.input_ids]
-    assert sorted(found) == sorted(expected)
+    assert sorted(texts) == sorted(expected)
 
 
 @given(BATCHES)
@@ -84,3 +85,43 @@ def test_there_and_back_and_its_gradient(lengths: list[list[int]]) -> None:
     back.backward(upstream)
     assert x.grad is not None and torch.equal(x.grad[:, real], upstream[:, real])
     assert not x.grad[:, ~real].any()
+
+
+def drawn(name: str, cells: int) -> list[str]:
+    """The cells of a line of the drawing in the module's docstring."""
+    lines = (unpadded.__doc__ or "").splitlines()
+    [line] = [line for line in lines if line.startswith(f"    {name}  ")]
+    return [line[22 + 5 * cell : 27 + 5 * cell].strip() for cell in range(cells)]
+
+
+def test_the_drawing_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module's docstring draws a text of three tokens and one of two."""
+    monkeypatch.setattr(unpadded, "ROW_MULTIPLE", 4)
+    monkeypatch.setattr(unpadded, "_rounded", lambda tokens: tokens + 1)
+    names = {0: "0", 10: "a0", 11: "a1", 12: "a2", 20: "b0", 21: "b1"}
+    examples = Examples([[10, 11, 12], [20, 21]], [[0] * 3, [0] * 2], np.arange(2))
+    batch, _ = unpadded.pack([examples], [np.arange(2)], CPU)
+    [ids] = batch.inputs["input_ids"].tolist()
+    assert drawn("input_ids", 6) == [names[token] for token in ids]
+    for name, tensor in (
+        ("position_ids", batch.inputs["position_ids"][0]),
+        ("example_of_token", batch.example_of_token[0]),
+        ("token_at", batch.token_at),
+        ("position_of", batch.position_of),
+    ):
+        assert drawn(name, len(tensor)) == [str(value) for value in tensor.tolist()], name
+    for name, numbers, cells in (
+        ("first_token", batch.first_token, 6), ("spare", batch.spare, 6),
+        ("padding", batch.padding, 8),
+    ):  # fmt: skip
+        marks = [str(cell) if cell in numbers.tolist() else "" for cell in range(cells)]
+        assert drawn(name, cells) == marks, name
+    is_padding = set(batch.padding.tolist())
+    standing = [names[ids[token]] for token in batch.token_at.tolist()]
+    assert drawn("so there stand", 8) == [
+        "." if position in is_padding else name for position, name in enumerate(standing)
+    ]
+    [group] = batch.groups
+    assert group.blocked is not None
+    blocked = group.blocked.flatten().tolist()
+    assert drawn("blocked", 8) == ["0" if value == 0 else "-inf" for value in blocked]
