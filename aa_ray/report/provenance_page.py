@@ -82,7 +82,7 @@ class Training:
 
     @property
     def time(self) -> str:
-        """Training and test; of an array, this trial's share."""
+        """Time of training and test; this trial's share if it trained in a group."""
         return duration(forecast.seconds(self.row))
 
     @property
@@ -244,6 +244,6 @@ def _interruptions(rows: list[Row]) -> list[str]:
         verb = "training was" if len(resumed) == 1 else "trainings were"
         texts.append(f"{len(resumed)} {verb} interrupted and went on from a checkpoint")
     if side_by_side:
-        arrays = {tuple(row["array"] or ()) for row in side_by_side}
-        texts.append(f"{len(side_by_side)} trainings ran side by side, in {len(arrays)} arrays")
+        groups = {tuple(row["array"] or ()) for row in side_by_side}
+        texts.append(f"{len(side_by_side)} trainings ran side by side, in {len(groups)} groups")
     return texts

@@ -26,7 +26,7 @@ def examples(study: Study, cell: Cell) -> float:
 
 
 def seconds(row: Mapping[str, Any]) -> float:
-    """The trial's share of its array's wall time, for training and test."""
+    """The trial's share of the wall time of its group, for training and test."""
     return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
 
 
@@ -133,7 +133,7 @@ def simulate(
 
     Args:
         weight: cell -> its seconds; needs that are not among the cells are taken for finished.
-        fuse: cells of a task and regime that run as one array, at most, one after the other.
+        fuse: most cells of a task and regime that run as one group, counted one after the other.
         order: the cell with the highest value starts first, in place of the longest path.
     """
     longest = paths(study, weight)
