@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from aa_ray.core import architectures, backbones
-from aa_ray.core.backbones import Backbone
+from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.data import tasks
 from aa_ray.data.glue import Source
 from aa_ray.store import provenance
@@ -81,9 +81,11 @@ class SleepingStudy(Study):
     def seconds(self, cell: Cell) -> float:
         return dict(self.times)[cell.task, cell.regime]
 
-    def trial(self, cell: Cell, selected: Sequence[tuple[int, ...]]) -> Any:
+    def trial(
+        self, cell: Cell, made: Sequence[tuple[int, ...]] = (), rates: Rates | None = None
+    ) -> Trial:
         milliseconds = round(1000 * self.seconds(cell))
-        return dataclasses.replace(super().trial(cell, selected), epochs=milliseconds)
+        return dataclasses.replace(super().trial(cell, made, rates), epochs=milliseconds)
 
 
 def study(seeds: int, times: dict[tuple[str, str], float]) -> SleepingStudy:
