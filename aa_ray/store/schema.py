@@ -14,7 +14,7 @@ import pyarrow as pa
 from aa_ray.trial import TrialColumns
 
 # 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth; 5: chance, chance_error,
-# dev_chance, dev_chance_error. Columns are only ever added; in older rows they are null.
+# dev_chance, dev_chance_error, answers. Columns are only ever added; in older rows they are null.
 SCHEMA_VERSION = 5
 
 VERSION_KEY = b"aa_ray.schema_version"
@@ -54,6 +54,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
     ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
     ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
+    ("answers", pa.int64(), "number of different answers in the test (classes, or numbers); 1: the "
+     "same for every example"),
     ("chance", pa.float64(), "deciding metric on the test set of the best answer that is the same "
      "for every example; 0 for correlations"),
     ("chance_error", pa.float64(), "standard error of that, over test sets of this kind and size"),
@@ -204,6 +206,7 @@ class EvaluationColumns(TypedDict):
     dev_metric: float
     test_metric: float
     test_metrics: Mapping[str, float | None]
+    answers: int
     curves: list[CurvePoint]
     test_seconds: float
 

@@ -69,6 +69,7 @@ def of_evaluation(
         "dev_metric": evaluation.development[metric],
         "test_metric": evaluation.test[metric],
         "test_metrics": evaluation.test,
+        "answers": evaluation.answers,
         "curves": [_curve_point(epoch, depth, metric) for epoch in history[1:]],
         "test_seconds": evaluation.test_seconds,
     }

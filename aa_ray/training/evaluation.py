@@ -12,6 +12,7 @@ from transformers import BertForSequenceClassification
 
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
+from aa_ray.data.chance import answers
 from aa_ray.errors import TrainingError
 from aa_ray.training import side_by_side, unpadded, watchdog
 from aa_ray.training.context import TrialContext, sort_key
@@ -33,15 +34,27 @@ class Job(NamedTuple):
         return TrialContext(self.trainer.trial_model, self.trainer.num_layers - self.depth)
 
 
+class Scores(NamedTuple):
+    """What an evaluation gave.
+
+    Attributes:
+        metrics: by name.
+        answers: number of different answers given; see ``aa_ray.data.chance.answers``.
+    """
+
+    metrics: dict[str, float]
+    answers: int
+
+
 def evaluate(
     bert: BertForSequenceClassification, jobs: Sequence[Job]
-) -> list[dict[str, float] | TrainingError]:
-    """Each job's metrics; jobs with the same examples share what lies below their adapters."""
+) -> list[Scores | TrainingError]:
+    """Each job's scores; jobs with the same examples share what lies below their adapters."""
     bert.eval()
     by_examples: dict[int, list[int]] = {}
     for number, job in enumerate(jobs):
         by_examples.setdefault(id(job.examples), []).append(number)
-    scores: dict[int, dict[str, float] | TrainingError] = {}
+    scores: dict[int, Scores | TrainingError] = {}
     for numbers in by_examples.values():
         ordered = sorted(numbers, key=lambda number: sort_key(jobs[number].trainer.trial))
         logits = _logits(bert, [jobs[number] for number in ordered])
@@ -65,7 +78,8 @@ def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndar
     return logits
 
 
-def _scores(job: Job, logits: np.ndarray) -> dict[str, float] | TrainingError:
+def _scores(job: Job, logits: np.ndarray) -> Scores | TrainingError:
     if not np.isfinite(logits).all():
         return TrainingError("the outputs became NaN or infinite; try lower learning rates")
-    return job.trainer.task.scores(job.examples.labels, logits)
+    task = job.trainer.task
+    return Scores(task.scores(job.examples.labels, logits), answers(task, logits))

@@ -22,7 +22,7 @@ from aa_ray.data.tasks import Task
 from aa_ray.errors import CheckpointError, TrainingError
 from aa_ray.training import histograms, side_by_side, unpadded, watchdog
 from aa_ray.training.context import sort_key
-from aa_ray.training.evaluation import Job, evaluate
+from aa_ray.training.evaluation import Job, Scores, evaluate
 from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Parts, TrainerState, TrialTrainer
 from aa_ray.trial import Trial
@@ -226,7 +226,7 @@ def _develop(bert: BertForSequenceClassification, trainers: Sequence[TrialTraine
         if isinstance(scores, TrainingError):
             trainer.error = str(scores)
         else:
-            trainer.developed(depth, scores)
+            trainer.developed(depth, scores.metrics)
 
 
 def evaluated_depth(trainer: TrialTrainer, depth: int) -> int:
@@ -278,7 +278,7 @@ def _test(
 def _evaluation(
     bert: BertForSequenceClassification,
     job: Job,
-    scores: dict[str, float],
+    scores: Scores,
     final_selected: list[int] | None,
     seconds: float,
 ) -> Evaluation:
@@ -291,7 +291,8 @@ def _evaluation(
         final_selected_layers=final_selected,
         best_epoch=best_epoch,
         development=trainer.history[best_epoch].development[job.depth],
-        test=scores,
+        test=scores.metrics,
+        answers=scores.answers,
         input_histograms=histograms.of_inputs(bert, context, trainer.parts.development),
         test_seconds=seconds,
         adapter_parameters=trial_model.parameters_in_use(context.first_layer),

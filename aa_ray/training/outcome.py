@@ -17,6 +17,7 @@ class Evaluation:
             None without switches.
         best_epoch: the first with the highest development score, from 1.
         test: scores by metric name.
+        answers: number of different answers given in the test.
         input_histograms: layer -> what its rational saw, on development examples.
         test_seconds: of the whole array's test.
         adapter_parameters: parameters of the adapters in use, rationals and switches included.
@@ -28,6 +29,7 @@ class Evaluation:
     best_epoch: int
     development: dict[str, float]
     test: dict[str, float]
+    answers: int
     input_histograms: dict[int, Histogram]
     test_seconds: float
     adapter_parameters: int
