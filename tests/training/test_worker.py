@@ -75,17 +75,13 @@ def test_row_of_a_switched_trial(worker: Worker, make_trial: Callable[..., Trial
 def test_a_row_says_what_chance_is_and_whether_answers_differ(
     worker: Worker, make_trial: Callable[..., Trial]
 ) -> None:
-    """With a learning rate near 0 the model stays as it is drawn, and gives one answer."""
-    [[idle]] = worker.run([make_trial(learning_rate=1e-12)], ["baseline"])
     [[row]] = worker.run([make_trial(learning_rate=1e-2, epochs=6)], ["baseline"])
     splits = glue.split(Source("embedded").load("sst2"), "100", 42)
     for name, part in (("chance", splits.test), ("dev_chance", splits.development)):
         share = float(np.mean(part["label"].to_numpy()))
-        assert idle[name] == row[name] == pytest.approx(max(share, 1 - share))
+        assert row[name] == pytest.approx(max(share, 1 - share))
         assert row[f"{name}_error"] == pytest.approx((share * (1 - share) / len(part)) ** 0.5)
     assert row["answers"] == 2
-    if idle["answers"] == 1:
-        assert idle["test_metric"] <= idle["chance"]
 
 
 def test_bf16_is_another_trial_on_the_same_weights(
