@@ -1,19 +1,78 @@
 """aa_ray: a Ray-distributed reproduction of "Adaptable Adapters" (Moosavi et al., NAACL 2022).
 
-Importing the package registers the rational activation with AdapterHub; see
-``aa_ray.core.rational``.
+``import aa_ray`` registers the rational activation with AdapterHub, so that stock ``adapters``
+takes ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it; see
+``aa_ray.core.registration``. It imports neither torch nor transformers: every name below is
+imported when it is first used.
 """
 
-import os
+import importlib
+from typing import TYPE_CHECKING
 
-# The hub's client warns of each of its retries; what came of them is one line of ours.
-os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+from aa_ray.core import registration
 
-from aa_ray.core import heads
-from aa_ray.core.rational import Rational, register
+# Type checkers take the names from here, Python from ``_PLACES``.
+if TYPE_CHECKING:
+    from aa_ray import architectures, own, results
+    from aa_ray.core.architectures import METHODS, Method
+    from aa_ray.core.rational import Rational
+    from aa_ray.store.rows import read
+    from aa_ray.study.plugins import activation, architecture, task
+    from aa_ray.study.trials import make_trial
+    from aa_ray.training.api import train
+    from aa_ray.trial import Trial
 
-register()
-heads.register()
-
-__all__ = ["Rational"]
 __version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "Rational",
+    "Trial",
+    "activation",
+    "architecture",
+    "architectures",
+    "make_trial",
+    "own",
+    "read",
+    "results",
+    "task",
+    "train",
+]
+
+# Name -> the module that defines it; a module itself stands behind "".
+_PLACES = {
+    "METHODS": "core.architectures",
+    "Method": "core.architectures",
+    "Rational": "core.rational",
+    "Trial": "trial",
+    "activation": "study.plugins",
+    "architecture": "study.plugins",
+    "architectures": "",
+    "make_trial": "study.trials",
+    "own": "",
+    "read": "store.rows",
+    "results": "",
+    "task": "study.plugins",
+    "train": "training.api",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        place = _PLACES[name]
+        if not place:
+            return importlib.import_module(f"{__name__}.{name}")
+        value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
+        globals()[name] = value  # found directly from now on
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+registration.register()

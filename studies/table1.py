@@ -6,26 +6,24 @@ python studies/table1.py --data DIR --format markdown
 
 import sys
 
-from aa_ray.commands import options
-from aa_ray.commands.from_options import one_of
+from aa_ray.commands import options, study
 from aa_ray.data.glue import Source
-from aa_ray.errors import WRONG_USAGE, UsageError
 from aa_ray.report import paper_tables
-from aa_ray.report.tables import FORMATS
 
 
 def main() -> int:
     parser = options.Parser(description=__doc__, formatter_class=options.Formatter)
+    options.add_version(parser)
     parser.add_argument("--data", default="embedded", help="embedded (default), hub or a folder")
-    parser.add_argument("--format", default="text", help=", ".join(FORMATS))
-    chosen = parser.parse_args()
-    try:
-        style = one_of("format", chosen.format, FORMATS)
-        print(paper_tables.table1(Source.named(chosen.data)).render(style), end="")
-    except UsageError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return WRONG_USAGE
-    return 0
+    options.add_format(parser)
+    options.add_debug(parser)
+
+    def work() -> int:
+        parsed = parser.parse_args()
+        print(paper_tables.table1(Source.named(parsed.data)).render(parsed.format), end="")
+        return 0
+
+    return study.guarded(parser.prog, sys.argv[1:], work)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from aa_ray.commands.from_options import resources_from
-from aa_ray.commands.options import parser
+from aa_ray.commands.options import study_parser
 from aa_ray.core import architectures
 from aa_ray.sweep.resources import Resources, Settled
 
@@ -242,7 +242,7 @@ def test_on_kubernetes_all_that_the_workers_can_run_is_asked_for() -> None:
 def resources_of(text: str) -> Resources:
     """What a command line of studies/table2.py within a text asks for; it must be a valid one."""
     words = re.split(r"table2\.py", text)[-1].replace('"', " ").replace("\\\n", " ").split()
-    options = parser("", architectures.TABLE2).parse_args(words)
+    options = study_parser("", architectures.TABLE2).parse_args(words)
     return resources_from(options)
 
 

@@ -1,76 +1,35 @@
-"""The study and the resources that options of the command line describe, checked."""
+"""The study and the resources that options of the command line describe."""
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
-from aa_ray.core import architectures, backbones, deviations
+from aa_ray.commands.presets import PAPER_BACKBONE, PRESETS
+from aa_ray.commands.values import check_name
+from aa_ray.core import architectures, backbones
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.core.deviations import DEVIATIONS, POOLING
 from aa_ray.data import glue, regimes, tasks
 from aa_ray.data.glue import Source
-from aa_ray.errors import UsageError, unknown
-from aa_ray.store.rows import Store
+from aa_ray.errors import UsageError
 from aa_ray.study import plugins
 from aa_ray.study.grid import PLAIN, Study, Variant
 from aa_ray.sweep import trackers
 from aa_ray.sweep.resources import Resources
-from aa_ray.trial import PRECISIONS, Pooling, Precision
-
-# A longer range of seeds is a typing error.
-MOST_SEEDS = 10_000
-
-# Of the paper's Tables 2 to 4.
-PAPER_BACKBONE = "bert-large-uncased"
-
-# What a preset sets; an option of the command line wins over it. Where a preset has no backbone,
-# it is the study's: the paper's BERT-large, or BERT-base in its Appendix A.
-PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {
-        "backbone": backbones.MINILM,
-        "data": "embedded",
-        "tasks": ("qqp", "sst2", "cola"),
-        "regimes": ("100",),
-        "seeds": architectures.SEEDS[:2],
-    },
-    "low-data": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": tuple(regime.name for regime in regimes.LOW_DATA),
-        "seeds": architectures.SEEDS,
-    },
-    "full": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": ("full",),
-        "seeds": architectures.SEEDS,
-    },
-    "paper": {
-        "data": "hub",
-        "tasks": tuple(tasks.TASKS),
-        "regimes": tuple(regime.name for regime in regimes.PAPER),
-        "seeds": architectures.SEEDS,
-    },
-}
+from aa_ray.trial import Pooling
 
 
 def resources_from(options: argparse.Namespace) -> Resources:
-    """What a trial asks for, as the options say.
+    """What a trial asks for. The options are named like the fields of ``Resources``.
 
     Raises:
-        UsageError: a number that is none, or too small; a tracker that is not there.
+        UsageError: a tracker that is not there.
     """
-    return Resources(
-        cpus_per_trial=number(options, "cpus_per_trial", int, 1),
-        gpus_per_trial=number_or_auto(options, "gpus_per_trial", float, 0),
-        max_concurrent=number(options, "max_concurrent", int, 1),
-        fuse=number_or_auto(options, "fuse", int, 1),
-        stall_seconds=number(options, "stall_seconds", float, 1),
-        address=options.address,
-        dashboard=options.dashboard,
-        trackers=trackers.check(options.track or ()),
-    )
+    names = {field.name for field in dataclasses.fields(Resources)} - {"trackers"}
+    values = {name: getattr(options, name) for name in names}
+    return Resources(**values, trackers=trackers.check(options.track or ()))
 
 
 def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: str) -> Study:
@@ -81,29 +40,28 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     """
     plugins.load(options.own or ())
     methods = (*methods, *(name for name in plugins.method_names() if name not in methods))
-    preset = PRESETS[one_of("preset", options.preset, PRESETS)]
-    preset = {"backbone": backbone} | preset
+    preset = {"backbone": backbone} | PRESETS[options.preset]
     if plugins.task_names():  # who brings a task wants to see it
         preset["tasks"] = plugins.task_names()
-    chosen = {name: getattr(options, name) or preset[name] for name in preset}
-    for value in chosen["tasks"]:
-        one_of("task", value, tasks.TASKS)
-    by_size = sorted(set(map(regimes.get, chosen["regimes"])), key=lambda regime: regime.order)
-    picked = options.methods or methods
-    for value in picked:
-        one_of("method", value, methods)
+    values = {name: getattr(options, name) or preset[name] for name in preset}
+    by_size = sorted(set(map(regimes.get, values["regimes"])), key=lambda regime: regime.order)
+    wanted = options.methods or methods
+    for name in values["tasks"]:
+        check_name("task", name, tasks.TASKS)
+    for name in wanted:
+        check_name("method", name, methods)
     settings = dict(_settings(options.set or ()))
-    found = _read_by(backbones.find(chosen["backbone"]), settings)
+    encoder = _read_by(backbones.find(values["backbone"]), settings)
     return Study(
-        methods=_in_order(picked, methods),
-        tasks=_in_order(chosen["tasks"], tasks.TASKS),
+        methods=_in_order(wanted, methods),
+        tasks=_in_order(values["tasks"], tasks.TASKS),
         regimes=tuple(regime.name for regime in by_size),
-        seeds=tuple(dict.fromkeys(seed for text in chosen["seeds"] for seed in _seeds(text))),
-        backbone=found,
-        source=_source(chosen["data"], options.results),
-        rates=_rates(options.rates, found),
-        epochs=number(options, "epochs", int, 1),
-        precision=cast(Precision, one_of("precision", options.precision, PRECISIONS)),
+        seeds=tuple(dict.fromkeys(itertools.chain.from_iterable(values["seeds"]))),
+        backbone=encoder,
+        source=_source(values["data"], options.results),
+        rates=_rates(options.rates, encoder),
+        epochs=options.epochs,
+        precision=options.precision,
         variants=(Variant(PLAIN, tuple(settings.items())),),
     )
 
@@ -116,53 +74,42 @@ def study_of_one(options: argparse.Namespace) -> Study:
     Raises:
         UsageError: see ``study_from``.
     """
-    _seed(options.seed, "--seed")
-    plugins.load(options.own or ())
-    many = {"tasks": [options.task], "regimes": [options.regime], "seeds": [options.seed],
-            "methods": [options.method], "preset": "demo"}  # fmt: skip
-    given = argparse.Namespace(**(vars(options) | many))
-    return study_from(given, tuple(architectures.METHODS), PAPER_BACKBONE)
+    lists = {"tasks": [options.task], "regimes": [options.regime], "seeds": [[options.seed]],
+             "methods": [options.method], "preset": "demo"}  # fmt: skip
+    plugins.load(options.own or ())  # METHODS has their architectures too
+    as_of_study = argparse.Namespace(**(vars(options) | lists))
+    return study_from(as_of_study, tuple(architectures.METHODS), PAPER_BACKBONE)
 
 
 def _source(name: str, results: str) -> Source:
     """The source that ``--data`` names; of ``rows`` the rows under ``results`` tell."""
     if name != glue.ROWS:
         return Source.named(name)
-    found: dict[str, str] = {}
+    from aa_ray.store.rows import Store  # with pyarrow, which wrong options need not wait for
+
+    recorded: dict[str, str] = {}
     for row in Store(results).read(["task", "data_source"]).to_pylist():
-        if found.setdefault(row["task"], row["data_source"]) != row["data_source"]:
+        if recorded.setdefault(row["task"], row["data_source"]) != row["data_source"]:
             raise UsageError(
                 f"--data rows: the rows of task {row['task']} come from several sources "
-                f"({found[row['task']]}, {row['data_source']}); give the data itself"
+                f"({recorded[row['task']]}, {row['data_source']}); give the data itself"
             )
-    return Source(glue.ROWS, tuple(sorted(found.items())))
+    return Source(glue.ROWS, tuple(sorted(recorded.items())))
 
 
-def _rates(value: str, backbone: Backbone) -> Rates:
+def _rates(value: str | float, backbone: Backbone) -> Rates:
     """The learning rates that ``--rates`` names."""
-    named = {"backbone": backbone.own_rates, "released": backbones.RELEASED_RATES}
-    if value in named:
-        return named[value]
-    try:
-        rate = float(value)
-    except ValueError:
-        raise unknown("rates", value, [*named, "a number"]) from None
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"--rates {value}: expected a number above 0")
-    return dataclasses.replace(backbones.RELEASED_RATES, adapter=rate)
+    if value == "backbone":
+        return backbone.own_rates
+    if value == "released":
+        return backbones.RELEASED_RATES
+    return dataclasses.replace(backbones.RELEASED_RATES, adapter=float(value))
 
 
-def _settings(chosen: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The settings of ``--set``, checked, without those that are the default anyway."""
-    settings = {}
-    for text in chosen:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: expected NAME=VALUE, such as denominator=B")
-        deviations.check(name, value)
-        settings[name] = value
+def _settings(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """The settings of ``--set``, the last one of each name, without those that are the default."""
     defaults = {deviation.name: deviation.default for deviation in DEVIATIONS.values()}
-    return tuple((n, v) for n, v in sorted(settings.items()) if v != defaults.get(n))
+    return tuple((n, v) for n, v in sorted(dict(pairs).items()) if v != defaults.get(n))
 
 
 def _read_by(backbone: Backbone, settings: dict[str, str]) -> Backbone:
@@ -171,52 +118,7 @@ def _read_by(backbone: Backbone, settings: dict[str, str]) -> Backbone:
     return dataclasses.replace(backbone, pooling=cast(Pooling, pooling))
 
 
-def _in_order(chosen: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
-    """The chosen names, each once, in the order of tables."""
-    wanted = set(chosen)
+def _in_order(names: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, in the order of tables."""
+    wanted = set(names)
     return tuple(name for name in allowed if name in wanted)
-
-
-def one_of(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The value, which must be among the allowed ones."""
-    if value not in allowed:
-        raise unknown(what, value, allowed)
-    return value
-
-
-def _seeds(text: str | int) -> Iterable[int]:
-    """The seed, or the seeds of a range such as 100-119."""
-    first, dash, last = str(text).partition("-")
-    if not (dash and first):
-        return [_seed(text)]
-    start, stop = _seed(first), _seed(last)
-    if not start <= stop < start + MOST_SEEDS:
-        raise UsageError(f"--seeds {text}: expected a range of 1 to {MOST_SEEDS} seeds")
-    return range(start, stop + 1)
-
-
-def _seed(value: str | int, option: str = "--seeds") -> int:
-    if not str(value).isascii() or not str(value).isdigit() or int(value) >= 2**32:
-        raise UsageError(f"{option} {value}: expected integers from 0 to 4294967295")
-    return int(value)
-
-
-def number(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
-    """The option as a finite number of that kind, not below ``least``; None where not given."""
-    value = getattr(options, name)
-    if value is None:
-        return None
-    try:
-        number = kind(value)
-    except ValueError:
-        number = None
-    if number is None or not least <= number < float("inf"):
-        flag = "--" + name.replace("_", "-")
-        words = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{flag} {value}: expected {words}, {least} or more")
-    return number
-
-
-def number_or_auto(options: argparse.Namespace, name: str, kind: type, least: float) -> Any:
-    """As ``number``, but None for the word auto."""
-    return None if getattr(options, name) == "auto" else number(options, name, kind, least)

@@ -1,16 +1,25 @@
-"""The options that every study and command shares; ``chosen`` is what they describe."""
+"""The options that every study and command shares.
+
+A new option is one entry here, which checks its value (``values``), and one field of the dataclass
+that it describes, ``Resources`` or ``Study``; ``from_options`` makes these of the parsed options.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import aa_ray
+from aa_ray.commands import values
+from aa_ray.commands.presets import PRESETS
 from aa_ray.core import architectures
 from aa_ray.core.deviations import SETTINGS
 from aa_ray.data import regimes, tasks
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.report.tables import FORMATS
+from aa_ray.store import provenance
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
+from aa_ray.trial import PRECISIONS
 
 Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
 
@@ -24,52 +33,88 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(WRONG_USAGE)
 
 
-def parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of a study with those methods; values are checked later, by ``study_from``."""
-    found = Parser(description=description, formatter_class=Formatter)
-    _add_study(found.add_argument_group("what to run"), methods)
-    _add_resources(found.add_argument_group("where and how"))
-    _add_output(found.add_argument_group("what to print"))
-    return found
+def study_parser(description: str, methods: Sequence[str]) -> Parser:
+    """The parser of a study with those methods.
+
+    Names that a file of ``--own`` may define are checked later, by ``study_from``.
+    """
+    parser = Parser(description=description, formatter_class=Formatter)
+    add_version(parser)
+    _add_study(parser.add_argument_group("what to run"), methods)
+    _add_resources(parser.add_argument_group("where and how"))
+    _add_output(parser.add_argument_group("what to print"))
+    return parser
 
 
-def rows_parser(description: str, methods: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of a study that looks at the rows there are, and runs nothing."""
-    found = Parser(description=description, formatter_class=Formatter)
-    _add_study(found.add_argument_group("which rows"), methods)
-    add_results(found)
-    found.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return found
+def rows_parser(description: str, methods: Sequence[str]) -> Parser:
+    """The parser of a study that looks at existing rows, and runs nothing."""
+    parser = Parser(description=description, formatter_class=Formatter)
+    add_version(parser)
+    _add_study(parser.add_argument_group("which rows"), methods)
+    add_results(parser)
+    add_debug(parser)
+    return parser
 
 
-def add_trial(found: argparse.ArgumentParser) -> None:
+class _Version(argparse.Action):
+    """Prints version and commit, and ends. Git is asked only now, not whenever there is help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        commit, changed = provenance.commit()
+        where = f", commit {commit}" + " with changes" * bool(changed) if commit else ""
+        print(f"aa-ray {aa_ray.__version__}{where}")
+        parser.exit()
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show version and commit, and exit"
+    )
+
+
+def add_debug(group: Any) -> None:
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_trial(parser: argparse.ArgumentParser) -> None:
     """The options of a command about one trial; ``study_of_one`` reads them."""
-    add = found.add_argument
+    add = parser.add_argument
     add("--task", required=True, help=", ".join(tasks.TASKS))
     add("--method", required=True, help=", ".join(architectures.METHODS))
-    add("--regime", default="100", help="number of annotated examples, or full (default: 100)")
+    add(
+        "--regime",
+        type=values.regime,
+        default="100",
+        help="number of annotated examples, or full (default: 100)",
+    )
     first = architectures.FIRST_SEED
-    add("--seed", default=str(first), help=f"a non-negative integer (default: {first})")
-    _add_sources(found)
-    _add_settings(found)
-    add_results(found)
+    add("--seed", type=values.seed("--seed"), default=first,
+        help=f"a non-negative integer (default: {first})")  # fmt: skip
+    _add_sources(parser)
+    _add_settings(parser)
+    add_results(parser)
     add(
         "--cpus-per-trial",
+        type=values.number("--cpus-per-trial", int, 1),
         metavar="N",
         help="CPU threads (default: as many as a finished row was made with, else 1)",
     )
     add(
         "--depth",
+        type=values.number("--depth", int, 0),
         metavar="N",
-        help="of adapter-drop, when its adapter is saved: with the adapters of the last N layers",
+        help="for adapter-drop, when its adapter is saved: keep the adapters of the last N layers",
     )
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add_debug(parser)
 
 
 def add_format(group: Any) -> None:
     """The option for the format of a table."""
     group.add_argument(
-        "--format", default="text", help=f"of the table: {', '.join(FORMATS)} (default: text)"
+        "--format",
+        type=values.one_of("format", FORMATS),
+        default="text",
+        help=f"format of the table: {', '.join(FORMATS)} (default: text)",
     )
 
 
@@ -87,6 +132,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
     add = group.add_argument
     add(
         "--preset",
+        type=values.one_of("preset", PRESETS),
         default="demo",
         help="demo (default; minutes on two cores), low-data, full or "
         "paper; the options below change single points of it",
@@ -95,6 +141,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
     add("--tasks", nargs="+", metavar="TASK", help=", ".join(tasks.TASKS))
     add(
         "--regimes",
+        type=values.regime,
         nargs="+",
         metavar="REGIME",
         help="numbers of annotated examples, or full (full runs the first seed only); the paper's "
@@ -102,6 +149,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
     )
     add(
         "--seeds",
+        type=values.seeds,
         nargs="+",
         metavar="SEED",
         help="non-negative integers, or ranges such as 100-119; the paper's are "
@@ -128,7 +176,7 @@ def _add_sources(group: Any) -> None:
         "--own",
         nargs="+",
         metavar="FILE",
-        help="Python files that define tasks, architectures and activations of your own; see "
+        help="Python files that define custom tasks, architectures and activations; see "
         "docs/own.md",
     )
 
@@ -137,6 +185,7 @@ def _add_settings(group: Any) -> None:
     add = group.add_argument
     add(
         "--rates",
+        type=values.rates,
         default="backbone",
         help="learning rates: backbone (default; the backbone's own, chosen on development sets), "
         "released (those of the paper's code), or a number for adapters and classifier with the "
@@ -144,6 +193,7 @@ def _add_settings(group: Any) -> None:
     )
     add(
         "--set",
+        type=values.setting,
         nargs="+",
         metavar="NAME=VALUE",
         help="where paper and released code differ: "
@@ -152,15 +202,18 @@ def _add_settings(group: Any) -> None:
     )
     add(
         "--epochs",
-        default="20",
+        type=values.number("--epochs", int, 1),
+        default=20,
         metavar="N",
         help="passes over the training set (default: 20, as in the paper)",
     )
     add(
         "--precision",
+        type=values.one_of("precision", PRECISIONS),
         default="fp32",
-        help="of the frozen backbone: fp32 (default), bf16 (about twice as fast where the hardware "
-        "has it), or tf32 (NVIDIA GPUs only); part of a trial, so results are not mixed",
+        help="number format of the frozen backbone: fp32 (default), bf16 (about twice as fast "
+        "where the hardware has it), or tf32 (NVIDIA GPUs only); trials of different precision "
+        "are different trials",
     )
 
 
@@ -169,39 +222,45 @@ def _add_resources(group: Any) -> None:
     add_results(group)
     add(
         "--cpus-per-trial",
-        default="1",
+        type=values.number("--cpus-per-trial", int, 1),
+        default=1,
         metavar="N",
         help="CPU cores and threads of one trial (default: 1)",
     )
     add(
         "--gpus-per-trial",
-        default="0",
+        type=values.number_or_auto("--gpus-per-trial", float, 0),
+        default=0.0,
         metavar="X",
         help="GPUs of one trial (of one array with --fuse); 0.25 puts four on each GPU; auto: what "
         "the backbone needs, by its shape and by measured trials (default: 0)",
     )
     add(
         "--max-concurrent",
+        type=values.number("--max-concurrent", int, 1),
         metavar="N",
         help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
         "up started as many as fit once it has grown)",
     )
     add(
         "--address",
-        help="of a running Ray cluster, host:port or auto (default: start Ray on this machine)",
+        help="address of a running Ray cluster, host:port or auto (default: start Ray on this "
+        "machine)",
     )
     add(
         "--fuse",
-        default="1",
+        type=values.number_or_auto("--fuse", int, 1),
+        default=1,
         metavar="K",
         help="trials of a task and regime that train side by side on one copy of the backbone, at "
-        "most; auto: as many as pay, fit into memory, and leave no slot idle (default: 1)",
+        "most; auto: chosen from GPU memory and the number of waiting trials (default: 1)",
     )
     add(
         "--stall-seconds",
-        default="1800",
+        type=values.number("--stall-seconds", float, 1),
+        default=1800.0,
         metavar="S",
-        help="end and continue a trial in which nothing has happened for so long (default: 1800)",
+        help="end and continue a trial in which nothing has happened for S seconds (default: 1800)",
     )
     add("--retry-failed", action="store_true", help="run failed trials again")
     add(
@@ -228,8 +287,9 @@ def _add_output(group: Any) -> None:
     )
     add(
         "--gpus",
+        type=values.number("--gpus", int, 1),
         metavar="N",
-        help="with --plan: time and GPU-hours on a cluster with so many GPUs, from measured trials",
+        help="with --plan: time and GPU-hours on a cluster with N GPUs, from measured trials",
     )
-    add("--no-run", action="store_true", help="table from the rows there are; run nothing")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add("--no-run", action="store_true", help="print the table of existing rows; run nothing")
+    add_debug(group)

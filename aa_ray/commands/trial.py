@@ -9,108 +9,64 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from aa_ray.commands import card, export, from_options, options
+from aa_ray.commands import card, export, from_options
 from aa_ray.commands.curve import Curve, describe, result, show
+from aa_ray.commands.execution import note_untrained_pooler
 from aa_ray.commands.export import Taker, Trained
 from aa_ray.commands.push import push
-from aa_ray.commands.study import note_untrained_pooler
 from aa_ray.data import glue
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.store import provenance
-from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Row, Store
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
-from aa_ray.training import checkpoints
+from aa_ray.training.api import run_in_store
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
-RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
-Its row goes into --results, where studies find it; a trial that has a row is
-shown from it. Without --backbone and --data: minilm, and generated sentences.
-Needs no Ray.
+def perform(options: argparse.Namespace, save: str | None, repository: str | None = None) -> int:
+    """Show the trial, run it if need be, and save and upload its adapter if that is asked for.
 
-    python -m aa_ray run --task sst2 --method aa
-    python -m aa_ray run --task rte --method aa --data DIR --save out
-"""
-EXPORT = """Write a trial's adapter for AdapterHub, with head, card and coefficients.
-
-It is trained for that: again if it has a row, and then compared with the row.
-Where the folder holds the trial's adapter already, nothing is trained.
-
-    python -m aa_ray export --task sst2 --method aa --output out
-    python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
-"""
-
-
-def add_commands(commands: Any) -> None:
-    """Add ``run`` and ``export`` to the subparsers."""
-    add = commands.add_parser
-    form = options.Formatter
-    run = add("run", help="train and show one trial", description=RUN, formatter_class=form)
-    options.add_trial(run)
-    run.add_argument("--save", metavar="DIR", help="also write its adapter, as export does")
-    run.add_argument("--retry-failed", action="store_true", help="run it again if it has failed")
-    run.set_defaults(work=lambda given: perform(given, given.save))
-
-    out = add("export", help="write a trial's adapter", description=EXPORT, formatter_class=form)
-    options.add_trial(out)
-    out.add_argument("--output", metavar="DIR", required=True, help="folder for the adapter")
-    out.add_argument(
-        "--push",
-        metavar="REPOSITORY",
-        help="also upload it to that repository of the hub, with your token (of hf auth login, or "
-        "HF_TOKEN); it is made if it is not there, and public unless you have made it private",
-    )
-    out.set_defaults(
-        work=lambda given: perform(given, given.output, given.push), retry_failed=False
-    )
-
-
-def perform(given: argparse.Namespace, save: str | None, repository: str | None = None) -> int:
-    """Show the trial, run it if need be, and save and upload its adapter if that is asked for."""
-    study = from_options.study_of_one(given)
-    store = Store(given.results)
-    [cell] = study.grid()
+    Returns:
+        The exit status.
+    """
+    study = from_options.study_of_one(options)
+    store = Store(options.results)
+    cell = _cell(study)
     trial = _resolved(study, cell, store.read(RESOLVE_COLUMNS).to_pylist())
-    found = store.rows(trial.id)
-    if found and found[0]["status"] == "failed" and given.retry_failed:
-        found = []
-    target = _Target(Path(save), _depth(given, trial, study)) if save is not None else None
-    if target is not None:
-        export.check_expressible(trial)
-        export.check_folder(target.folder)
+    rows = store.rows(trial.id)
+    if rows and rows[0]["status"] == "failed" and options.retry_failed:
+        rows = []
+    target = _target(save, options.depth, trial, study)
     splits = glue.split(study.source.load(cell.task), cell.regime, cell.seed)
-    _set_threads(given, found)
+    _set_threads(options.cpus_per_trial, rows)
     note_untrained_pooler(study)
     print(describe(study, trial, splits))
     taker = Taker(trial, target.depth) if target and not target.holds(trial) else None
-    if not found:
-        found = fresh = _first(study, cell, trial, store, taker)
-    elif taker is not None and found[0]["status"] == "finished":
-        fresh = _again(study, trial, found, store, taker)
+    if not rows:
+        rows = trained = _first(study, cell, trial, store, taker)
+    elif taker is not None and rows[0]["status"] == "finished":
+        trained = _again(study, trial, rows, store, taker)
     else:
-        fresh = found
-        show(found, study.backbone.num_layers)
+        trained = rows
+        show(rows, study.backbone.num_layers)
     print(f"row: {trial.id} in {store.uri}")
-    if found[0]["status"] == "failed":
-        print(f"failed: {cell}: {found[0]['error']}", file=sys.stderr)
+    if rows[0]["status"] == "failed":
+        print(f"failed: {cell}: {rows[0]['error']}", file=sys.stderr)
         print("run again with --retry-failed to try it anew", file=sys.stderr)
         return FAILED_WORK
     if target is not None:
         if taker is not None and taker.taken is not None:
             at = trial.depths(study.backbone.num_layers).index(target.depth)
-            _save(study, taker.taken, found[at], fresh[at], target.folder)
+            _save(study, taker.taken, rows[at], trained[at], target.folder)
         print(f"adapter: {target.folder}" + ("" if taker else " (was there before)"))
         if repository is not None:
-            readme = target.folder / "README.md"
-            readme.write_text(readme.read_text("utf-8").replace(card.PLACE, repository), "utf-8")
-            print(f"uploaded: {push(target.folder, repository)}")
+            _upload(target.folder, repository)
     return 0
 
 
@@ -124,6 +80,28 @@ class _Target(NamedTuple):
         """Whether this very adapter is there already."""
         notes = export.about(self.folder) or {}
         return (notes.get("trial_id"), notes.get("depth")) == (trial.id, self.depth)
+
+
+def _target(save: str | None, depth: int | None, trial: Trial, study: Study) -> _Target | None:
+    """Where the trial's adapter is to go, checked; None where it is not to be saved."""
+    if save is None:
+        return None
+    target = _Target(Path(save), _depth(depth, export.depths(trial, study.backbone.num_layers)))
+    export.check_expressible(trial)
+    export.check_folder(target.folder)
+    return target
+
+
+def _cell(study: Study) -> Cell:
+    """The study's only cell.
+
+    Raises:
+        UsageError: its regime needs more examples than the task has.
+    """
+    for (_, regime), available in study.left_out.items():
+        raise glue.too_large(regime, available)
+    [cell] = study.grid()
+    return cell
 
 
 def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
@@ -147,37 +125,29 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
     raise AssertionError(f"{cell} waits for nothing")
 
 
-def _depth(given: argparse.Namespace, trial: Trial, study: Study) -> int:
-    """The inference depth of the adapter to be saved."""
-    allowed = trial.depths(study.backbone.num_layers)
-    asked = from_options.number(given, "depth", int, 0)
-    if asked is None and len(allowed) == 1:
-        return allowed[0]
-    if asked not in allowed:
-        numbers = " or ".join(map(str, allowed))
-        if asked is None:
+def _depth(depth: int | None, tested: tuple[int, ...]) -> int:
+    """The inference depth of the adapter to be saved, out of those at which the trial is tested."""
+    if depth is None and len(tested) == 1:
+        return tested[0]
+    if depth is None or depth not in tested:
+        numbers = " or ".join(map(str, tested))
+        if depth is None:
             raise UsageError(f"this trial is tested at several depths; give --depth {numbers}")
-        raise UsageError(f"--depth {asked}: this trial is tested at depth {numbers}")
-    return int(asked)
+        raise UsageError(f"--depth {depth}: this trial is tested at depth {numbers}")
+    return depth
 
 
-def _set_threads(given: argparse.Namespace, found: list[Row]) -> None:
+def _set_threads(wanted: int | None, rows: list[Row]) -> None:
     """As many as asked for; else as the row was made with, since they change the rounding."""
-    made = re.fullmatch(r"cpu, (\d+) threads", (found[0]["device"] or "") if found else "")
-    wanted = from_options.number(given, "cpus_per_trial", int, 1)
+    made = re.fullmatch(r"cpu, (\d+) threads", (rows[0]["device"] or "") if rows else "")
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
 
 
 def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | None) -> list[Row]:
     """Run the trial for its rows, as a study would; goes on where it was interrupted."""
     store.folder.check_writable()
-    with Leases(store.folder) as leases:
-        if not leases.acquire(trial.id):
-            raise SweepError(f"{cell} is being run by another process; wait for its row")
-        worker = Worker(study.backbone, study.source, provenance.commit(), store.folder)
-        [rows] = worker.run([trial], [cell.method], Curve(trial, taker))
-        store.write(rows)
-        store.folder.delete(checkpoints.path([trial]))
+    worker = Worker(study.backbone, study.source, provenance.commit(), store.folder)
+    rows = run_in_store(worker, trial, cell.method, store, Curve(trial, taker))
     for remark in worker.remarks:
         print(remark, file=sys.stderr)
     if rows[0]["status"] == "finished":
@@ -185,22 +155,22 @@ def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | 
     return rows
 
 
-def _again(study: Study, trial: Trial, found: list[Row], store: Store, taker: Taker) -> list[Row]:
+def _again(study: Study, trial: Trial, rows: list[Row], store: Store, taker: Taker) -> list[Row]:
     """Train the finished trial again for its weights, beside the same others; its new rows."""
-    ids = found[0]["array"] or []
+    ids = rows[0]["array"] or []
     beside = [row for row in map(store.row, ids) if row is not None]
     if not ids or len(beside) < len(ids):
-        ids, beside = [trial.id], found[:1]
+        ids, beside = [trial.id], rows[:1]
     trials = [Trial.from_json(row["settings"]) for row in beside]
     others = f", as one of the {len(ids)} of its array" if len(ids) > 1 else ""
     print(f"has a row; trains again for its weights{others}")
     worker = Worker(study.backbone, study.source, provenance.commit())
-    every = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
-    fresh = every[ids.index(trial.id)]
-    if fresh[0]["status"] == "failed":
-        raise SweepError(f"{trial.task}: trained again it failed: {fresh[0]['error']}")
-    print(result(fresh))
-    return fresh
+    by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
+    trained = by_trial[ids.index(trial.id)]
+    if trained[0]["status"] == "failed":
+        raise SweepError(f"{trial.task}: trained again it failed: {trained[0]['error']}")
+    print(result(trained))
+    return trained
 
 
 def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> None:
@@ -225,3 +195,10 @@ def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> N
         print(f"loaded with AdapterHub, it predicts as the trial does on {count} test examples")
 
     export.write(folder, taken, fresh, study.backbone, text, check)
+
+
+def _upload(folder: Path, repository: str) -> None:
+    """Upload the adapter, whose card then names the repository."""
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text("utf-8").replace(card.PLACE, repository), "utf-8")
+    print(f"uploaded: {push(folder, repository)}")

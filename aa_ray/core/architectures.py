@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aa_ray.core.rational import activation_name
+from aa_ray.core.coefficients import activation_name
 from aa_ray.errors import unknown
 
 Layers = tuple[int, ...]

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from aa_ray.errors import ChangedInputError, UsageError
 from aa_ray.trial import Pooling
 
@@ -128,18 +126,18 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     path = _file(backbone.path, "model.safetensors", local_only=True)
     if path is None:
         return True
-    from safetensors.numpy import load_file
+    import numpy as np
+    from safetensors import safe_open
 
-    try:
-        tensors = load_file(path)
-    except TypeError:  # numpy has no bfloat16
-        return True
-    bias, weight = (
-        next((t for key, t in tensors.items() if key.endswith(f"pooler.dense.{part}")), None)
-        for part in ("bias", "weight")
-    )
-    if bias is None or weight is None:
-        return False
+    with safe_open(path, framework="numpy") as tensors:  # reads no more than what is asked for
+        names = {part: [key for key in tensors.keys() if key.endswith(f"pooler.dense.{part}")]  # noqa: SIM118
+                 for part in ("bias", "weight")}  # fmt: skip
+        if not all(names.values()):
+            return False
+        try:
+            bias, weight = (tensors.get_tensor(keys[0]) for keys in names.values())
+        except TypeError:  # numpy has no bfloat16
+            return True
     if bias.any():
         return True
     noise = weight.std() * (weight.shape[0] ** 0.5 + weight.shape[1] ** 0.5)  # Marchenko-Pastur
@@ -259,6 +257,26 @@ def _sha256(path: Path) -> str:
 
 def _size(path: str, name: str) -> tuple[int, int]:
     """Layers and width."""
+    return _written_size(Path(path) / "config.json") or _size_by_transformers(path, name)
+
+
+def _written_size(config: Path) -> tuple[int, int] | None:
+    """Layers and width as the file gives them for a BERT; None where it says anything else.
+
+    It saves importing transformers, which takes seconds, to look at a finished study.
+    """
+    try:
+        written = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(written, dict) or written.get("model_type") != "bert":
+        return None
+    layers, width = written.get("num_hidden_layers"), written.get("hidden_size")
+    return (layers, width) if isinstance(layers, int) and isinstance(width, int) else None
+
+
+def _size_by_transformers(path: str, name: str) -> tuple[int, int]:
+    """Layers and width of a model on the hub, or of a folder that says less than it should."""
     from transformers import AutoConfig
 
     try:

@@ -1,17 +1,17 @@
 """A classification head for AdapterHub that reads the mean of all tokens.
 
 AdapterHub's own heads read the first token, through the model's pooler or without it. A backbone
-that was trained with mean pooling needs this one. ``register`` makes AdapterHub load saved heads of
-this type, so that ``import aa_ray`` is all that the users of an exported adapter have to add.
+that was trained with mean pooling needs this one. ``aa_ray.core.registration`` makes AdapterHub
+load saved heads of this type, so that ``import aa_ray`` is all that the users of an exported
+adapter have to add.
 """
 
 from typing import Any
 
 import torch
 from adapters.heads import ClassificationHead
-from adapters.heads.model_mixin import ModelWithFlexibleHeadsAdaptersMixin
 
-HEAD_TYPE = "mean_classification"
+from aa_ray.core.registration import HEAD_TYPE
 
 
 class MeanPoolingHead(ClassificationHead):
@@ -41,23 +41,3 @@ class MeanPoolingHead(ClassificationHead):
                 mask = attention_mask[..., None].to(hidden.dtype)
                 cls_output = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         return super().forward(outputs, cls_output, attention_mask, return_dict, **kwargs)
-
-
-def register() -> None:
-    """Let every AdapterHub model with flexible heads know this type of head.
-
-    AdapterHub looks a type up in a list of each model class, then among the heads that were
-    registered with the model itself; there is no place for all models.
-    """
-    mixin = ModelWithFlexibleHeadsAdaptersMixin
-    original = mixin.add_prediction_head_from_config
-    if getattr(original, "knows_mean_pooling", False):
-        return
-
-    def add(self: Any, head_name: str, config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if config.get("head_type") == HEAD_TYPE:
-            self.register_custom_head(HEAD_TYPE, MeanPoolingHead)
-        return original(self, head_name, config, *args, **kwargs)
-
-    add.knows_mean_pooling = True  # type: ignore[attr-defined]
-    mixin.add_prediction_head_from_config = add

@@ -6,21 +6,24 @@ call that causes it in ``only_errors``.
 """
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from huggingface_hub.utils import logging as hub_logging
-from transformers.utils import logging as transformers_logging
 
 
 def quiet_libraries() -> None:
     """Let transformers, AdapterHub and the hub's client report errors only, in this process.
 
     They warn about what is as it should be: a classifier without weights, adapters of which none is
-    active, each of the hub client's retries.
+    active, each of the hub client's retries. Imports none of them, since that takes seconds: those
+    that come later read the environment.
     """
-    transformers_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
+    for name in ("transformers", "huggingface_hub"):
+        if name in sys.modules:
+            logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     logging.getLogger("adapters").setLevel(logging.ERROR)
 
 

@@ -23,8 +23,9 @@ from aa_ray.core.adapter import (
     make_adaptable,
     sample_gumbel,
 )
+from aa_ray.core.coefficients import activation_name
 from aa_ray.core.logs import only_errors
-from aa_ray.core.rational import Rational, activation_name
+from aa_ray.core.rational import Rational
 from aa_ray.errors import TrainingError
 from aa_ray.trial import Trial
 

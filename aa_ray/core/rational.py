@@ -9,53 +9,20 @@ f(x) = 1, where every b is 0, the denominator therefore learns. Automatic differ
 ``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever; that is kept as
 the alternative ``gradient="abs"``.
 
-Importing ``aa_ray`` registers the activation with transformers' table under the names
-``rational:<init>``, and ``:b`` (version B) and ``:abs`` (that gradient) behind it, so that stock
-AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it.
+``aa_ray.core.coefficients`` holds the initial coefficients and AdapterHub's names of the
+activation, ``aa_ray.core.registration`` makes these names known to AdapterHub.
 """
 
 import functools
 import importlib.util
-import itertools
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, library, nn
-from transformers.activations import ACT2FN
 
+from aa_ray.core.coefficients import INITIAL_COEFFICIENTS, Gradient, Version
 from aa_ray.errors import unknown
-
-Version = Literal["A", "B"]
-Gradient = Literal["kernel", "abs"]
-
-# Coefficients that approximate a known function at the start: (numerator a0..a5, denominator
-# b1..b4). "one" is the paper's choice (section 4.3); "one" and "identity" are exact. The others
-# are the version-A fits shipped with the released code (PyPI: rational_activations).
-INITIAL_COEFFICIENTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "one": ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
-    "identity": ((0.0, 1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
-    "relu": (
-        (0.0299638, 0.6168978, 2.3753476, 3.06599, 1.5246832, 0.25280708),
-        (-1.1915501, 4.4080486, 0.9110357, 0.34884977),
-    ),
-    "leaky_relu": (
-        (0.029792778, 0.6183735, 2.323309, 3.0519361, 1.4854203, 0.25102448),
-        (-1.1419548, 4.39316, 0.8714712, 0.3471966),
-    ),
-    "gelu": (
-        (-0.0012423594, 0.5080497, 0.41586363, 0.1302272, 0.0243559, 0.0029028396),
-        (-0.066750154, 0.17927647, 0.037466828, 1.656161e-10),
-    ),
-    "sigmoid": (
-        (0.49999925, 0.25002158, 0.14061925, 0.04942049, 0.0087671485, 0.0006442413),
-        (2.1694506e-09, 0.28122765, 1.0123621e-05, 0.017531987),
-    ),
-    "tanh": (
-        (-1.0804623e-08, 1.0003008, -2.58782e-08, 0.0963213, 3.4775842e-09, 0.00042557094),
-        (-0.0013027181, 0.42834902, 1.4524304e-09, 0.010796648),
-    ),
-}
 
 
 @functools.cache
@@ -195,17 +162,3 @@ class Rational(nn.Module):
 
     def extra_repr(self) -> str:
         return f"init={self.init!r}, version={self.version!r}, gradient={self.gradient!r}"
-
-
-def activation_name(init: str, version: str = "A", gradient: str = "kernel") -> str:
-    """The name under which AdapterHub's ``non_linearity`` knows this rational."""
-    return f"rational:{init}{':b' * (version == 'B')}{':abs' * (gradient == 'abs')}"
-
-
-def register() -> None:
-    """Add every rational to transformers' activation table, from which AdapterHub takes its own."""
-    for init, version, gradient in itertools.product(
-        INITIAL_COEFFICIENTS, ("A", "B"), ("kernel", "abs")
-    ):
-        settings = {"init": init, "version": version, "gradient": gradient}
-        ACT2FN[activation_name(init, version, gradient)] = (Rational, settings)

@@ -5,20 +5,23 @@ is the test set (paper section 4.4). The split follows the released code: the fi
 ``numpy.random.default_rng(seed).permutation(n)``, of which 75 % train and the rest develops.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, NamedTuple
 
 from aa_ray.data import generated, regimes, tasks
 from aa_ray.data.tasks import Task
 from aa_ray.errors import ChangedInputError, UsageError
+
+# The command line needs the names of regimes and sources alone; numpy and pyarrow are imported by
+# the functions that read data.
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HUB_DATASET = "nyu-mll/glue"
 # The newest revision in November 2026; pinned so that a trial means the same data next year.
@@ -57,7 +60,7 @@ class Source:
     recorded: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def named(cls, name: str) -> "Source":
+    def named(cls, name: str) -> Source:
         """The source of that name on the command line; a folder may be relative there."""
         if name in ("hub", "embedded"):
             return cls(name)
@@ -105,6 +108,9 @@ class Source:
         Raises:
             UsageError: no such folder or file, or no Parquet file.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         task = tasks.get(name)
         if task.origin is not None or self.location in ("hub", ROWS):
             return task.train_rows
@@ -199,6 +205,9 @@ def _load_hub(task: Task) -> Official:
 
 
 def _read_parquet(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -211,6 +220,8 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
 
 def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
     """The table with only the columns that matter, after a check of their types and values."""
+    import pyarrow as pa
+
     missing = [c for c in (*task.texts, "label") if c not in table.column_names]
     if missing:
         raise UsageError(
@@ -235,6 +246,9 @@ def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
 
 
 def _check_labels(labels: pa.ChunkedArray, task: Task, where: str) -> None:
+    import numpy as np
+    import pyarrow as pa
+
     values = labels.to_numpy()
     if task.regression:
         if not pa.types.is_floating(labels.type):
@@ -257,6 +271,8 @@ def split(official: Official, regime: str, seed: int) -> Splits:
     Raises:
         UsageError: unknown regime, or one with more examples than there are.
     """
+    import numpy as np
+
     available = len(official.train)
     size = regimes.get(regime).size or available
     if size > available:

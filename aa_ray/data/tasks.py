@@ -3,49 +3,67 @@
 A task on data of one's own is defined in a file; see ``aa_ray.study.plugins``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
-import pyarrow as pa
-from scipy import stats
-from sklearn import metrics
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from aa_ray.errors import unknown
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
+# The command line needs the names of tasks and metrics alone; scikit-learn and SciPy, which take a
+# second to import, are imported by the first metric computed.
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Metric: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Share of predictions that equal the label."""
+    from sklearn import metrics
+
     return float(metrics.accuracy_score(labels, predictions))
 
 
 def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     """F1 of class 1; 0 where the class is never predicted or never occurs."""
+    from sklearn import metrics
+
     return float(metrics.f1_score(labels, predictions, zero_division=0.0))
 
 
 def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation; 0 where all labels or all predictions are the same."""
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+    from sklearn import metrics
+
+    if _constant(labels) or _constant(predictions):
         return 0.0
     return float(metrics.matthews_corrcoef(labels, predictions))
 
 
 def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Pearson correlation; 0 where either side is constant (it is undefined there)."""
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+    from scipy import stats
+
+    if _constant(labels) or _constant(predictions):
         return 0.0
     return float(stats.pearsonr(labels, predictions).statistic)
 
 
 def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Spearman rank correlation; 0 where either side is constant (it is undefined there)."""
-    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+    from scipy import stats
+
+    if _constant(labels) or _constant(predictions):
         return 0.0
     return float(stats.spearmanr(labels, predictions).statistic)
+
+
+def _constant(values: np.ndarray) -> bool:
+    """Whether all values are the same."""
+    return bool(values.min() == values.max())
 
 
 METRICS: dict[str, Metric] = {
@@ -64,10 +82,10 @@ class Origin(Protocol):
     def train(self) -> str:
         """The file or split that holds the training data."""
 
-    def identity(self, task: "Task") -> str:
+    def identity(self, task: Task) -> str:
         """A name of the data and its definition that is the same on every machine."""
 
-    def tables(self, task: "Task") -> tuple[pa.Table, pa.Table]:
+    def tables(self, task: Task) -> tuple[pa.Table, pa.Table]:
         """Training and test data, with the task's text columns and ``label``."""
 
 

@@ -1,12 +1,15 @@
 """The activations that a trial learned, evaluated from its row."""
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.polynomial.polynomial import polyval
 
-from aa_ray.core.rational import Rational
-from aa_ray.store.rows import Row
+if TYPE_CHECKING:  # with pyarrow, which the names of a study's methods do not need
+    from aa_ray.store.rows import Row
 
 
 def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | None:
@@ -18,8 +21,13 @@ def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | 
     if numerators is None or denominators is None or numerators[epoch][layer] is None:
         return None
     version = json.loads(row["settings"]).get("denominator", "A")
-    rational = Rational(version=version).double()
-    with torch.no_grad():
-        rational.numerator.copy_(torch.tensor(numerators[epoch][layer]))
-        rational.denominator.copy_(torch.tensor(denominators[epoch][layer]))
-        return rational(torch.from_numpy(x)).numpy()
+    return _rational(x, numerators[epoch][layer], denominators[epoch][layer], version)
+
+
+def _rational(x: np.ndarray, a: list[float], b: list[float], version: str) -> np.ndarray:
+    """The formula of ``aa_ray.core.rational`` in numpy, since tables need no torch."""
+    if version == "A":
+        inner = polyval(np.abs(x), [0, *np.abs(b)])
+    else:
+        inner = polyval(x, [0, *b])
+    return polyval(x, a) / (1 + np.abs(inner))

@@ -6,11 +6,14 @@ regime), which weigh the same; see ``statistics.stratified_effect``. "On par" ne
 which the paper does not give: ``verdicts.MARGIN`` is this project's choice.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +35,9 @@ from aa_ray.report.verdicts import (
     OPEN,
     Rule,
 )
-from aa_ray.store.rows import Row
+
+if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+    from aa_ray.store.rows import Row
 
 # Rows do not hold what chance is on their test sets, so this is left to the reader.
 AT_CHANCE = "Where every method is at chance, as the tables show, a verdict on scores says nothing."

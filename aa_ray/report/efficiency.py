@@ -5,45 +5,22 @@ architectures are timed in turn on one machine, in one process, on the same exam
 again, so that what else the machine does falls on all of them.
 """
 
+from __future__ import annotations
+
 import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoTokenizer, BertForSequenceClassification
-
-from aa_ray.core import architectures, model
+from aa_ray.core import architectures
 from aa_ray.core.architectures import BASELINE
-from aa_ray.data import batches, tasks
-from aa_ray.data.glue import split
+from aa_ray.data import tasks
 from aa_ray.errors import UsageError
-from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.store import provenance
-from aa_ray.training import evaluation, loop
-from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.evaluation import Job
-from aa_ray.training.trainer import Parts, TrialTrainer
-from aa_ray.trial import Trial
 
-REPEATS = 9
-# Test examples per inference timing: enough to leave the noise, few enough to repeat.
-EXAMPLES = 128
-
-
-@dataclass
-class Measurement:
-    """One architecture: counts, bytes, and the seconds of each repeat."""
-
-    layers: int
-    parameters: int
-    stored_bytes: int
-    train_seconds: list[float] = field(default_factory=list)
-    test_seconds: list[float] = field(default_factory=list)
+if TYPE_CHECKING:
+    from aa_ray.report.measurement import Measurement
+    from aa_ray.report.results import Results
+    from aa_ray.trial import Trial
 
 
 def table(results: Results) -> Table:
@@ -58,15 +35,18 @@ def table(results: Results) -> Table:
     reference = architectures.get(BASELINE).title
     if BASELINE not in study.methods:
         raise UsageError(f"the others are compared with {reference}; add {BASELINE} to --methods")
-    measured = measure(_trials(results, task, regime), results)
+    trials = _trials(results, task, regime)
+    from aa_ray.report import measurement  # with torch, which --help need not wait for
+
+    measured = measurement.measure(trials, study)
     lines = [(title, _entries(one, measured[reference])) for title, one in measured.items()]
-    device = provenance.device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     caption = (
         f"Efficiency. Backbone {study.backbone.identity}, {tasks.get(task).title}, "
         f"{results.regime_title(regime)}: adapter layers; adapter parameters; adapter on disk in "
         "AdapterHub's format; "
-        f"one training epoch; inference on up to {EXAMPLES} test examples. Medians of {REPEATS} "
-        f"interleaved repeats; in brackets the ratio to {reference}. {device}."
+        f"one training epoch; inference on up to {measurement.EXAMPLES} test examples. Medians of "
+        f"{measurement.REPEATS} interleaved repeats; in brackets the ratio to {reference}. "
+        f"{provenance.device_name(measurement.device())}."
     )
     columns = ["layers", "parameters", "on disk, kB", "train, ms", "inference, ms"]
     return Table(caption, columns, [Section("C13", lines)])
@@ -105,49 +85,3 @@ def _trials(results: Results, task: str, regime: str) -> dict[str, Trial]:
             )
         trials[line.title] = trial
     return trials
-
-
-def measure(trials: dict[str, Trial], results: Results) -> dict[str, Measurement]:
-    """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
-    study = results.study
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bert = freeze(model.load(study.backbone.path), device, study.precision)
-    tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
-    first = next(iter(trials.values()))
-    task = tasks.get(first.task)
-    splits = split(study.source.load(task.name), first.regime, first.seed)
-    train, test = (
-        batches.tokenise(part, task, tokenizer, first.max_length)
-        for part in (splits.train, splits.test.slice(0, EXAMPLES))
-    )
-    parts = Parts(train, test)
-    measured: dict[str, Measurement] = {}
-    for repeat in range(REPEATS + 1):  # the first round warms up
-        for title, trial in trials.items():
-            [trial_model] = model.attach(bert, [trial], task.outputs)
-            trainer = TrialTrainer(trial_model, task, parts, bert.config.num_hidden_layers)
-            if repeat == 0:
-                measured[title] = _count(bert, trainer)
-            train_time = _seconds(device, partial(loop.train_epoch, bert, [trainer], epoch=1))
-            job = Job(trainer, trainer.num_layers, test)
-            test_time = _seconds(device, partial(evaluation.evaluate, bert, [job]))
-            if repeat > 0:
-                measured[title].train_seconds.append(train_time)
-                measured[title].test_seconds.append(test_time)
-    return measured
-
-
-def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
-
-
-def _count(bert: BertForSequenceClassification, trainer: TrialTrainer) -> Measurement:
-    trial_model = trainer.trial_model
-    with tempfile.TemporaryDirectory() as folder:
-        bert.save_adapter(folder, trial_model.name)
-        stored = sum(path.stat().st_size for path in Path(folder).glob("pytorch_adapter*"))
-    return Measurement(len(trial_model.layers), trial_model.parameters_in_use(0), stored)

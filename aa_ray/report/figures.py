@@ -1,15 +1,14 @@
 """Figures from the rows of a study. Each draws what there is and says what is missing."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from aa_ray.core.architectures import AA
 from aa_ray.core.backbones import RELEASED_RATES
@@ -18,8 +17,17 @@ from aa_ray.errors import UsageError
 from aa_ray.report import statistics, step_size
 from aa_ray.report.activations import activation
 from aa_ray.report.results import Line, Results
-from aa_ray.store.rows import Row
 from aa_ray.study.grid import Cell
+
+# Matplotlib is imported by the functions that draw, pyarrow by those that read: --help of a study
+# with figures need not wait for them.
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from aa_ray.store.rows import Row
 
 # Inches: one and two columns of a usual journal page, and what a caption leaves of its height.
 COLUMN, PAGE = 3.3, 6.9
@@ -55,7 +63,7 @@ def save(drawing: Drawing, folder: Path) -> list[Path]:
     paths = [folder / f"{drawing.name}.{kind}" for kind in ("pdf", "png")]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with style.context(STYLE):
+        with _style():
             for path in paths:
                 drawing.figure.savefig(path)
     except OSError as error:
@@ -102,9 +110,9 @@ def _small_multiples(
 ) -> Drawing:
     """A picture for each (task, layer) at its (line, column)."""
     lines, columns = (1 + max(place[k] for place in places.values()) for k in (0, 1))
-    with style.context(STYLE):
+    with _style():
         height = min(MOST_HEIGHT, 0.4 + 1.0 * lines)
-        figure = Figure(figsize=(_width(1.1 * columns), height))
+        figure = _figure((_width(1.1 * columns), height))
         axes = figure.subplots(lines, columns, squeeze=False)
         for (task, layer), place in places.items():
             ax = axes[place]
@@ -149,10 +157,10 @@ def layers(results: Results) -> Drawing:
     study = results.study
     missing = []
     num_layers = study.backbone.num_layers
-    with style.context(STYLE):
+    with _style():
         height = 0.7 + 0.22 * len(study.tasks)
         width = _width(len(study.regimes) * (0.8 + 0.22 * num_layers))
-        figure = Figure(figsize=(width, height))
+        figure = _figure((width, height))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             shares = np.full((len(study.tasks), num_layers), np.nan)
@@ -180,9 +188,9 @@ def scores(results: Results) -> Drawing:
     study = results.study
     missing = []
     lines = results.lines()
-    with style.context(STYLE):
+    with _style():
         width = _width(1.6 + 1.7 * len(study.regimes))
-        figure = Figure(figsize=(width, 0.8 + 0.2 * len(lines)))
+        figure = _figure((width, 0.8 + 0.2 * len(lines)))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(lines):
@@ -212,8 +220,8 @@ def score_against_parameters(results: Results) -> Drawing:
     study = results.study
     missing = []
     regimes = dict(zip(study.regimes, MARKERS, strict=False)) if len(study.regimes) > 1 else {}
-    with style.context(STYLE):
-        figure = Figure(figsize=(COLUMN, 3.2 + 0.15 * len(regimes)))
+    with _style():
+        figure = _figure((COLUMN, 3.2 + 0.15 * len(regimes)))
         ax = figure.subplots()
         for i, line in enumerate(results.lines()):
             for regime in study.regimes:
@@ -243,8 +251,8 @@ def learning_rates(results: Results) -> Drawing:
     """
     study = results.study
     missing = []
-    with style.context(STYLE):
-        figure = Figure(figsize=(_width(1.4 + 1.9 * len(study.regimes)), 2.4))
+    with _style():
+        figure = _figure((_width(1.4 + 1.9 * len(study.regimes)), 2.4))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(results.lines()):
@@ -268,6 +276,20 @@ def learning_rates(results: Results) -> Drawing:
         axes[0].set_ylabel("average score x 100")
         _legend_beside(axes[-1])
     return Drawing("learning-rates", figure, missing)
+
+
+def _style() -> AbstractContextManager[None]:
+    """The settings with which every figure is drawn and saved."""
+    from matplotlib import style
+
+    return style.context(STYLE)
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    """An empty figure of that width and height in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size)
 
 
 def _width(inches: float) -> float:

@@ -1,7 +1,10 @@
 """The paper's tables, from the rows of a study."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from aa_ray.core import architectures
 from aa_ray.core.backbones import MINILM
@@ -12,8 +15,10 @@ from aa_ray.report import statistics
 from aa_ray.report.results import Line, Results, layers_in_use, score, shown_tasks
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import METRIC_TITLES, commit_text, listed
-from aa_ray.store.rows import Row
 from aa_ray.study.grid import Study
+
+if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+    from aa_ray.store.rows import Row
 
 # In place of what rows would tell.
 NONE_YET = "none yet"

@@ -1,5 +1,7 @@
 """What the results of a study rest on: how far it is, where its rows come from, each training."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
@@ -7,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aa_ray.core import architectures
 from aa_ray.core.architectures import AA
@@ -15,11 +17,13 @@ from aa_ray.core.deviations import DEVIATIONS
 from aa_ray.data import tasks
 from aa_ray.report.results import Line, Results, inference_depth, layers_in_use
 from aa_ray.report.text import METRIC_TITLES, commit_text, listed
-from aa_ray.store.rows import Row
 from aa_ray.study import forecast
 from aa_ray.study.forecast import duration
 from aa_ray.study.grid import CELL_FIELDS, Study
 from aa_ray.trial import Trial
+
+if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+    from aa_ray.store.rows import Row
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """The rows of a study, found by line, task, regime and seed: what tables and figures rest on."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aa_ray.core import architectures, deviations
 from aa_ray.core.architectures import AA, FIRST_SEED, UNI, N, Selection
@@ -14,10 +16,12 @@ from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.report.statistics import Effect, stratified_effect
-from aa_ray.store.rows import Row
 from aa_ray.study.grid import CELL_FIELDS, PLAIN, RATE_FIELDS, Cell, Study
 from aa_ray.study.resolve import Resolver, selection
 from aa_ray.trial import Trial
+
+if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+    from aa_ray.store.rows import Row
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Results:
         self._check_fingerprints()
         self._check_settings()
 
-    def only(self, methods: Iterable[str]) -> "Results":
+    def only(self, methods: Iterable[str]) -> Results:
         """The results of the study with those of its methods alone."""
         kept = tuple(name for name in methods if name in self.study.methods)
         return Results(dataclasses.replace(self.study, methods=kept), self._rows())

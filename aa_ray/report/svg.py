@@ -5,15 +5,17 @@ page); what a page needs comes: a label for screen readers, ids that two figures
 colours that the page's style sheet decides, so that a figure is readable on light and dark.
 """
 
+from __future__ import annotations
+
 import io
 import re
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-import matplotlib as mpl
-from matplotlib import style
-from matplotlib.figure import Figure
-
 from aa_ray.report.figures import STYLE
+
+if TYPE_CHECKING:  # imported by the function that saves: --help need not wait for it
+    from matplotlib.figure import Figure
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
@@ -37,6 +39,9 @@ def inline(figure: Figure, name: str, label: str) -> str:
         name: of the figure, unique on the page; its ids begin with it.
         label: what it shows, for those who cannot see it.
     """
+    import matplotlib as mpl
+    from matplotlib import style
+
     stream = io.BytesIO()
     with style.context(STYLE), mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(stream, format="svg", transparent=True)

@@ -1,5 +1,7 @@
 """Where a row comes from: code, packages, machine."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import json
 import platform
@@ -9,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # imported by the functions that ask it; --version asks for the commit alone
+    import torch
 
 if TYPE_CHECKING:  # without it this module needs no pyarrow
     from aa_ray.store.schema import EnvironmentColumns
@@ -54,12 +57,14 @@ def host() -> str:
 
 def device_name(device: torch.device) -> str:
     """The GPU's model, or cpu with the number of threads in use."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} threads"
 
 
-def environment(device: torch.device, code: tuple[str | None, bool | None]) -> "EnvironmentColumns":
+def environment(device: torch.device, code: tuple[str | None, bool | None]) -> EnvironmentColumns:
     """On what this process runs trials; ``code`` is what ``commit`` has returned."""
     return {
         "host": host(),
@@ -72,12 +77,16 @@ def environment(device: torch.device, code: tuple[str | None, bool | None]) -> "
 
 def reset_peak_memory(device: torch.device) -> None:
     """Start measuring peak memory anew, where the device can (CUDA)."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
     """CUDA: peak of allocated memory since the reset. CPU: peak resident size of the process."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

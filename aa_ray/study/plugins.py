@@ -11,17 +11,19 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
-from transformers.activations import ACT2FN
+from typing import TYPE_CHECKING, Any
 
 from aa_ray.core import architectures
-from aa_ray.core.architectures import Layers, Method
+from aa_ray.core.architectures import RELU, Layers, Method
+from aa_ray.core.coefficients import RATIONALS
 from aa_ray.data import tasks
-from aa_ray.data.own_files import Files, Hub
 from aa_ray.data.tasks import METRICS, Task
 from aa_ray.errors import UsageError, unknown
+
+# AdapterHub's activations (with transformers and torch) and the readers of files (with pyarrow) are
+# imported by the functions that need them: most commands define nothing and should start at once.
+if TYPE_CHECKING:
+    pass
 
 # Path and text of the files that have been run, in that order.
 _files: dict[str, str] = {}
@@ -121,6 +123,8 @@ def task(
     Raises:
         UsageError: a name, metric, text or label is not allowed, or a file cannot be read.
     """
+    from aa_ray.data.own_files import Files, Hub
+
     _check_name("task", name, tasks.TASKS)
     _check_task(name, test, texts, metrics, labels)
     values = tuple(map(str, labels or ()))
@@ -182,8 +186,11 @@ def architecture(method: Method) -> None:
     """
     _check_name("method", method.name, architectures.METHODS)
     activation = _activations.get(method.activation, method.activation)
-    if activation not in ACT2FN and activation != "leakyrelu":
-        raise unknown(f"activation of method {method.name}", activation, [*_activations, *ACT2FN])
+    light = activation == RELU or activation in RATIONALS
+    ours = {RELU, *RATIONALS}  # known without importing AdapterHub
+    if activation not in ours and activation not in _adapterhub_activations():
+        known = [*_activations, *_adapterhub_activations()]
+        raise unknown(f"activation of method {method.name}", activation, known)
     if method.config not in architectures.CONFIGS:
         raise unknown(f"config of method {method.name}", method.config, architectures.CONFIGS)
     for line in method.depths:
@@ -220,24 +227,25 @@ def activation(name: str, make: Callable[..., Any]) -> str:
     Raises:
         UsageError: a name that is taken or not allowed.
     """
+    from torch import nn
+    from transformers.activations import ACT2FN
+
+    from aa_ray.core.function_module import FunctionModule
+
     _check_name("activation", name, [*ACT2FN, *_activations])
     digest = hashlib.sha256(_files[_caller()].encode()).hexdigest()[:8]
     full = f"{name}@{digest}"
     is_module = isinstance(make, type) and issubclass(make, nn.Module)
-    ACT2FN[full] = make if is_module else (_Function, {"function": make})
+    ACT2FN[full] = make if is_module else (FunctionModule, {"function": make})
     _activations[name] = full
     return full
 
 
-class _Function(nn.Module):
-    """A function of a tensor as a module."""
+def _adapterhub_activations() -> list[str]:
+    """The names that AdapterHub takes for a non-linearity."""
+    from transformers.activations import ACT2FN
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self._function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._function(x)
+    return [*ACT2FN, "leakyrelu"]
 
 
 def _caller() -> str:

@@ -78,15 +78,16 @@ class TrialActor(tune.Trainable):
 
     def make_worker(self, setting: dict[str, Any], store: "Store") -> "Worker":
         """The process's ``Worker``, with its copy of the backbone."""
+        from aa_ray.core.logs import quiet_libraries
+
+        quiet_libraries()  # before they are imported
         import torch
 
         from aa_ray.core.backbones import Backbone
-        from aa_ray.core.logs import quiet_libraries
         from aa_ray.data.glue import Source
         from aa_ray.study import plugins
         from aa_ray.training.worker import Worker
 
-        quiet_libraries()
         torch.set_num_threads(setting["threads"])
         plugins.restore(setting["own"])
         return Worker(

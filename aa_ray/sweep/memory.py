@@ -4,10 +4,9 @@ Estimated from the backbone's shape, and from measured trials once there are som
 number of cores decides instead.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
 
 from aa_ray.core.backbones import Backbone
 from aa_ray.study.queue import TrialQueue
@@ -81,7 +80,19 @@ def settle(resources: Resources, queue: TrialQueue, gpus: Sequence[int]) -> Sett
     return Settled(**{**vars(resources), "gpus_per_trial": share, "fuse": fuse})
 
 
+def check_fits(resources: Resources, queue: TrialQueue) -> None:
+    """Refuse trials that ask for more than this machine has.
+
+    Raises:
+        UsageError: see ``Settled.slots``.
+    """
+    gpus = local_gpus()
+    settle(resources, queue, gpus).slots({"CPU": os.cpu_count() or 1, "GPU": len(gpus)})
+
+
 def local_gpus() -> list[int]:
     """Bytes of memory of each GPU of this machine."""
+    import torch  # takes seconds to import; only trials on GPUs have to know
+
     count = torch.cuda.device_count()
     return [torch.cuda.get_device_properties(k).total_memory for k in range(count)]

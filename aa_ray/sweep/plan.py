@@ -3,8 +3,6 @@
 import dataclasses
 import os
 
-import torch
-
 from aa_ray.study.forecast import Plan, duration
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import memory
@@ -46,8 +44,9 @@ def _settle(queue: TrialQueue, resources: Resources, gpus: int | None) -> tuple[
         enough_cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial + 1
         return settled, settled.slots({"CPU": enough_cpus, "GPU": gpus})
     # On this machine, unless --max-concurrent says how many will run at once on a cluster.
-    settled = memory.settle(resources, queue, memory.local_gpus())
-    here = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count() or 1}
+    gpus_here = memory.local_gpus() if resources.gpus_per_trial != 0 else []
+    settled = memory.settle(resources, queue, gpus_here)
+    here = {"CPU": os.cpu_count() or 1, "GPU": len(gpus_here) or 1}
     return settled, settled.max_concurrent or settled.slots(here)
 
 

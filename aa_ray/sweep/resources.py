@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aa_ray.errors import UsageError
 
 
@@ -110,6 +108,8 @@ class Settled(Resources):
 
 def autoscaling_config() -> dict[str, Any] | None:
     """The configuration with which ``ray up`` started this cluster; None except on its head."""
+    import yaml  # only clusters have such a file
+
     try:
         return yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
     except OSError:

@@ -1,6 +1,9 @@
 """aa_ray.commands.study: presets and options; tests/test_misuse.py has the wrong usage."""
 
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ def table2(*arguments: str) -> int:
 
 
 def parsed(*arguments: str) -> Any:
-    return options.parser("", architectures.TABLE2).parse_args(arguments)
+    return options.study_parser("", architectures.TABLE2).parse_args(arguments)
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -106,3 +109,19 @@ def test_ranges_of_seeds_and_regimes_in_order_of_size() -> None:
 def test_what_is_no_range_of_seeds(seeds: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         study_from(parsed(f"--seeds={seeds}"), ("aa",), "minilm")
+
+
+def test_retries_of_the_hubs_client_are_not_shown() -> None:
+    """What came of them is in the error. Importing the package leaves others' logging alone."""
+    see = (
+        "import logging; from huggingface_hub.utils import _http; "
+        "print(_http.logger.isEnabledFor(logging.WARNING))"
+    )
+    work = f"from aa_ray.commands import study; study.guarded('', [], lambda: exec({see!r}) or 0)"
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_VERBOSITY"}
+    for code, shown in ((f"import aa_ray; {see}", "True\n"), (work, "False\n")):
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True, text=True, timeout=300, env=environment, check=False,
+        )  # fmt: skip
+        assert ran.stdout == shown, ran.stderr

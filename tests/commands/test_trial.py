@@ -104,6 +104,12 @@ def test_focused_layers_come_from_the_rows(command: Command) -> None:
     assert rows["aa-focused-uni"]["seed"] == 92
 
 
+def test_a_regime_larger_than_the_data(command: Command) -> None:
+    status, said, err = command("run", "--method", "baseline", "--regime", "5000")
+    assert (status, said) == (2, "")
+    assert "needs 5000 annotated examples, the training data has 2000" in err
+
+
 def test_a_failed_trial(command: Command) -> None:
     options = ("--method", "baseline", "--rates", "1e30")
     status, said, err = command("run", *options, task="stsb")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -89,13 +88,3 @@ def test_a_folder_that_is_no_bert(tiny_folder: Path, tmp_path: Path) -> None:
 def test_a_name_that_the_hub_does_not_give() -> None:
     with pytest.raises(UsageError, match="neither minilm, nor a checkpoint folder, nor a model"):
         backbones.find("no/such-model")
-
-
-def test_retries_of_the_hubs_client_are_not_shown() -> None:
-    """What came of them is in the error; in a process of its own, where aa_ray comes first."""
-    code = (
-        "import aa_ray, logging; from huggingface_hub.utils import _http; "
-        "print(_http.logger.isEnabledFor(logging.WARNING))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert ran.stdout == "False\n", ran.stderr

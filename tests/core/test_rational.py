@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from aa_ray.core.rational import INITIAL_COEFFICIENTS, Rational, Version, activation_name
+from aa_ray.core.coefficients import INITIAL_COEFFICIENTS, Version, activation_name
+from aa_ray.core.rational import Rational
 from aa_ray.core.rational import rational as rationals
 from aa_ray.errors import UsageError
 

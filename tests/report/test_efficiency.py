@@ -10,7 +10,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.report import efficiency
-from aa_ray.report.efficiency import REPEATS, measure
+from aa_ray.report.measurement import REPEATS, measure
 from aa_ray.report.results import Results
 from aa_ray.trial import Trial
 from tests.study.test_grid import make_study
@@ -29,7 +29,7 @@ def test_counts_bytes_and_times(tiny: Backbone, make_trial: Callable[..., Trial]
         "focused": make_trial(layers=(2,), activation="rational:one"),
         "empty": make_trial(layers=()),
     }
-    found = measure(trials, results(tiny))
+    found = measure(trials, results(tiny).study)
     per_layer = 32 * 2 + 2 + 2 * 32 + 32
     assert found["Baseline"].parameters == 3 * per_layer
     assert found["focused"].parameters == per_layer + 10

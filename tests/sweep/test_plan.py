@@ -34,7 +34,7 @@ def test_plan_estimates_for_as_many_at_once_as_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(plan.os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(plan.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(plan.memory, "local_gpus", lambda: [])
     monkeypatch.setattr(
         plan.TrialQueue, "plan", lambda _, slots, fuse: Plan(100.0, 7.0 * slots, 50.0)
     )

@@ -1,0 +1,118 @@
+"""What a study's command does once its options are known: read the rows, run the rest, print."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aa_ray.commands.from_options import resources_from
+from aa_ray.core import backbones
+from aa_ray.errors import FAILED_WORK, UsageError
+from aa_ray.report.results import Results
+from aa_ray.report.tables import Table
+from aa_ray.store.rows import SCHEMA, Row, Store
+from aa_ray.study.grid import Study
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
+from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
+from aa_ray.sweep import memory, plan
+from aa_ray.sweep.resources import Resources
+
+
+def run(
+    options: argparse.Namespace,
+    study: Study,
+    make_table: Callable[[Results], Table],
+) -> int:
+    """Run what is left of the study, if that is asked for, and print its table.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: wrong data, not enough space, or a machine that is too small.
+        StorageError, SweepError: see ``aa_ray.sweep.tune.run_study``.
+    """
+    resources = resources_from(options)
+    if not options.no_run:
+        study.check_data()
+    note_untrained_pooler(study)
+    for (task, regime), available in study.left_out.items():
+        print(f"left out: {task} {regime}, since its training data has {available} examples",
+              file=sys.stderr)  # fmt: skip
+    store = Store(options.results)
+    rows = store.read(SCHEMA.names if options.no_run else QUEUE_COLUMNS)
+    queue = TrialQueue(study, rows.select(QUEUE_COLUMNS).to_pylist())
+    if options.retry_failed:
+        queue.forget_failures()
+    if options.plan:
+        print(plan.describe(queue, resources, options.gpus))
+        return 0
+    if not options.no_run:
+        if not queue.complete:
+            _sweep(queue, store, resources)
+        rows = store.read()
+    table = make_table(Results(study, _rows_of(queue.trial_ids, rows)))
+    print(table.render(options.format), end="")
+    failures = _report_failures(queue, store)
+    return FAILED_WORK if failures and not options.no_run else 0
+
+
+def _sweep(queue: TrialQueue, store: Store, resources: Resources) -> None:
+    """Check what can be checked before Ray starts, and run the trials that are left."""
+    if queue.study.precision == "tf32" and resources.gpus_per_trial == 0:
+        raise UsageError("--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16")
+    store.folder.check_writable()
+    if resources.address is None:
+        memory.check_fits(resources, queue)
+        # Ray of this machine alone listens on loopback only; ray reads this when imported.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from aa_ray.sweep import tune  # with ray, which a finished study does not need
+
+    tune.run_study(queue, store, resources)
+
+
+def note_untrained_pooler(study: Study) -> None:
+    """Say so where the study reads the backbone through weights that nobody has trained."""
+    if study.backbone.pooling == "cls" and not backbones.pooler_is_trained(study.backbone):
+        print(
+            f"note: the pooler of {study.backbone.identity} was never trained, and pooling=cls "
+            "reads every example through it; use --set pooling=mean",
+            file=sys.stderr,
+        )
+
+
+def results(study: Study, uri: str, may_be_empty: bool) -> Results:
+    """The results of the study in the folder at ``uri``.
+
+    Raises:
+        UsageError: there are none, unless they may be empty.
+    """
+    table = Store(uri).read()
+    trials = Resolver(study, table.select(RESOLVE_COLUMNS).to_pylist()).cells
+    of_study = Results(study, _rows_of(trials, table))
+    if not (of_study.used or may_be_empty):
+        raise UsageError(f"--results {uri}: no rows of this study; run it first")
+    return of_study
+
+
+def _rows_of(trial_ids: Iterable[str], rows: pa.Table) -> list[Row]:
+    """The rows of a study's trials; a folder may hold a great many others."""
+    wanted = pa.array(list(trial_ids), pa.string())
+    return list(rows.filter(pc.is_in(rows["trial_id"], wanted)).to_pylist())
+
+
+def _report_failures(queue: TrialQueue, store: Store) -> int:
+    """Say where the rows are, and what failed; the number of failed trials."""
+    print(f"\nresults: {store.uri}", file=sys.stderr)
+    failures = queue.failures()
+    for cell, error in failures:
+        print(f"failed: {cell}: {error}", file=sys.stderr)
+    counts = queue.counts()
+    if counts["lost"]:
+        print(f"not run, since a trial they wait for failed: {counts['lost']}", file=sys.stderr)
+    if failures:
+        print("run again with --retry-failed to try the failed ones anew", file=sys.stderr)
+    return len(failures)

@@ -1,0 +1,39 @@
+"""What each preset of a study sets; an option of the command line wins over it."""
+
+from typing import Any
+
+from aa_ray.core import architectures, backbones
+from aa_ray.data import regimes, tasks
+
+# Of the paper's Tables 2 to 4.
+PAPER_BACKBONE = "bert-large-uncased"
+
+# Seeds are groups of seeds, as ``--seeds`` gives them. Where a preset has no backbone, it is the
+# study's: the paper's BERT-large, or BERT-base in its Appendix A.
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "backbone": backbones.MINILM,
+        "data": "embedded",
+        "tasks": ("qqp", "sst2", "cola"),
+        "regimes": ("100",),
+        "seeds": (architectures.SEEDS[:2],),
+    },
+    "low-data": {
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": tuple(regime.name for regime in regimes.LOW_DATA),
+        "seeds": (architectures.SEEDS,),
+    },
+    "full": {
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": ("full",),
+        "seeds": (architectures.SEEDS,),
+    },
+    "paper": {
+        "data": "hub",
+        "tasks": tuple(tasks.TASKS),
+        "regimes": tuple(regime.name for regime in regimes.PAPER),
+        "seeds": (architectures.SEEDS,),
+    },
+}

@@ -1,0 +1,103 @@
+"""The subcommands of ``python -m aa_ray`` and their options.
+
+What does the work is imported when it is due, so that ``--help`` and wrong options answer at once.
+"""
+
+import argparse
+from typing import Any
+
+from aa_ray.commands import options
+
+RUN = """Train one trial; show its settings, learning curve, layers and scores.
+
+Its row goes into --results, where studies find it; a trial that has a row is
+shown from it. Without --backbone and --data: minilm, and generated sentences.
+Needs no Ray.
+
+    python -m aa_ray run --task sst2 --method aa
+    python -m aa_ray run --task rte --method aa --data DIR --save out
+"""
+EXPORT = """Write a trial's adapter for AdapterHub, with head, card and coefficients.
+
+It is trained for that: again if it has a row, and then compared with the row.
+Where the folder holds the trial's adapter already, nothing is trained.
+
+    python -m aa_ray export --task sst2 --method aa --output out
+    python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
+"""
+COMPACT = """Put the rows of finished trials, one file each, together into few files.
+
+Reading a folder of many thousand files takes minutes, on an object store more.
+Nothing else changes, and studies may run meanwhile.
+
+    python -m aa_ray compact --results s3://my-bucket/results
+"""
+
+
+def parser() -> options.Parser:
+    """The parser; each subcommand sets ``work``, which takes the options."""
+    program = options.Parser(
+        prog="python -m aa_ray",
+        description="One trial at a time, and the results folder. Whole studies are run by the "
+        "scripts in studies/.",
+    )
+    options.add_version(program)
+    commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(_command(commands, "run", "train and show one trial", RUN))
+    _add_export(_command(commands, "export", "write a trial's adapter", EXPORT))
+    _add_compact(
+        _command(commands, "compact", "put the rows of a results folder into few files", COMPACT)
+    )
+    return program
+
+
+def _command(commands: Any, name: str, title: str, description: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=title, description=description, formatter_class=options.Formatter
+    )
+    return command
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.commands import trial
+
+        return trial.perform(parsed, parsed.save)
+
+    options.add_trial(command)
+    command.add_argument("--save", metavar="DIR", help="also write its adapter, as export does")
+    command.add_argument(
+        "--retry-failed", action="store_true", help="run it again if it has failed"
+    )
+    command.set_defaults(work=work)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.commands import trial
+
+        return trial.perform(parsed, parsed.output, parsed.push)
+
+    options.add_trial(command)
+    command.add_argument("--output", metavar="DIR", required=True, help="folder for the adapter")
+    command.add_argument(
+        "--push",
+        metavar="REPOSITORY",
+        help="also upload it to that repository of the hub, with your token (of hf auth login, or "
+        "HF_TOKEN); it is made if it is not there, and public unless you have made it private",
+    )
+    command.set_defaults(work=work, retry_failed=False)
+
+
+def _add_compact(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.store.rows import Store
+
+        store = Store(parsed.results)
+        moved = store.compact()
+        print(f"{moved:,} trials put together in {store.uri}/compacted")
+        return 0
+
+    options.add_results(command)
+    options.add_debug(command)
+    command.set_defaults(work=work)
