@@ -24,10 +24,13 @@ PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "s
 def commit() -> tuple[str | None, bool | None]:
     """Commit of the checkout that this package runs from, and whether tracked files differ.
 
-    (None, None) where the package does not run from a git checkout.
+    (None, None) where the package does not run from a git checkout. A package that is installed
+    somewhere below another project's checkout is not part of it.
     """
-    folder = Path(__file__).resolve().parents[1]  # aa_ray/, of which this is one room
+    file = Path(__file__).resolve()
+    folder = file.parents[1]  # aa_ray/, of which this is one room
     try:
+        _git(folder, "ls-files", "--error-unmatch", str(file))
         found = _git(folder, "rev-parse", "HEAD")
         # Untracked files count only inside the package: results and notes change no result.
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")

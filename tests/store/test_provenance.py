@@ -52,6 +52,11 @@ def test_outside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert provenance.commit() == (None, None)
 
 
+def test_installed_below_the_checkout_of_something_else(checkout: Path) -> None:
+    subprocess.run(["git", "-C", str(checkout), "rm", "-q", "-r", "--cached", "aa_ray"], check=True)
+    assert provenance.commit() == (None, None)
+
+
 def test_versions_are_those_installed() -> None:
     versions = json.loads(provenance.versions())
     assert versions["torch"] == torch.__version__
