@@ -38,7 +38,6 @@ def run(
     resources = resources_from(options)
     if not options.no_run:
         study.check_data()
-    note_untrained_pooler(study)
     for (task, regime), available in study.left_out.items():
         print(f"left out: {task} {regime}, since its training data has {available} examples",
               file=sys.stderr)  # fmt: skip
@@ -50,9 +49,13 @@ def run(
     if options.plan:
         print(plan.describe(queue, resources, options.gpus))
         return 0
+    unfinished = not (options.no_run or queue.complete)
+    if unfinished:
+        _check_before(queue, store, resources)
+    note_untrained_pooler(study)
+    if unfinished:
+        _sweep(queue, store, resources)
     if not options.no_run:
-        if not queue.complete:
-            _sweep(queue, store, resources)
         rows = store.read()
     table = make_table(Results(study, _rows_of(queue.trial_ids, rows)))
     print(table.render(options.format), end="")
@@ -60,13 +63,22 @@ def run(
     return FAILED_WORK if failures and not options.no_run else 0
 
 
-def _sweep(queue: TrialQueue, store: Store, resources: Resources) -> None:
-    """Check what can be checked before Ray starts, and run the trials that are left."""
+def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None:
+    """Find out now what would fail once Ray has started.
+
+    Raises:
+        UsageError: it would.
+    """
     if queue.study.precision == "tf32" and resources.gpus_per_trial == 0:
         raise UsageError("--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16")
     store.folder.check_writable()
     if resources.address is None:
         memory.check_fits(resources, queue)
+
+
+def _sweep(queue: TrialQueue, store: Store, resources: Resources) -> None:
+    """Run the trials that are left."""
+    if resources.address is None:
         # Ray of this machine alone listens on loopback only; ray reads this when imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from aa_ray.sweep import tune  # with ray, which a finished study does not need

@@ -1,16 +1,16 @@
-"""aa_ray.core.registration: AdapterHub knows the rationals, whichever package comes first."""
+"""aa_ray.core.registration: AdapterHub knows rationals and head, whichever package comes first."""
 
 import itertools
 import subprocess
 import sys
 from pathlib import Path
 
-import adapters
 import pytest
 import torch
-from adapters import SeqBnConfig
-from transformers import BertConfig, BertModel
+from adapters import BertAdapterModel, SeqBnConfig
+from transformers import BertConfig
 
+from aa_ray.core import heads
 from aa_ray.core.coefficients import RATIONALS, activation_name
 from aa_ray.core.rational import Rational
 
@@ -21,33 +21,35 @@ FIRST = {
     "adapters": "import adapters",
     "transformers": "from transformers import BertConfig, BertModel",
     "activations": "from transformers.activations import ACT2FN",
+    "heads": "from adapters.heads import ClassificationHead",
 }
 ORDERS = [
     *itertools.permutations(("aa_ray", "adapters", "transformers")),
     ("aa_ray", "activations"),
-    ("activations", "aa_ray"),
+    ("activations", "aa_ray", "heads"),
+    ("heads", "aa_ray"),
 ]
 
-# What a user does who has an adapter with a rational and nothing else of this package.
+# What a user does who has an exported adapter with rational and head.
 LOAD = f"""
 import sys
-import adapters
-from transformers import BertConfig, BertModel
-model = BertModel(BertConfig(**{CONFIG!r}))
-adapters.init(model)
+from adapters import BertAdapterModel
+from transformers import BertConfig
+model = BertAdapterModel(BertConfig(**{CONFIG!r}))
 model.load_adapter(sys.argv[1])
 [rational] = [m for m in model.modules() if type(m).__name__ == "Rational"]
-print(rational.numerator[0].item())
+print(rational.numerator[0].item(), *(type(head).__name__ for head in model.heads.values()))
 """
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an adapter with a rational whose a0 is 0.25."""
+    """The folder of an adapter with a rational whose a0 is 0.25, and a mean-pooling head."""
     folder = tmp_path_factory.mktemp("adapter")
-    model = BertModel(BertConfig(**CONFIG))
-    adapters.init(model)
+    model = BertAdapterModel(BertConfig(**CONFIG))
     model.add_adapter("a", config=SeqBnConfig(non_linearity="rational:one", reduction_factor=16))
+    model.register_custom_head(heads.HEAD_TYPE, heads.MeanPoolingHead)
+    model.add_custom_head(heads.HEAD_TYPE, "a", num_labels=2, layers=1)
     [rational] = [m for m in model.modules() if isinstance(m, Rational)]
     with torch.no_grad():
         rational.numerator[0] = 0.25
@@ -59,7 +61,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_adapter_loads_in_every_order_of_imports(saved: Path, order: tuple[str, ...]) -> None:
     code = "\n".join([FIRST[name] for name in order]) + LOAD
     ran = run(code, str(saved))
-    assert (ran.returncode, ran.stdout) == (0, "0.25\n"), ran.stderr
+    assert (ran.returncode, ran.stdout) == (0, "0.25 MeanPoolingHead\n"), ran.stderr
 
 
 def test_without_aa_ray_it_does_not_load(saved: Path) -> None:
