@@ -136,7 +136,7 @@ def test_a_plan(folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_a_finished_study_is_judged_without_torch(tmp_path: Path) -> None:
     """With every row, intervals and learned activations: the README's own study."""
-    arguments = ["--data", "rows", "--results", str(TOP / "reproduction" / "2026-11-cls" / "minilm"), "--tasks",
+    arguments = ["--data", "rows", "--results", str(TOP / "reproduction/2026-11-cls/minilm"), "--tasks",
                  "cola", "sst2", "mrpc", "stsb", "rte", "--regimes", "100", "500", "--seeds",
                  "42", "92", "111", "--precision", "bf16", "--set", "pooling=cls"]  # fmt: skip
     status, said, imported = command("claims", *arguments, cwd=tmp_path)
