@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import aa_ray
-from aa_ray.store.rows import SCHEMA, Store
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import FINISHED, make_row
 
 TOP = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (TOP / "studies").glob("*.py"))
@@ -110,9 +111,7 @@ def test_import_of_the_package(tmp_path: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with one row that no study knows: the table is a finished one of dashes."""
     folder = tmp_path_factory.mktemp("results")
-    row = dict.fromkeys(SCHEMA.names) | {
-        "trial_id": "a", "task": "sst2", "data_source": "embedded-1", "status": "finished",
-    }  # fmt: skip
+    row = make_row({"trial_id": "a", "task": "sst2", "data_source": "embedded-1"}, FINISHED)
     Store(str(folder)).write([row])
     return folder
 
@@ -136,10 +135,12 @@ def test_a_plan(folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
 
 def test_a_finished_study_is_judged_without_torch(tmp_path: Path) -> None:
     """With every row, intervals and learned activations: the README's own study."""
-    arguments = ["--data", "rows", "--results", str(TOP / "reproduction/2026-11-cls/minilm"), "--tasks",
-                 "cola", "sst2", "mrpc", "stsb", "rte", "--regimes", "100", "500", "--seeds",
-                 "42", "92", "111", "--precision", "bf16", "--set", "pooling=cls"]  # fmt: skip
-    status, said, imported = command("claims", *arguments, cwd=tmp_path)
+    results = str(TOP / "reproduction" / "2026-11-cls" / "minilm")
+    options = (
+        "--data rows --tasks cola sst2 mrpc stsb rte --regimes 100 500 --seeds 42 92 111 "
+        "--precision bf16 --set pooling=cls"
+    )
+    status, said, imported = command("claims", *options.split(), "--results", results, cwd=tmp_path)
     assert status == 0 and "C13" in said, said
     assert not imported & HEAVY
 

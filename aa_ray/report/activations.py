@@ -17,11 +17,13 @@ def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | 
 
     None where the layer has no rational.
     """
-    numerators, denominators = row["numerators"], row["denominators"]
-    if numerators is None or denominators is None or numerators[epoch][layer] is None:
+    if row["numerators"] is None or row["denominators"] is None:
+        return None
+    numerator, denominator = row["numerators"][epoch][layer], row["denominators"][epoch][layer]
+    if numerator is None or denominator is None:
         return None
     version = json.loads(row["settings"]).get("denominator", "A")
-    return _rational(x, numerators[epoch][layer], denominators[epoch][layer], version)
+    return _rational(x, numerator, denominator, version)
 
 
 def _rational(x: np.ndarray, a: list[float], b: list[float], version: str) -> np.ndarray:

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported by the functions that ask it; --version asks for the commit alone
+# --version asks for the commit alone, without torch or pyarrow.
+if TYPE_CHECKING:
     import torch
 
-if TYPE_CHECKING:  # without it this module needs no pyarrow
     from aa_ray.store.schema import EnvironmentColumns
 
 PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "scipy", "torch",

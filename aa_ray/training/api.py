@@ -95,7 +95,7 @@ def run_in_store(
                 "process; wait for its row"
             )
         [rows] = worker.run([trial], [method], listener)
-        store.write(rows)
+        rows = store.write(rows)
         store.folder.delete(checkpoints.path([trial]))
     return rows
 

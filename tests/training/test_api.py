@@ -34,8 +34,9 @@ def trial(tiny: Backbone) -> Trial:
 def test_rows_are_those_of_a_worker(trial: Trial, tiny: Backbone) -> None:
     [row] = train(trial, backbone=tiny.path, method="aa")
     [[expected]] = Worker(tiny, Source("embedded"), (None, None)).run([trial], ["aa"])
-    for column in expected.keys() - OF_THE_RUN - {"commit", "dirty"}:
-        assert row[column] == expected[column], column
+    columns = expected.keys() - OF_THE_RUN - {"commit", "dirty"}
+    values = [{name: dict(r)[name] for name in columns} for r in (row, expected)]
+    assert values[0] == values[1]
     assert row["trial_id"] == trial.id and row["data_source"] == trial.data
 
 
