@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from aa_ray.core import architectures, deviations
 from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Selection, last
 from aa_ray.core.backbones import Backbone, Rates
@@ -254,6 +252,8 @@ class Study:
 
 def _drawn(num_layers: int, count: int, cell: Cell) -> Layers:
     """So many of the layers, drawn for the cell's task, regime and seed; the same everywhere."""
+    import numpy as np  # which the names of a command line need not wait for
+
     key = zlib.crc32(f"{cell.task} {cell.regime}".encode())
     drawn = np.random.default_rng([cell.seed, key]).choice(num_layers, count, replace=False)
     return tuple(sorted(int(layer) for layer in drawn))

@@ -186,7 +186,6 @@ def architecture(method: Method) -> None:
     """
     _check_name("method", method.name, architectures.METHODS)
     activation = _activations.get(method.activation, method.activation)
-    light = activation == RELU or activation in RATIONALS
     ours = {RELU, *RATIONALS}  # known without importing AdapterHub
     if activation not in ours and activation not in _adapterhub_activations():
         known = [*_activations, *_adapterhub_activations()]

@@ -1,15 +1,18 @@
 """``aa_ray.make_trial``: a single trial by the names of its method, task, backbone and data."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from aa_ray.core import architectures, backbones, deviations
 from aa_ray.core.architectures import FIRST_SEED, Layers
 from aa_ray.core.backbones import MINILM, Rates
+from aa_ray.core.deviations import POOLING
 from aa_ray.data import glue, regimes, tasks
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
-from aa_ray.study.grid import PLAIN, Cell, Study
-from aa_ray.trial import Precision, Trial
+from aa_ray.study.grid import PLAIN, Cell, Study, Variant
+from aa_ray.trial import Pooling, Precision, Trial
 
 
 def make_trial(
@@ -46,15 +49,18 @@ def make_trial(
         rates: the learning rates; without them, the backbone's own.
         epochs: passes over the training set.
         precision: the number format of the frozen backbone.
-        settings: name -> value, where paper and released code differ; see
-            ``aa_ray.core.deviations``.
+        settings: name -> value of ``aa_ray.core.deviations.SETTINGS``: where paper and released
+            code differ, and the pooling.
 
     Raises:
         UsageError: an unknown name, data or backbone that are not there, or ``selected`` does not
             fit the method.
     """
     _check(method, task, regime, settings or {})
+    changes = dict(settings or {})
     encoder = backbones.find(backbone)
+    pooling = changes.pop(POOLING.name, encoder.pooling)  # decides the backbone's own rates, too
+    encoder = dataclasses.replace(encoder, pooling=cast(Pooling, pooling))
     study = Study(
         methods=(method,),
         tasks=(task,),
@@ -65,7 +71,7 @@ def make_trial(
         rates=rates or encoder.own_rates,
         epochs=epochs,
         precision=precision,
-        variants=((PLAIN, tuple(sorted((settings or {}).items()))),),
+        variants=(Variant(PLAIN, tuple(sorted(changes.items()))),),
     )
     for available in study.left_out.values():
         raise glue.too_large(regime, available)
