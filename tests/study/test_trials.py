@@ -29,8 +29,10 @@ def test_it_is_the_trial_of_the_command(method: str, tiny: Backbone) -> None:
 
 
 def test_every_argument_counts(tiny: Backbone) -> None:
-    made = make_trial("aa", "rte", "full", 7, backbone=tiny.path, rates=RELEASED_RATES, epochs=3,
-                      precision="bf16", data="hub", settings={"denominator": "B", "pooling": "mean"})  # fmt: skip
+    made = make_trial(
+        "aa", "rte", "full", 7, backbone=tiny.path, rates=RELEASED_RATES, epochs=3,
+        precision="bf16", data="hub", settings={"denominator": "B", "pooling": "mean"},
+    )  # fmt: skip
     expected = of_command(
         "--method", "aa", "--task", "rte", "--regime", "full", "--seed", "7", "--backbone",
         tiny.path, "--rates", "released", "--epochs", "3", "--precision", "bf16", "--data", "hub",
