@@ -86,7 +86,7 @@ def _target(save: str | None, depth: int | None, trial: Trial, study: Study) -> 
     """Where the trial's adapter is to go, checked; None where it is not to be saved."""
     if save is None:
         return None
-    target = _Target(Path(save), _depth(depth, export.depths(trial, study.backbone.num_layers)))
+    target = _Target(Path(save), _depth(depth, trial.depths(study.backbone.num_layers)))
     export.check_expressible(trial)
     export.check_folder(target.folder)
     return target

@@ -77,10 +77,14 @@ def test_a_row_says_what_chance_is_and_whether_answers_differ(
 ) -> None:
     [[row]] = worker.run([make_trial(learning_rate=1e-2, epochs=6)], ["baseline"])
     splits = glue.split(Source("embedded").load("sst2"), "100", 42)
-    for name, part in (("chance", splits.test), ("dev_chance", splits.development)):
-        share = float(np.mean(part["label"].to_numpy()))
-        assert row[name] == pytest.approx(max(share, 1 - share))
-        assert row[f"{name}_error"] == pytest.approx((share * (1 - share) / len(part)) ** 0.5)
+    test, development = (part["label"].to_numpy() for part in (splits.test, splits.development))
+    for labels, score, error in (
+        (test, row["chance"], row["chance_error"]),
+        (development, row["dev_chance"], row["dev_chance_error"]),
+    ):
+        share = float(np.mean(labels))
+        assert score == pytest.approx(max(share, 1 - share))
+        assert error == pytest.approx((share * (1 - share) / len(labels)) ** 0.5)
     assert row["answers"] == 2
 
 
