@@ -96,24 +96,24 @@ def _architecture(trained: Trained) -> str:
     """Which layers have what."""
     count, activation = trained.num_layers, trained.non_linearity
     if activation is None:
-        said = f"none of the {count} layers has a trained adapter"
+        text = f"none of the {count} layers has a trained adapter"
     else:
-        said = (
+        text = (
             f"adapters in layers {listed(trained.layers)} of {count} (counted from 0), activation "
             f"{activation}"
         )
     if trained.selected is not None:
-        said += "; switches resolved to what they chose"
-    said += "."
+        text += "; switches resolved to what they chose"
+    text += "."
     if trained.identities:
-        said += (
+        text += (
             f" The switches of layers {listed(trained.identities)} did not choose the adapter; "
             "such a layer computes LN(LN(h+i) + h + i) as in the released code, which is written "
             "here as a linear bottleneck of full width with identity matrices."
         )
     if trained.trial.inference_depths is not None:
-        said += f" AdapterDrop, with the adapters of the last {trained.depth} layers in use."
-    return said
+        text += f" AdapterDrop, with the adapters of the last {trained.depth} layers in use."
+    return text
 
 
 def _code(trained: Trained, backbone: Backbone) -> str:
@@ -203,12 +203,12 @@ def backbone_line(row: Row) -> str:
 
 def rates(trial: Trial) -> str:
     """The learning rates that act on the trial."""
-    said = [f"{trial.learning_rate:g} (adapters, classifier)"]
+    parts = [f"{trial.learning_rate:g} (adapters, classifier)"]
     if trial.rational:
-        said.append(f"{trial.rational_learning_rate:g} (rationals)")
+        parts.append(f"{trial.rational_learning_rate:g} (rationals)")
     if trial.switched:
-        said.append(f"{trial.switch_learning_rate:g} (switches)")
-    return ", ".join(said)
+        parts.append(f"{trial.switch_learning_rate:g} (switches)")
+    return ", ".join(parts)
 
 
 def _activations(trained: Trained) -> str:
@@ -220,7 +220,7 @@ def _activations(trained: Trained) -> str:
         "| layer | a0 ... a5 | b1 ... b4 |",
         "|---|---|---|",
     ]
-    for layer, found in trained.rationals.items():
-        a, b = ([f"{v:.4g}" for v in found[part]] for part in ("numerator", "denominator"))
+    for layer, coefficients in trained.rationals.items():
+        a, b = ([f"{v:.4g}" for v in coefficients[part]] for part in ("numerator", "denominator"))
         lines.append(f"| {layer} | {' '.join(a)} | {' '.join(b)} |")
     return "\n".join(lines)

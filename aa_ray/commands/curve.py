@@ -36,19 +36,19 @@ def describe(study: Study, trial: Trial, splits: Splits) -> str:
     settings = [f"{n}={v}" for _, settings in study.variants for n, v in settings]
     if settings:
         lines.append(("settings", " ".join(settings)))
-    return "\n".join(f"{name:<10}{said}".strip() for name, said in [*lines, ("trial", trial.id)])
+    return "\n".join(f"{name:<10}{text}".strip() for name, text in [*lines, ("trial", trial.id)])
 
 
 def _adapters(trial: Trial) -> str:
     if not trial.layers:
         return "in no layer" + ("; the backbone is trained" if trial.fine_tunes else "")
-    said = f"in layers {_listed(trial.layers)}; {trial.activation}"
+    text = f"in layers {_listed(trial.layers)}; {trial.activation}"
     if trial.switched:
-        said += ", each behind a switch"
+        text += ", each behind a switch"
     if trial.inference_depths is not None:
         depths = " and ".join(map(str, trial.inference_depths))
-        said += f"; the first ones skipped at random, tested with the last {depths}"
-    return said
+        text += f"; the first ones skipped at random, tested with the last {depths}"
+    return text
 
 
 def _listed(layers: Sequence[int]) -> str:
@@ -99,20 +99,20 @@ def heading(
 def line(history: Sequence[Epoch], metric: str) -> str:
     """A learning curve's last line: epoch, mean training loss, scores by depth, switches."""
     last = history[-1]
-    said = f"{last.epoch:>5}  {last.train_loss:>8.4f}"
+    text = f"{last.epoch:>5}  {last.train_loss:>8.4f}"
     for depth, scores in last.development.items():
         earlier = [epoch.development[depth][metric] for epoch in history[1:-1]]
         best = scores[metric] > max(earlier, default=-math.inf)
-        said += f" {100 * scores[metric]:>9.1f}{'*' if best else ' '}"
+        text += f" {100 * scores[metric]:>9.1f}{'*' if best else ' '}"
     if last.logits:
         on = [layer for layer, logits in last.logits.items() if picks_adapter(torch.tensor(logits))]
-        said += f"  {_listed(on)}"
-    return said.rstrip()
+        text += f"  {_listed(on)}"
+    return text.rstrip()
 
 
-def show(found: list[Row], num_layers: int) -> None:
+def show(rows: list[Row], num_layers: int) -> None:
     """Print curve and result of a trial that has rows."""
-    first = found[0]
+    first = rows[0]
     if first["status"] == "failed":
         return
     trial = Trial.from_json(first["settings"])
@@ -126,21 +126,21 @@ def show(found: list[Row], num_layers: int) -> None:
                 n + 1,
                 first["curves"][n]["train_loss"],
                 {d: {metric: row["curves"][n]["dev_metric"]}
-                 for d, row in zip(depths, found, strict=True)},
+                 for d, row in zip(depths, rows, strict=True)},
                 {layer: of_layer for layer, of_layer in enumerate(logits) if of_layer},
             )
         )  # fmt: skip
     print(heading(first["trainable_parameters"], metric, depths, trial, num_layers))
     for n in range(1, len(history)):
         print(line(history[: n + 1], metric))
-    print(result(found))
+    print(result(rows))
     print(f"finished before, at {first['finished_at']:%Y-%m-%d %H:%M} UTC on {first['device']}")
 
 
-def result(found: list[Row]) -> str:
+def result(rows: list[Row]) -> str:
     """What came out, of finished rows: best epoch, layers and test scores, for each depth."""
     lines = [""]
-    for row in found:
+    for row in rows:
         scores = ", ".join(
             f"{name} {100 * value:.1f}"
             for name, value in row["test_metrics"].items()
@@ -150,6 +150,6 @@ def result(found: list[Row]) -> str:
                      f"{100 * row['dev_metric']:.1f}")  # fmt: skip
         if row["selected_layers"] is not None:
             lines.append(f"selected layers {_listed(row['selected_layers'])}")
-        used = f" (adapters in layers {_listed(row['adapter_layers'])})" if len(found) > 1 else ""
+        used = f" (adapters in layers {_listed(row['adapter_layers'])})" if len(rows) > 1 else ""
         lines.append(f"test {scores}{used}")
     return "\n".join(lines)

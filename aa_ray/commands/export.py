@@ -86,14 +86,14 @@ class Trained:
     @property
     def rationals(self) -> dict[int, dict[str, list[float]]]:
         """Layer -> ``numerator`` a0..a5 and ``denominator`` b1..b4; empty without rationals."""
-        found: dict[int, dict[str, list[float]]] = {}
+        coefficients: dict[int, dict[str, list[float]]] = {}
         if self.trial.rational:
             for name, value in self.weights.items():
                 *path, last = name.split(".")
                 wanted = path[0] == "adapters" and last in ("numerator", "denominator")
                 if wanted and int(path[1]) in self.layers:
-                    found.setdefault(int(path[1]), {})[last] = value.tolist()
-        return found
+                    coefficients.setdefault(int(path[1]), {})[last] = value.tolist()
+        return coefficients
 
 
 class Taker:
@@ -334,8 +334,8 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     stock.eval()
     inputs = {"input_ids": examples.input_ids, "token_type_ids": examples.token_type_ids}
     with torch.inference_mode():
-        found = stock(**tokenizer.pad(inputs, return_tensors="pt")).logits
-    difference = (found - expected).abs().max().item()
+        predicted = stock(**tokenizer.pad(inputs, return_tensors="pt")).logits
+    difference = (predicted - expected).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):
         raise SweepError(
             f"{folder}: loaded by AdapterHub it does not predict what the trial does (logits "
