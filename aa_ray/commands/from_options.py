@@ -16,6 +16,7 @@ from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
 from aa_ray.study import plugins
 from aa_ray.study.grid import PLAIN, Study, Variant
+from aa_ray.study.tuning import Tuning
 from aa_ray.sweep import trackers
 from aa_ray.sweep.resources import Resources
 from aa_ray.trial import Pooling
@@ -52,17 +53,22 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         check_name("method", name, methods)
     settings = dict(_settings(options.set or ()))
     encoder = _read_by(backbones.find(values["backbone"]), settings)
+    tuned = Tuning.with_budget(options.tuning_budget) if options.rates == "tuned" else None
+    seeds = tuple(dict.fromkeys(itertools.chain.from_iterable(values["seeds"])))
+    _check_seeds(seeds, tuned)
     return Study(
         methods=_in_order(wanted, methods),
         tasks=_in_order(values["tasks"], tasks.TASKS),
         regimes=tuple(regime.name for regime in by_size),
-        seeds=tuple(dict.fromkeys(itertools.chain.from_iterable(values["seeds"]))),
+        seeds=seeds,
         backbone=encoder,
         source=_source(values["data"], options.results),
         rates=_rates(options.rates, encoder),
         epochs=options.epochs,
         precision=options.precision,
         variants=(Variant(PLAIN, tuple(settings.items())),),
+        tuning=tuned,
+        last_n=options.last_n,
     )
 
 
@@ -101,9 +107,19 @@ def _rates(value: str | float, backbone: Backbone) -> Rates:
     """The learning rates that ``--rates`` names."""
     if value == "backbone":
         return backbone.own_rates
-    if value == "released":
+    if value in ("released", "tuned"):
         return backbones.RELEASED_RATES
     return dataclasses.replace(backbones.RELEASED_RATES, adapter=float(value))
+
+
+def _check_seeds(seeds: Iterable[int], tuning: Tuning | None) -> None:
+    """Refuse seeds with which rates are tuned: their scores would be those of the best of many."""
+    used = sorted(set(seeds) & set(tuning.seeds)) if tuning is not None else []
+    if used:
+        raise UsageError(
+            f"--seeds {' '.join(map(str, used))}: rates are tuned with these seeds, so they cannot "
+            "be used for anything else; choose others"
+        )
 
 
 def _settings(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

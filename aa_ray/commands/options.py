@@ -18,6 +18,7 @@ from aa_ray.data import regimes, tasks
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.report.tables import FORMATS
 from aa_ray.store import provenance
+from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
 
@@ -188,8 +189,24 @@ def _add_settings(group: Any) -> None:
         type=values.rates,
         default="backbone",
         help="learning rates: backbone (default; the backbone's own, chosen on development sets), "
-        "released (those of the paper's code), or a number for adapters and classifier with the "
-        "released ones for the rest",
+        "released (those of the paper's code), tuned (for each method, task and regime the best of "
+        "--tuning-budget settings on development sets), or a number for adapters and classifier "
+        "with the released ones for the rest",
+    )
+    add(
+        "--tuning-budget",
+        type=values.number("--tuning-budget", int, 2),
+        default=tuning.BUDGET,
+        metavar="N",
+        help=f"with --rates tuned: settings per method (default: {tuning.BUDGET}), each run with "
+        f"{len(tuning.SEEDS)} seeds of its own",
+    )
+    add(
+        "--last-n",
+        type=values.number("--last-n", int, 0),
+        metavar="N",
+        help="layers of the methods that use the last N (default: as many as aa selected for QQP "
+        "with 100 examples)",
     )
     add(
         "--set",

@@ -84,7 +84,7 @@ def regime(text: str) -> str:
 
 
 # The words that ``--rates`` takes in place of a number.
-RATES = ("backbone", "released")
+RATES = ("backbone", "released", "tuned")
 
 
 def rates(text: str) -> str | float:

@@ -15,6 +15,7 @@ from aa_ray.report import statistics
 from aa_ray.report.results import Line, Results, layers_in_use, score, shown_tasks
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import METRIC_TITLES, commit_text, listed
+from aa_ray.report.tuned_rates import rates_text
 from aa_ray.study.grid import Study
 
 if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
@@ -122,7 +123,7 @@ def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Ent
 
 def _caption(name: str, results: Results) -> str:
     """What the numbers are and what they rest on."""
-    study, rates = results.study, results.study.rates
+    study = results.study
     custom = [task for task in map(tasks.get, study.tasks) if task.origin is not None]
     metrics = "".join(f"; {METRIC_TITLES[t.metrics[0]]} for {t.title}" for t in custom)
     pooling = ", mean pooling" if study.backbone.pooling == "mean" else ""
@@ -134,8 +135,7 @@ def _caption(name: str, results: Results) -> str:
         "best per column and regime marked. |...|: adapter layers in use, mean over seeds.",
         f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers{pooling}); data "
         f"{listed(sources, none=NONE_YET)}; seeds {listed(study.seeds)}; {study.epochs} epochs; "
-        f"learning rates {rates.adapter:g} (adapters), {rates.rational:g} (rationals), "
-        f"{rates.switch:g} (switches){_changed(study)}; "
+        f"{rates_text(results)}{_changed(study)}; "
         f"commit {listed(commits, none=NONE_YET)}.",
     ]
     if study.backbone.identity == MINILM:

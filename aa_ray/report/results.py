@@ -17,7 +17,8 @@ from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.study.grid import CELL_FIELDS, PLAIN, RATE_FIELDS, Cell, Study
-from aa_ray.study.resolve import Resolver, selection
+from aa_ray.study.resolve import Resolver, selection, tuned
+from aa_ray.study.tuning import Choice
 from aa_ray.trial import Trial
 
 if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
@@ -137,6 +138,18 @@ class Results:
                     if seed in theirs[task]
                 ]
         return stratified_effect(strata)
+
+    def choices(self) -> dict[tuple[str, str, str], Choice | None]:
+        """(method, task, regime) -> the rates that tuning gave it; None while rows are missing.
+
+        Empty where rates are not tuned.
+        """
+        study = self.study
+        return {
+            (cell.method, cell.task, cell.regime): tuned(study, cell, self._resolver.row)
+            for cell in (study.grid() if study.tuning is not None else ())
+            if cell.seed == study.seeds[0] and cell.variant == study.variants[0].name
+        }
 
     def uni_size(self) -> int | None:
         """N, the number of layers of ``aa-focused-sim``; None while it is not known."""

@@ -22,8 +22,8 @@ def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
         f"done      {counts['finished']}",
         f"failed    {counts['failed']}",
         f"runnable  {counts['runnable']}",
-        f"blocked   {counts['blocked']} (wait for an aa trial that selects their layers)",
-        f"lost      {counts['lost']} (wait for an aa trial that failed)",
+        f"blocked   {counts['blocked']} (wait for trials that decide their layers or rates)",
+        f"lost      {counts['lost']} (wait for a trial that failed)",
     ]
     plan = queue.plan(slots, settled.fuse)
     if plan is None:

@@ -125,3 +125,16 @@ def test_retries_of_the_hubs_client_are_not_shown() -> None:
             capture_output=True, text=True, timeout=300, env=environment, check=False,
         )  # fmt: skip
         assert ran.stdout == shown, ran.stderr
+
+
+def test_tuned_rates_and_a_fixed_n() -> None:
+    tuned = study_from(parsed("--rates", "tuned", "--last-n", "3"), ("aa",), "minilm")
+    assert tuned.tuning is not None and len(tuned.tuning.settings) == 6 and tuned.last_n == 3
+    few = study_from(parsed("--rates", "tuned", "--tuning-budget", "2"), ("aa",), "minilm")
+    assert few.tuning is not None and len(few.tuning.settings) == 2
+    plain = study_from(parsed(), ("aa",), "minilm")
+    assert plain.tuning is None and plain.last_n is None
+    with pytest.raises(UsageError, match="--seeds 9001 9003: rates are tuned with these seeds"):
+        study_from(parsed("--rates", "tuned", "--seeds", "1", "9003", "9001"), ("aa",), "minilm")
+    with pytest.raises(UsageError, match="--tuning-budget 9: expected 2 to 8"):
+        study_from(parsed("--rates", "tuned", "--tuning-budget", "9"), ("aa",), "minilm")
