@@ -19,13 +19,13 @@ from markupsafe import Markup
 
 from aa_ray.core import architectures
 from aa_ray.core.architectures import Method
-from aa_ray.data import glue, tasks
+from aa_ray.data import tasks
 from aa_ray.errors import UsageError
 from aa_ray.report import claims, figures, markup, paper_tables, provenance_page, svg
 from aa_ray.report.figures import Drawing
+from aa_ray.report.page_commands import command_line, shown_by
 from aa_ray.report.results import Results
 from aa_ray.report.tables import DASH, Section, Table
-from aa_ray.study import plugins
 
 # Figures of learned activations on a page, at most: a deep backbone has one per task and regime.
 MOST_ACTIVATIONS = 9
@@ -86,6 +86,44 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
     Raises:
         UsageError: see ``Results``.
     """
+    judgements = claims.judge(results)
+    tables = _tables(results, options)
+    groups = provenance_page.groups(results)
+    drawn = results.only(shown_by("plot_tables", results))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            **_assets(),
+            study=results.study,
+            study_regimes=[results.regime_title(regime) for regime in results.study.regimes],
+            study_tasks=[tasks.get(task).title for task in results.study.tasks],
+            dash=DASH,
+            counts=results.counts(),
+            trainings=len(provenance_page.distinct(results)),
+            verdicts=Counter(judgement.verdict for judgement in judgements),
+            claims_table=claims.table(results, judgements),
+            judgements=[(judgement, markup.strip(judgement)) for judgement in judgements],
+            methods=_methods(results),
+            first_table=_first_table(results, options),
+            at_chance=claims.AT_CHANCE,
+            tables=tables,
+            pictures=_pictures(drawn, options) if results.used else [],
+            averages=_has_averages(drawn),
+            more_activations=_more_activations(results),
+            groups=groups,
+            curves={group.key: group.curves for group in groups},
+            gaps=provenance_page.gaps(results),
+            failures=results.failures(),
+            provenance=provenance_page.provenance(results),
+            notes=_notes(tables),
+            command=lambda script: command_line(script, results, options),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """Jinja with the page's filters; it escapes whatever is no ``Markup``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aa_ray.report"),
         autoescape=True,
@@ -98,74 +136,15 @@ def page(results: Results, options: Sequence[str] = ()) -> str:
         "words": markup.words,
         "interval": markup.interval,
     }
+    return environment
+
+
+def _assets() -> dict[str, Markup | str]:
+    """The script, its digest for the content security policy, and the style sheet."""
     script, sheet = (Markup(_TEMPLATES.joinpath(f"report.{kind}").read_text("utf-8"))
                      for kind in ("js", "css"))  # fmt: skip
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    judgements = claims.judge(results)
-    tables = _tables(results, options)
-    groups = provenance_page.groups(results)
-    drawn = results.only(_shown_by("plot_tables", results))
-    return environment.get_template("report.html").render(
-        script=script,
-        script_digest=digest,
-        sheet=sheet,
-        study=results.study,
-        study_regimes=[results.regime_title(regime) for regime in results.study.regimes],
-        study_tasks=[tasks.get(task).title for task in results.study.tasks],
-        dash=DASH,
-        counts=results.counts(),
-        trainings=len(provenance_page.distinct(results)),
-        verdicts=Counter(judgement.verdict for judgement in judgements),
-        claims_table=claims.table(results, judgements),
-        judgements=[(judgement, markup.strip(judgement)) for judgement in judgements],
-        methods=_methods(results),
-        first_table=_first_table(results, options),
-        at_chance=claims.AT_CHANCE,
-        tables=tables,
-        pictures=_pictures(drawn, options) if results.used else [],
-        averages=_has_averages(drawn),
-        more_activations=_more_activations(results),
-        groups=groups,
-        curves={group.key: group.curves for group in groups},
-        gaps=provenance_page.gaps(results),
-        failures=results.failures(),
-        provenance=provenance_page.provenance(results),
-        notes=_notes(tables),
-        command=lambda script: _command(script, results, options),
-    )
-
-
-# What the commands that the page names can run or show.
-_SCRIPTS = {
-    "table2": architectures.TABLE2,
-    "table3": architectures.TABLE3,
-    "table4": architectures.TABLE4,
-    "plot_tables": architectures.TABLE2,
-    "plot_layers": architectures.TABLE2,
-    "plot_rationals": architectures.TABLE2,
-    "claims": architectures.ALL_TABLES,
-    "report": architectures.ALL_TABLES,
-}
-
-
-def _shown_by(script: str, results: Results) -> list[str]:
-    """The study's methods that a script shows; custom ones stand beside Table 2's."""
-    methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
-    if script in ("table3", "table4"):
-        return methods
-    return methods + [
-        name for name in results.study.methods if name not in architectures.ALL_TABLES
-    ]
-
-
-def _command(script: str, results: Results, options: Sequence[str]) -> str:
-    """The command line of a study's script that shows what the page shows."""
-    methods = _shown_by(script, results)
-    by_default = (*_SCRIPTS[script], *plugins.method_names())
-    picked = ["--methods", *methods] if len(methods) < len(by_default) else []
-    if results.study.source.location == glue.ROWS and script.startswith("table"):
-        picked.append("--no-run")  # without the data nothing can be trained
-    return " ".join(["python", f"studies/{script}.py", shlex.join([*options, *picked])]).rstrip()
+    return {"script": script, "script_digest": digest, "sheet": sheet}
 
 
 def _methods(results: Results) -> list[tuple[str, str, str, str]]:
@@ -209,16 +188,18 @@ def _tables(results: Results, options: Sequence[str]) -> list[ShownTable]:
     """Tables 2 to 4, those of them that the study has methods for."""
     tables = []
     for script, (title, about) in _TABLES.items():
-        part = results.only(_shown_by(script, results))
+        part = results.only(shown_by(script, results))
         if part.study.methods:
             full = paper_tables.method_table(title, part)
-            command = _command(script, results, options)
-            shown = ShownTable(script, title, about, _of_study(full, results), full, command)
+            command = command_line(script, results, options)
+            shown = ShownTable(
+                script, title, about, _without_other_tasks(full, results), full, command
+            )
             tables.append(shown)
     return tables
 
 
-def _of_study(table: Table, results: Results) -> Table:
+def _without_other_tasks(table: Table, results: Results) -> Table:
     """The table without the columns of tasks that the study does not have."""
     columns = {tasks.get(task).title for task in results.study.tasks} | {"Avg"}
     kept = [i for i, column in enumerate(table.columns) if column in columns]
@@ -234,7 +215,7 @@ def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
 
     def picture(drawing: Drawing, title: str, about: str, script: str) -> Picture:
         drawn = Markup(svg.inline(drawing.figure, drawing.name, f"{title}. {about}"))
-        command = _command(script, part, options)
+        command = command_line(script, part, options)
         wide = drawing.figure.get_figwidth() > figures.PAGE / 2
         return Picture(title, about, drawn, wide, drawing.missing, command)
 

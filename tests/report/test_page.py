@@ -15,7 +15,7 @@ from aa_ray.core import architectures
 from aa_ray.core.architectures import ALL_TABLES, TABLE2, TABLE3, TABLE4, Method
 from aa_ray.data.glue import ROWS, Source
 from aa_ray.errors import UsageError
-from aa_ray.report import claims, paper_tables
+from aa_ray.report import claims, page_commands, paper_tables
 from aa_ray.report import page as report
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
@@ -215,7 +215,7 @@ def test_commands_of_a_part_of_the_methods(results: Results) -> None:
 def test_an_architecture_of_ones_own_stands_in_table_2(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = Method("mine", "My own", lambda n: (1, 2), "gelu", places="two of five")
     monkeypatch.setitem(architectures.METHODS, "mine", mine)
-    monkeypatch.setattr(report.plugins, "method_names", lambda: ("mine",))
+    monkeypatch.setattr(page_commands.plugins, "method_names", lambda: ("mine",))
     page = Page(report.page(make_results(own=("mine",)), OPTIONS))
     of_table = [{line[0] for line in table} for table in page.tables[1:4]]  # Tables 2, 3 and 4
     assert ["My own" in labels for labels in of_table] == [True, False, False]
