@@ -3,6 +3,28 @@
 A public name, shown in docs/own.md; the code is in ``aa_ray.core.architectures``.
 """
 
-from aa_ray.core.architectures import METHODS, RATIONAL, RELU, SPEC, UNI, Layers, Method, N, last
+from aa_ray.core.architectures import (
+    METHODS,
+    RATIONAL,
+    RELU,
+    SPEC,
+    UNI,
+    Layers,
+    Method,
+    MethodLine,
+    N,
+    last,
+)
 
-__all__ = ["METHODS", "RATIONAL", "RELU", "SPEC", "UNI", "Layers", "Method", "N", "last"]
+__all__ = [
+    "METHODS",
+    "RATIONAL",
+    "RELU",
+    "SPEC",
+    "UNI",
+    "Layers",
+    "Method",
+    "MethodLine",
+    "N",
+    "last",
+]
