@@ -1,8 +1,8 @@
 """Which adapter learning rate should the packaged MiniLM use? Chosen on development sets.
 
-The released rate, 1e-4, was chosen for BERT-large. This walks a ladder of rates for adapters and classifier (rational
-and switch rates stay as released) for three methods, several tasks and one seed, and prints the
-mean score on the development sets at the best epoch. No test set is looked at.
+The released rate, 1e-4, was chosen for BERT-large. This walks a ladder of rates for adapters and
+classifier (rational and switch rates stay as released) for three methods, several tasks and one
+seed, and prints the mean score on the development sets at the best epoch. No test set is looked at.
 
     python benchmarks/minilm_rates.py --data DIR        (about 20 minutes on one core)
 """

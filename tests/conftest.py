@@ -71,7 +71,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
         initializer_range=0.2,  # large enough that random features tell words apart
     )
-    BertModel(config).save_pretrained(folder)
+    bert = BertModel(config)
+    torch.nn.init.normal_(bert.pooler.dense.bias, std=0.02)  # as if it had been trained
+    bert.save_pretrained(folder)
     return folder
 
 
