@@ -4,7 +4,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from aa_ray.commands.export import Trained, adapter_name
+from aa_ray.commands.export import adapter_name
+from aa_ray.commands.trained import Trained
 from aa_ray.core import architectures
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks

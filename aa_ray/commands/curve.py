@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from aa_ray.commands import card
-from aa_ray.commands.export import Taker
+from aa_ray.commands.trained import Taker
 from aa_ray.core.adapter import picks_adapter
 from aa_ray.core.architectures import METHODS
 from aa_ray.data import tasks
@@ -59,7 +59,7 @@ class Curve:
     """Prints the learning curve as it grows; a ``training.Listener``.
 
     Args:
-        trial: the one of an array to look at.
+        trial: the one of a group to look at.
         taker: also told.
     """
 

@@ -15,7 +15,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from adapters import AutoAdapterModel, ConfigUnion, SeqBnConfig
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
+from aa_ray.commands.trained import Trained
 from aa_ray.core import heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import batches, tasks
@@ -35,7 +35,6 @@ from aa_ray.errors import SweepError, UsageError
 from aa_ray.store.rows import Row
 from aa_ray.training import side_by_side, unpadded
 from aa_ray.training.context import TrialContext
-from aa_ray.training.trainer import TrialTrainer
 from aa_ray.trial import Pooling, Trial
 
 # The file that says of which trial a folder holds the adapter.
@@ -47,76 +46,6 @@ COEFFICIENTS = "rationals.json"
 # differ, relative to the largest of all (or 1): rounding is far below, another layer far above.
 CHECKED_EXAMPLES = 64
 TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves of a trial: all that its adapter is made of.
-
-    Attributes:
-        depth: the last layers whose adapters are in use; all but for AdapterDrop.
-        weights: ``TrialModel.snapshot`` as it was tested.
-        selected: the layers whose switch picks the adapter; None without switches.
-    """
-
-    trial: Trial
-    num_layers: int
-    depth: int
-    weights: dict[str, Tensor]
-    selected: list[int] | None
-
-    @property
-    def layers(self) -> list[int]:
-        """The layers with the adapter that was trained."""
-        used = [i for i in self.trial.layers if i >= self.num_layers - self.depth]
-        return used if self.selected is None else [i for i in used if i in self.selected]
-
-    @property
-    def identities(self) -> list[int]:
-        """The layers that compute LN(x + h + i), since their switch did not pick the adapter."""
-        if self.selected is None or self.trial.switch_identity == "plain":
-            return []
-        return [layer for layer in self.trial.layers if layer not in self.selected]
-
-    @property
-    def non_linearity(self) -> str | None:
-        """AdapterHub's name of the activation; None where no layer has the trained adapter."""
-        return model.non_linearity(self.trial) if self.layers else None
-
-    @property
-    def rationals(self) -> dict[int, dict[str, list[float]]]:
-        """Layer -> ``numerator`` a0..a5 and ``denominator`` b1..b4; empty without rationals."""
-        coefficients: dict[int, dict[str, list[float]]] = {}
-        if self.trial.rational:
-            for name, value in self.weights.items():
-                *path, last = name.split(".")
-                wanted = path[0] == "adapters" and last in ("numerator", "denominator")
-                if wanted and int(path[1]) in self.layers:
-                    coefficients.setdefault(int(path[1]), {})[last] = value.tolist()
-        return coefficients
-
-
-class Taker:
-    """Takes a trial's weights when they are tested; a ``training.Listener``.
-
-    Attributes:
-        taken: what it took; None before the test.
-    """
-
-    def __init__(self, trial: Trial, depth: int) -> None:
-        self.trial, self.depth = trial, depth
-        self.taken: Trained | None = None
-
-    def after_epoch(self, trainer: TrialTrainer) -> None:
-        """Nothing to take yet."""
-
-    def after_test(self, trainer: TrialTrainer, depth: int) -> None:
-        if trainer.trial != self.trial or depth != self.depth:
-            return
-        weights = {name: value.cpu() for name, value in trainer.trial_model.snapshot().items()}
-        self.taken = Trained(
-            self.trial, trainer.num_layers, depth, weights, trainer.trial_model.selected
-        )
 
 
 def check_expressible(trial: Trial) -> None:

@@ -249,7 +249,7 @@ def _add_resources(group: Any) -> None:
         type=values.number_or_auto("--gpus-per-trial", float, 0),
         default=0.0,
         metavar="X",
-        help="GPUs of one trial (of one array with --fuse); 0.25 puts four on each GPU; auto: what "
+        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; auto: what "
         "the backbone needs, by its shape and by measured trials (default: 0)",
     )
     add(

@@ -16,8 +16,8 @@ import torch
 from aa_ray.commands import card, export, from_options
 from aa_ray.commands.curve import Curve, describe, result, show
 from aa_ray.commands.execution import note_untrained_pooler
-from aa_ray.commands.export import Taker, Trained
 from aa_ray.commands.push import push
+from aa_ray.commands.trained import Taker, Trained
 from aa_ray.data import glue
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.store import provenance
@@ -162,7 +162,7 @@ def _again(study: Study, trial: Trial, rows: list[Row], store: Store, taker: Tak
     if not ids or len(beside) < len(ids):
         ids, beside = [trial.id], rows[:1]
     trials = [Trial.from_json(row["settings"]) for row in beside]
-    others = f", as one of the {len(ids)} of its array" if len(ids) > 1 else ""
+    others = f", in its group of {len(ids)}" if len(ids) > 1 else ""
     print(f"has a row; trains again for its weights{others}")
     worker = Worker(study.backbone, study.source, provenance.commit())
     by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))

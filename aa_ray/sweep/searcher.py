@@ -57,7 +57,7 @@ class QueueSearcher(Searcher):
         self._leases = leases
         self._fuse = fuse
         self._spread = spread
-        self._interrupted = checkpoints.arrays(store.folder, store.trial_ids())
+        self._interrupted = checkpoints.interrupted_groups(store.folder, store.trial_ids())
         self._looked = time.monotonic()
         self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
         self._retried: dict[str, str] = {}  # trial id -> the error of its failed row

@@ -1,4 +1,4 @@
-"""What interrupted trials go on from: one safetensors file per array, written after epochs.
+"""What interrupted trials go on from: one safetensors file per group, written after epochs.
 
 No pickle: tensors (weights, Adam's moments, best epochs, random state) are safetensors, all else is
 JSON in that file's header. So a file from elsewhere can be wrong but cannot run code. A checksum in
@@ -146,11 +146,11 @@ def _epoch(fields: dict[str, Any]) -> Epoch:
 
 
 class Checkpoint:
-    """The place of one array's checkpoint in the results folder; a ``training.Keeper``.
+    """The place of one group's checkpoint in the results folder; a ``training.Keeper``.
 
     Args:
         folder: the results folder.
-        trials: the array's.
+        trials: the group's, which train side by side.
 
     Attributes:
         extra: JSON that comes back with the state: who has worked on the trials so far.
@@ -194,17 +194,17 @@ class Checkpoint:
 
 
 def path(trials: Sequence[Trial]) -> str:
-    """Where an array's checkpoint lies in the results folder."""
-    return f"checkpoints/{array_id(trials)}.safetensors"
+    """Where a group's checkpoint lies in the results folder."""
+    return f"checkpoints/{group_id(trials)}.safetensors"
 
 
-def array_id(trials: Sequence[Trial]) -> str:
+def group_id(trials: Sequence[Trial]) -> str:
     """A single trial's own id, else a hash of the ids."""
     ids = [trial.id for trial in trials]
     return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:20]
 
 
-def arrays(folder: Folder, finished: set[str]) -> list[list[Trial]]:
+def interrupted_groups(folder: Folder, finished: set[str]) -> list[list[Trial]]:
     """The trials of each checkpoint in the results folder: these have to be continued together.
 
     Checkpoints of which every trial is finished are removed.

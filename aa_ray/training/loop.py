@@ -1,7 +1,7 @@
 """Train and evaluate trials side by side (paper section 4; details as in the released code).
 
-Read ``train`` first. The trials of an array share the backbone, the task and the regime; a single
-trial is an array of one. Each has its own adapters, classifier, optimiser, data order, best epoch
+Read ``train`` first. The trials of a group share the backbone, the task and the regime; a single
+trial is a group of one. Each has its own adapters, classifier, optimiser, data order, best epoch
 and end. Knows nothing of Ray, of files, or of where the examples come from.
 """
 
@@ -30,10 +30,10 @@ from aa_ray.trial import Trial
 
 @dataclass
 class State:
-    """All that an array needs to go on after its last epoch, as if nothing had happened.
+    """All that a group of trials needs to go on after its last epoch, as if nothing had happened.
 
     Attributes:
-        trainers: by position in the array.
+        trainers: by position in the group.
         random: states of torch's generators, by device type.
         seconds: spent on training so far.
     """

@@ -19,7 +19,7 @@ class Evaluation:
         test: scores by metric name.
         answers: number of different answers given in the test.
         input_histograms: layer -> what its rational saw, on development examples.
-        test_seconds: of the whole array's test.
+        test_seconds: of the whole group's test.
         adapter_parameters: parameters of the adapters in use, rationals and switches included.
     """
 
@@ -39,7 +39,7 @@ class Evaluation:
 class Outcome:
     """Everything a trial yields: the history with one entry per epoch, one evaluation per depth.
 
-    ``train_seconds`` are the whole array's.
+    ``train_seconds`` are the whole group's.
     """
 
     history: list[Epoch]

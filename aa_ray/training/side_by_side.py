@@ -61,7 +61,7 @@ def forward(
         intermediate = block.intermediate(residual)
         adapted_rows = AdaptedRows.of(layer, owners, batch, observe)
         hidden = output_layer(block.output, intermediate, residual, adapted_rows)
-    [pooling] = {context.trial_model.trial.pooling for context in contexts}  # of an array's trials
+    [pooling] = {context.trial_model.trial.pooling for context in contexts}  # of a group's trials
     pooled = bert.dropout(pooled_output(bert, hidden, batch, pooling))  # [rows, B, H]
     if shared:
         pooled = pooled[[_row_of(context, owners) for context in contexts]]  # [S, B, H]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aa_ray.commands import card
-from aa_ray.commands.export import Trained
+from aa_ray.commands.trained import Trained
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks
 from aa_ray.data.own_files import Hub

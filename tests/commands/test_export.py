@@ -17,7 +17,7 @@ from adapters import AutoAdapterModel
 from transformers import AutoTokenizer, BertModel
 
 from aa_ray.commands import card, export
-from aa_ray.commands.export import Taker, Trained
+from aa_ray.commands.trained import Taker, Trained
 from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks

@@ -170,7 +170,7 @@ def test_a_trial_of_an_array_trains_again_beside_the_same(
         Store("results").write(of_trial)
     status, said, err = command("export", "--method", "rational-only", "--output", "adapter")
     assert (status, err) == (0, "")
-    assert "trains again for its weights, as one of the 2 of its array" in said
+    assert "trains again for its weights, in its group of 2" in said
     assert "test accuracy is that of the row" in said
     by_method = {row["method"]: row for row in read("results").to_pylist()}
     found = json.loads(Path("adapter/rationals.json").read_text())

@@ -152,7 +152,7 @@ def test_another_process_runs_the_files_from_their_text(
 def test_an_own_parameter_of_an_activation_is_trained(
     folder: Path, tiny_folder: Path, make_trial: Callable[..., Any]
 ) -> None:
-    from aa_ray.commands.export import Taker
+    from aa_ray.commands.trained import Taker
 
     plugins.load(["activations.py"])
     trial = make_trial(activation=architectures.get("squareplus-all").activation)

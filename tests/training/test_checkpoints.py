@@ -110,7 +110,7 @@ def test_an_array_goes_on_as_one_with_a_trial_that_has_failed(
         mortal = Mortal(folder, trials)
         with pytest.raises(Killed):
             run_array(bert, trials, resumed=mortal.load(), keeper=mortal)
-    assert checkpoints.arrays(folder, {trials[0].id}) == [trials]
+    assert checkpoints.interrupted_groups(folder, {trials[0].id}) == [trials]
     resumed = run_array(bert, trials, resumed=Checkpoint(folder, trials).load())
     for one, other in zip(resumed, undisturbed, strict=True):
         if isinstance(one, TrainingError):
@@ -119,7 +119,7 @@ def test_an_array_goes_on_as_one_with_a_trial_that_has_failed(
             assert isinstance(other, Outcome) and one.history == other.history
             assert [e.test for e in one.evaluations] == [e.test for e in other.evaluations]
     assert sum(isinstance(outcome, TrainingError) for outcome in resumed) == 1
-    assert checkpoints.arrays(folder, {trial.id for trial in trials}) == []
+    assert checkpoints.interrupted_groups(folder, {trial.id for trial in trials}) == []
     assert folder.names("checkpoints") == []
 
 
