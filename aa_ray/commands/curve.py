@@ -9,6 +9,7 @@ from aa_ray.commands import card
 from aa_ray.commands.trained import Taker
 from aa_ray.core.adapter import picks_adapter
 from aa_ray.core.architectures import METHODS
+from aa_ray.core.deviations import POOLING
 from aa_ray.data import tasks
 from aa_ray.data.glue import Splits
 from aa_ray.report.text import listed
@@ -27,7 +28,8 @@ def describe(study: Study, trial: Trial, splits: Splits) -> str:
         ("", f"{METHODS[method].title}: {method} {trial.task} {trial.regime} seed {trial.seed}"),
         ("task", f"{task.title}, {sizes}, {len(splits.test)} test examples; {trial.data}"),
         ("backbone", f"{backbone.identity}, {backbone.num_layers} layers of "
-         f"{backbone.hidden_size} units, frozen, {trial.precision}, pooling {trial.pooling}"),
+         f"{backbone.hidden_size} units, frozen, {trial.precision}"),
+        ("reads", POOLING.choices[trial.pooling]),
         ("adapters", _adapters(trial)),
         ("rates", card.rates(trial)),
         ("training", f"{trial.epochs} epochs, batches of {trial.batch_size}, up to "

@@ -23,7 +23,7 @@ from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row, Store
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
+from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver, stand_in_text
 from aa_ray.training.api import run_in_store
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -112,6 +112,8 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
     """
     resolver = Resolver(study, rows)
     if cell in resolver.trials:
+        if note := stand_in_text(resolver.stand_ins([cell]), study.backbone.num_layers):
+            print(f"note: {note}", file=sys.stderr)
         return resolver.trials[cell]
     for need in study.needs(cell):
         row = resolver.row(need)

@@ -138,6 +138,8 @@ def _caption(name: str, results: Results) -> str:
         f"{rates_text(results)}{_changed(study)}; "
         f"commit {listed(commits, none=NONE_YET)}.",
     ]
+    if stand_in := results.stand_in_text():
+        lines.append(f"Note: {stand_in}")
     if study.backbone.identity == MINILM:
         lines.append(
             "Note: this MiniLM was tuned for sentence similarity on data that includes Quora "

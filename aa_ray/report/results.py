@@ -17,7 +17,7 @@ from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.study.grid import CELL_FIELDS, PLAIN, RATE_FIELDS, Cell, Study
-from aa_ray.study.resolve import Resolver, selection, tuned
+from aa_ray.study.resolve import Resolver, selection, stand_in_text, tuned
 from aa_ray.study.tuning import Choice
 from aa_ray.trial import Trial
 
@@ -138,6 +138,11 @@ class Results:
                     if seed in theirs[task]
                 ]
         return stratified_effect(strata)
+
+    def stand_in_text(self) -> str:
+        """What to tell people about ``aa`` trials at chance that were to decide layers."""
+        cells = self._resolver.stand_ins(self.study.grid())
+        return stand_in_text(cells, self.study.backbone.num_layers)
 
     def choices(self) -> dict[tuple[str, str, str], Choice | None]:
         """(method, task, regime) -> the rates that tuning gave it; None while rows are missing.

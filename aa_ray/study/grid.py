@@ -156,8 +156,13 @@ class Study:
 
         First the ``aa`` cells that select its layers, then those with which its rates are tuned.
         """
-        selecting = [self.selecting_cell(selection, cell) for selection in self._selections(cell)]
-        return [*selecting, *itertools.chain.from_iterable(self.tuning_cells(cell))]
+        return [
+            *self.selecting_cells(cell), *itertools.chain.from_iterable(self.tuning_cells(cell))
+        ]  # fmt: skip
+
+    def selecting_cells(self, cell: Cell) -> list[Cell]:
+        """The ``aa`` cells that select this cell's layers."""
+        return [self.selecting_cell(selection, cell) for selection in self._selections(cell)]
 
     def tuning_cells(self, cell: Cell) -> list[list[Cell]]:
         """By step, the cells with which this one's rates are tuned, one per tuning seed."""

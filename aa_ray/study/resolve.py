@@ -59,6 +59,16 @@ def selection(row: Row, num_layers: int) -> Layers:
     return tuple(row["selected_layers"])
 
 
+def stand_in_text(cells: Iterable[Cell], num_layers: int) -> str:
+    """What to tell people about ``aa`` trials at chance; empty without any."""
+    names = ", ".join(f"{cell.task} {cell.regime}" for cell in cells)
+    count = math.ceil(num_layers / 2)
+    return names and (
+        f"AA is at chance on its development set ({names}), so its switches select nothing for "
+        f"other methods; the last {count} of {num_layers} layers stand in."
+    )
+
+
 def at_chance(row: Row) -> bool:
     """Whether a trial's development score is what chance gives; False where a row cannot tell."""
     chance, error = row.get("dev_chance"), row.get("dev_chance_error")
@@ -127,6 +137,16 @@ class Resolver:
                 if cell in self.lost or self.row(cell) is not None:  # the next may depend on it
                     settled.append(cell)
         return resolved
+
+    def stand_ins(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The ``aa`` cells that decide no layers for these cells, since they are at chance."""
+        selecting = [need for cell in cells for need in self.study.selecting_cells(cell)]
+        rows = {need: self.row(need) for need in dict.fromkeys(selecting)}
+        return [
+            need
+            for need, row in rows.items()
+            if row is not None and row["status"] == "finished" and at_chance(row)
+        ]
 
     def forget_failures(self) -> list[Row]:
         """Drop the rows of failed trials; what was lost with them waits again. The rows dropped."""

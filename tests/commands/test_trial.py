@@ -16,6 +16,7 @@ from aa_ray.core.architectures import TABLE2
 from aa_ray.data.glue import Source
 from aa_ray.report import paper_tables
 from aa_ray.store.rows import Store, read
+from aa_ray.study.resolve import at_chance, selection
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 from tests import rows as made_up
@@ -97,10 +98,11 @@ def test_focused_layers_come_from_the_rows(command: Command) -> None:
         "first run --method aa --task qqp --regime 100 --seed 42 with the other options as here"
     ) in err and err.count("\n") == 1
     assert command("run", "--method", "aa", task="qqp")[0] == 0
-    status, said, _ = command("run", "--method", "aa-focused-uni", "--seed", "92")
+    status, said, note = command("run", "--method", "aa-focused-uni", "--seed", "92")
     assert status == 0
     rows = {row["method"]: row for row in read("results").to_pylist()}
-    assert rows["aa-focused-uni"]["adapter_layers"] == rows["aa"]["selected_layers"]
+    assert rows["aa-focused-uni"]["adapter_layers"] == list(selection(rows["aa"], 3))
+    assert at_chance(rows["aa"]) == ("AA is at chance on its development set (qqp 100)" in note)
     assert rows["aa-focused-uni"]["seed"] == 92
 
 

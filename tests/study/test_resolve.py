@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aa_ray.core.architectures import ALL_TABLES
 from aa_ray.study.grid import Cell, Study, Variant
-from aa_ray.study.resolve import Resolver, Unresolved, resolve
+from aa_ray.study.resolve import Resolver, Unresolved, resolve, stand_in_text
 from tests.study.test_grid import make_study
 
 AA_COLA, AA_QQP = Cell("aa", "cola", "100", 42), Cell("aa", "qqp", "100", 42)
@@ -114,3 +114,19 @@ def test_rows_one_by_one_in_any_order_give_what_all_at_once_give(seed: int) -> N
         i: set(cells) for i, cells in at_once.cells.items()
     }
     assert len(study.cells) == len(resolved) + len(at_once.waiting) + len(at_once.lost)
+
+
+def test_it_is_said_which_aa_trials_decide_nothing() -> None:
+    study = make_study(methods=("aa-focused-spec", "baseline"), tasks=("sst2", "cola"))
+    chance = {"dev_chance": 0.5, "dev_chance_error": 0.05, "status": "finished", "error": None}
+    resolver = Resolver(study)
+    for task, score in (("sst2", 0.9), ("cola", 0.55)):
+        cell = Cell("aa", task, "100", 42)
+        trial_id = resolver.trials[cell].id
+        resolver.add(chance | {"trial_id": trial_id, "selected_layers": [1], "dev_metric": score})
+    assert resolver.stand_ins(study.grid()) == [Cell("aa", "cola", "100", 42)]
+    assert resolver.trials[Cell("aa-focused-spec", "sst2", "100", 92)].layers == (1,)
+    assert resolver.trials[Cell("aa-focused-spec", "cola", "100", 92)].layers == (2, 3, 4)
+    text = stand_in_text(resolver.stand_ins(study.grid()), 5)
+    assert text.startswith("AA is at chance on its development set (cola 100)")
+    assert text.endswith("the last 3 of 5 layers stand in.") and stand_in_text([], 5) == ""
