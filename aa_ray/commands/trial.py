@@ -8,6 +8,7 @@ those beside which it trained, and its scores are compared with the row's.
 import argparse
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +114,7 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
     resolver = Resolver(study, rows)
     if cell in resolver.trials:
         if note := stand_in_text(resolver.stand_ins([cell]), study.backbone.num_layers):
-            print(f"note: {note}", file=sys.stderr)
+            print(textwrap.fill(f"note: {note}", 80))
         return resolver.trials[cell]
     for need in study.needs(cell):
         row = resolver.row(need)
