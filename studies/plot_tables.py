@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from aa_ray.commands import study
 from aa_ray.core import architectures
 from aa_ray.report import figures
-from aa_ray.report.figures import Drawing
+from aa_ray.report.drawing import Drawing
 from aa_ray.report.results import Results
 
 

@@ -32,7 +32,7 @@ from aa_ray.study.grid import Study
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from aa_ray.report.figures import Drawing
+    from aa_ray.report.drawing import Drawing
     from aa_ray.report.results import Results
     from aa_ray.report.tables import Table
 
@@ -100,10 +100,10 @@ def draw(
     def work() -> int:
         parsed = parser.parse_args(arguments)
         results = _results(parsed, methods, adapt)
-        from aa_ray.report import figures
+        from aa_ray.report.drawing import save
 
         for drawing in make_drawings(results):
-            for path in figures.save(drawing, Path(parsed.output)):
+            for path in save(drawing, Path(parsed.output)):
                 print(path)
             for name in drawing.missing:
                 print(f"missing in {drawing.name}: {name}", file=sys.stderr)

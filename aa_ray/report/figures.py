@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aa_ray.core.architectures import AA
 from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.data.tasks import TASKS
-from aa_ray.errors import UsageError
 from aa_ray.report import statistics, step_size
 from aa_ray.report.activations import activation
+from aa_ray.report.drawing import (
+    COLUMN,
+    MOST_HEIGHT,
+    Drawing,
+    empty_figure,
+    legend_beside,
+    page_width,
+    project_style,
+    superscript,
+)
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
 
 # Matplotlib is imported by the functions that draw, pyarrow by those that read: --help of a study
 # with figures need not wait for them.
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from aa_ray.store.rows import Row
-
-# Inches: one and two columns of a usual journal page, and what a caption leaves of its height.
-COLUMN, PAGE = 3.3, 6.9
-MOST_HEIGHT = 8.8
-STYLE = str(resources.files("aa_ray.report") / "style.mplstyle")
 
 # The layers that the paper's aa selected for BERT-large on QQP with 100 examples (section 5). Only
 # drawn beside what was measured, never used to choose an architecture.
@@ -44,33 +43,6 @@ MOST_COLUMNS = 6
 AA_LINE = Line("", AA)
 
 MARKERS = ("o", "s", "^", "D", "v")
-
-
-class Drawing(NamedTuple):
-    """A figure, the name of its files, and what it could not show."""
-
-    name: str
-    figure: Figure
-    missing: list[str]
-
-
-def save(drawing: Drawing, folder: Path) -> list[Path]:
-    """Write the figure as PDF (vector) and PNG; returns the paths.
-
-    Raises:
-        UsageError: nothing can be written there.
-    """
-    paths = [folder / f"{drawing.name}.{kind}" for kind in ("pdf", "png")]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _style():
-            for path in paths:
-                drawing.figure.savefig(path)
-    except OSError as error:
-        raise UsageError(
-            f"--output {folder}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
-    return paths
 
 
 def rationals(results: Results, regime: str) -> list[Drawing]:
@@ -110,9 +82,9 @@ def _small_multiples(
 ) -> Drawing:
     """A picture for each (task, layer) at its (line, column)."""
     lines, columns = (1 + max(place[k] for place in places.values()) for k in (0, 1))
-    with _style():
+    with project_style():
         height = min(MOST_HEIGHT, 0.4 + 1.0 * lines)
-        figure = _figure((_width(1.1 * columns), height))
+        figure = empty_figure((page_width(1.1 * columns), height))
         axes = figure.subplots(lines, columns, squeeze=False)
         for (task, layer), place in places.items():
             ax = axes[place]
@@ -157,10 +129,10 @@ def layers(results: Results) -> Drawing:
     study = results.study
     missing = []
     num_layers = study.backbone.num_layers
-    with _style():
+    with project_style():
         height = 0.7 + 0.22 * len(study.tasks)
-        width = _width(len(study.regimes) * (0.8 + 0.22 * num_layers))
-        figure = _figure((width, height))
+        width = page_width(len(study.regimes) * (0.8 + 0.22 * num_layers))
+        figure = empty_figure((width, height))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             shares = np.full((len(study.tasks), num_layers), np.nan)
@@ -188,9 +160,9 @@ def scores(results: Results) -> Drawing:
     study = results.study
     missing = []
     lines = results.lines()
-    with _style():
-        width = _width(1.6 + 1.7 * len(study.regimes))
-        figure = _figure((width, 0.8 + 0.2 * len(lines)))
+    with project_style():
+        width = page_width(1.6 + 1.7 * len(study.regimes))
+        figure = empty_figure((width, 0.8 + 0.2 * len(lines)))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(lines):
@@ -201,7 +173,7 @@ def scores(results: Results) -> Drawing:
                     mean, half = statistics.mean(values), statistics.half_interval(values)
                     error = None if np.isnan(half) else [half]
                     ax.errorbar([mean], [i], xerr=error, fmt="o", capsize=2, color=f"C{i % 7}")
-            ax.set_yticks(range(len(lines)), [_superscript(line.title) for line in lines])
+            ax.set_yticks(range(len(lines)), [superscript(line.title) for line in lines])
             ax.set_title(results.regime_title(regime))
             ax.set_xlabel("average score x 100")
             ax.grid(axis="x", linewidth=0.3)
@@ -220,8 +192,8 @@ def score_against_parameters(results: Results) -> Drawing:
     study = results.study
     missing = []
     regimes = dict(zip(study.regimes, MARKERS, strict=False)) if len(study.regimes) > 1 else {}
-    with _style():
-        figure = _figure((COLUMN, 3.2 + 0.15 * len(regimes)))
+    with project_style():
+        figure = empty_figure((COLUMN, 3.2 + 0.15 * len(regimes)))
         ax = figure.subplots()
         for i, line in enumerate(results.lines()):
             for regime in study.regimes:
@@ -230,7 +202,7 @@ def score_against_parameters(results: Results) -> Drawing:
                     missing.append(f"{line.title} {regime}")
                     continue
                 size = statistics.mean(results.parameters(line, regime))
-                label = _superscript(line.title) if regime == study.regimes[0] else None
+                label = superscript(line.title) if regime == study.regimes[0] else None
                 marker = regimes.get(regime, MARKERS[0])
                 ax.plot(
                     size / 1000, statistics.mean(values), marker, color=f"C{i % 7}", label=label
@@ -251,8 +223,8 @@ def learning_rates(results: Results) -> Drawing:
     """
     study = results.study
     missing = []
-    with _style():
-        figure = _figure((_width(1.4 + 1.9 * len(study.regimes)), 2.4))
+    with project_style():
+        figure = empty_figure((page_width(1.4 + 1.9 * len(study.regimes)), 2.4))
         axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
         for regime, ax in zip(study.regimes, axes, strict=True):
             for i, line in enumerate(results.lines()):
@@ -267,43 +239,12 @@ def learning_rates(results: Results) -> Drawing:
                 if points:
                     xs, means = zip(*points, strict=True)
                     marker = MARKERS[i % len(MARKERS)]
-                    label = _superscript(line.title)
+                    label = superscript(line.title)
                     ax.plot(xs, means, marker=marker, color=f"C{i % 7}", label=label)
             ax.axvline(RELEASED_RATES.adapter, color="0.6", linestyle=":", linewidth=0.8)
             ax.set_xscale("log")
             ax.set_title(results.regime_title(regime))
             ax.set_xlabel("learning rate of the adapters")
         axes[0].set_ylabel("average score x 100")
-        _legend_beside(axes[-1])
+        legend_beside(axes[-1])
     return Drawing("learning-rates", figure, missing)
-
-
-def _style() -> AbstractContextManager[None]:
-    """The settings with which every figure is drawn and saved."""
-    from matplotlib import style
-
-    return style.context(STYLE)
-
-
-def _figure(size: tuple[float, float]) -> Figure:
-    """An empty figure of that width and height in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=size)
-
-
-def _width(inches: float) -> float:
-    """The narrower of a column and a page that holds so much; a page where neither does."""
-    return COLUMN if inches <= COLUMN + 1e-9 else PAGE
-
-
-def _legend_beside(ax: Axes) -> None:
-    """A legend to the right of the axes, where there is anything to explain."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _superscript(title: str) -> str:
-    """Matplotlib's notation for ``name^mark``."""
-    head, caret, mark = title.partition("^")
-    return f"{head}$^{{\\mathrm{{{mark}}}}}$" if caret else title

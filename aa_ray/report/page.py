@@ -22,7 +22,7 @@ from aa_ray.core.architectures import Method
 from aa_ray.data import tasks
 from aa_ray.errors import UsageError
 from aa_ray.report import claims, figures, markup, paper_tables, provenance_page, svg
-from aa_ray.report.figures import Drawing
+from aa_ray.report.drawing import PAGE, Drawing
 from aa_ray.report.page_commands import command_line, shown_by
 from aa_ray.report.results import Results
 from aa_ray.report.tables import DASH, Section, Table
@@ -216,7 +216,7 @@ def _pictures(part: Results, options: Sequence[str]) -> list[Picture]:
     def picture(drawing: Drawing, title: str, about: str, script: str) -> Picture:
         drawn = Markup(svg.inline(drawing.figure, drawing.name, f"{title}. {about}"))
         command = command_line(script, part, options)
-        wide = drawing.figure.get_figwidth() > figures.PAGE / 2
+        wide = drawing.figure.get_figwidth() > PAGE / 2
         return Picture(title, about, drawn, wide, drawing.missing, command)
 
     pictures = []

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from aa_ray.report.figures import STYLE
+from aa_ray.report.drawing import STYLE
 
 if TYPE_CHECKING:  # imported by the function that saves: --help need not wait for it
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ import pytest
 
 from aa_ray.core.backbones import Backbone
 from aa_ray.report import figures
-from aa_ray.report.figures import Drawing, save
+from aa_ray.report.drawing import Drawing, save
 from aa_ray.report.results import Results
 from aa_ray.study.grid import Cell
 from tests.report.test_paper_tables import made_up

@@ -7,7 +7,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from aa_ray.report import svg
-from aa_ray.report.figures import STYLE
+from aa_ray.report.drawing import STYLE
 
 
 @pytest.fixture(scope="module")
