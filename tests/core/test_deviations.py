@@ -20,7 +20,7 @@ from aa_ray.study.queue import TrialQueue
 from aa_ray.training import loop
 from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.evaluation import Job
+from aa_ray.training.evaluation import Job, Scores
 from aa_ray.training.stacked_adapters import AdaptedRows, output_layer
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -112,9 +112,9 @@ def test_which_switches_are_restored(
     scores = iter([0.9, 0.1, 0.1, 0.5])  # the first of three epochs is best; then the test
     trial_models = []
 
-    def evaluate(bert: Any, jobs: Sequence[Job]) -> list[dict[str, float]]:
+    def evaluate(bert: Any, jobs: Sequence[Job]) -> list[Scores]:
         trial_models.append(jobs[0].trainer.trial_model)
-        return [{"accuracy": next(scores)}]
+        return [Scores({"accuracy": next(scores)}, answers=2)]
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     trial = make_trial(**AA, epochs=3, restored_switches=setting, switch_learning_rate=0.5)

@@ -17,7 +17,7 @@ from aa_ray.errors import TrainingError
 from aa_ray.training import loop, side_by_side, unpadded
 from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
-from aa_ray.training.evaluation import Job
+from aa_ray.training.evaluation import Job, Scores
 from aa_ray.training.outcome import Outcome
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
@@ -146,9 +146,9 @@ def test_the_best_epoch_is_the_first_highest_and_is_restored(
     scores = iter([0.2, 0.7, 0.7, 0.1, 0.9])  # four epochs, then the test
     weights = []
 
-    def evaluate(bert: Any, jobs: Sequence[Job]) -> list[dict[str, float]]:
+    def evaluate(bert: Any, jobs: Sequence[Job]) -> list[Scores]:
         weights.append(jobs[0].trainer.trial_model.snapshot())
-        return [{"accuracy": next(scores)}]
+        return [Scores({"accuracy": next(scores)}, answers=2)]
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     [result] = run(make_trial(epochs=4, learning_rate=0.01)).evaluations
