@@ -14,6 +14,7 @@ from aa_ray.core import registration
 # Type checkers take the names from here, Python from ``_PLACES``.
 if TYPE_CHECKING:
     from aa_ray import architectures, own, results
+    from aa_ray.core.adapter import AdaptableAdapter, SwitchSettings, make_adaptable
     from aa_ray.core.architectures import METHODS, Method
     from aa_ray.core.rational import Rational
     from aa_ray.store.rows import read
@@ -26,12 +27,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "AdaptableAdapter",
     "Method",
     "Rational",
+    "SwitchSettings",
     "Trial",
     "activation",
     "architecture",
     "architectures",
+    "make_adaptable",
     "make_trial",
     "own",
     "read",
@@ -42,13 +46,16 @@ __all__ = [
 
 # Name -> the module that defines it; a module itself stands behind "".
 _PLACES = {
+    "AdaptableAdapter": "core.adapter",
     "METHODS": "core.architectures",
     "Method": "core.architectures",
     "Rational": "core.rational",
+    "SwitchSettings": "core.adapter",
     "Trial": "trial",
     "activation": "study.plugins",
     "architecture": "study.plugins",
     "architectures": "",
+    "make_adaptable": "core.adapter",
     "make_trial": "study.trials",
     "own": "",
     "read": "store.rows",

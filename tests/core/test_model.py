@@ -1,6 +1,7 @@
 """aa_ray.core.model: the released code's parameter counts, a frozen backbone, a clean reset."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -202,7 +203,9 @@ assert not logging.getLogger("transformers.modeling_utils").isEnabledFor(logging
 assert not logging.getLogger("huggingface_hub.utils").isEnabledFor(logging.WARNING)
 """
     command = [sys.executable, "-c", program, tiny.path]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # Commands that ran in this process before have set what libraries read.
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""  # what is expected is not reported
 
