@@ -136,7 +136,7 @@ def main() -> None:
     print(f"| command | commit {options.before} | now |\n|---|---:|---:|")
     for command in COMMANDS:
         print(f"| {command.shown} | {' | '.join(map(shown, seconds[command.shown]))} |")
-    print("\n*Finished* is the README's study, a table or the claims from 848 committed rows.")
+    print(f"\n*Finished*: the README's study, from the committed rows in {ROWS.relative_to(TOP)}.")
 
 
 if __name__ == "__main__":
