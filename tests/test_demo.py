@@ -17,6 +17,7 @@ COMMANDS = {
     "table2": [],
     "table3": [],
     "table4": [],
+    "controls": ["--last-n", "3"],
     "appendix_a": ["--backbone", "minilm"],
     "fidelity": ["--tasks", "qqp", "--seeds", "42"],
     "step_size": ["--tasks", "qqp", "--seeds", "42", "--epochs", "3"],

@@ -116,8 +116,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("study", ["table2", "table3", "table4", "appendix_a", "fidelity",
-                                   "step_size"])  # fmt: skip
+@pytest.mark.parametrize("study", ["table2", "table3", "table4", "controls", "appendix_a",
+                                   "fidelity", "step_size"])  # fmt: skip
 def test_a_table_from_rows(study: str, folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
     for more in (("--no-run",), ("--no-run", "--data", "rows", "--format", "csv")):
         arguments = ("--backbone", str(tiny_folder), "--results", str(folder), *more)

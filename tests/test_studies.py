@@ -130,6 +130,24 @@ def test_fidelity_turns_every_difference(tiny_folder: Path, tmp_path: Path) -> N
     assert any('"denominator": "B"' in text for text in settings)
 
 
+def test_controls_with_tuned_rates(tiny_folder: Path, tmp_path: Path) -> None:
+    """Every level waits: AA's ladder, AA at its best rates, the ladder of what takes its layers."""
+    arguments = ["--backbone", str(tiny_folder), "--tasks", "sst2", "--seeds", "42", "--epochs",
+                 "1", "--methods", "baseline-last-n", "random-n", "--last-n", "2", "--rates",
+                 "tuned", "--tuning-budget", "2"]  # fmt: skip
+    plan = run("controls", *arguments, "--plan", cwd=tmp_path)
+    assert "trials    21\n" in plan.stdout  # of each of three methods two settings, three seeds
+    ran = run("controls", *arguments, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("Controls.") and "2 settings each" in ran.stdout
+    rows = read(str(tmp_path / "results")).to_pylist()
+    assert {row["status"] for row in rows} == {"finished"}
+    last = [row for row in rows if row["method"] == "baseline-last-n"]
+    assert {tuple(row["adapter_layers"]) for row in last} == {(1, 2)}
+    again = run("controls", *arguments, "--plan", cwd=tmp_path)
+    assert "runnable  0\nblocked   0" in again.stdout
+
+
 @pytest.mark.slow
 def test_step_size_runs_its_ladder(tiny_folder: Path, tmp_path: Path) -> None:
     ran = run("step_size", "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42",
