@@ -128,6 +128,7 @@ def pooler_is_trained(backbone: Backbone) -> bool:
         return True
     import numpy as np
     from safetensors import safe_open
+    from threadpoolctl import threadpool_limits
 
     with safe_open(path, framework="numpy") as tensors:  # reads no more than what is asked for
         names = {part: [key for key in tensors.keys() if key.endswith(f"pooler.dense.{part}")]  # noqa: SIM118
@@ -141,7 +142,9 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     if bias.any():
         return True
     noise = weight.std() * (weight.shape[0] ** 0.5 + weight.shape[1] ** 0.5)  # Marchenko-Pastur
-    return bool(np.linalg.norm(weight, 2) > 1.05 * noise)
+    # One thread: for so small a matrix others would only wait, at full load if the machine is busy.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return bool(np.linalg.norm(weight, 2) > 1.05 * noise)
 
 
 def _file(path: str, name: str, local_only: bool = False) -> Path | None:
