@@ -22,6 +22,7 @@ COMMANDS = {
     "fidelity": ["--tasks", "qqp", "--seeds", "42"],
     "step_size": ["--tasks", "qqp", "--seeds", "42", "--epochs", "3"],
     "claims": [],
+    "cells": [],
     "efficiency": [],
     "plot_rationals": [],
     "plot_layers": [],

@@ -201,7 +201,8 @@ def _tables(results: Results, options: Sequence[str]) -> list[ShownTable]:
 
 def _without_other_tasks(table: Table, results: Results) -> Table:
     """The table without the columns of tasks that the study does not have."""
-    columns = {tasks.get(task).title for task in results.study.tasks} | {"Avg"}
+    columns = {tasks.get(task).title for task in results.study.tasks}
+    columns |= {"Avg", paper_tables.LEARNED_AVERAGE}
     kept = [i for i, column in enumerate(table.columns) if column in columns]
     sections = [
         Section(s.heading, [(label, [line[i] for i in kept]) for label, line in s.lines])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from aa_ray.core import architectures
@@ -12,6 +12,7 @@ from aa_ray.data import tasks
 from aa_ray.data.glue import Source
 from aa_ray.data.tasks import TASKS
 from aa_ray.report import statistics
+from aa_ray.report.learned import State
 from aa_ray.report.results import Line, Results, layers_in_use, score, shown_tasks
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import METRIC_TITLES, commit_text, listed
@@ -23,6 +24,13 @@ if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
 
 # In place of what rows would tell.
 NONE_YET = "none yet"
+
+# Behind the scores of cells that have not been learned.
+MARKS = {State.CHANCE: "†", State.ONE_CLASS: "‡"}
+LEARNED_AVERAGE = "Avg learned"
+
+# See ``learned_tasks``.
+LearnedTasks = dict[str, list[str]] | None
 
 
 def table1(source: Source, names: Iterable[str] = tuple(TASKS)) -> Table:
@@ -54,13 +62,32 @@ def method_table(name: str, results: Results) -> Table:
     """
     lines = results.lines()
     counted = [line for line in lines if architectures.get(line.method).counts_layers]
+    learned = learned_tasks(results, lines)
     sections = []
     for regime in results.study.regimes:
-        scores = [(line.title, _scores(results, line, regime)) for line in lines]
-        counts = [(f"|{line.title}|", _sizes(results, line, regime)) for line in counted]
+        scores = [(line.title, _scores(results, line, regime, learned)) for line in lines]
+        counts = [(f"|{line.title}|", _sizes(results, line, regime, learned)) for line in counted]
         sections.append(Section(results.regime_title(regime), _with_best(scores) + counts))
     columns = [TASKS[task].title for task in shown_tasks(results.study)] + ["Avg"]
-    return Table(_caption(name, results), columns, sections)
+    columns += [LEARNED_AVERAGE] * (learned is not None)
+    return Table(_caption(name, results, sections), columns, sections)
+
+
+def learned_tasks(results: Results, lines: Iterable[Line]) -> dict[str, list[str]] | None:
+    """Regime -> the tasks that a line has learned, or of which rows do not tell.
+
+    None where that rules nothing out, so that these are all tasks.
+    """
+    kept: dict[str, list[str]] = {}
+    ruled_out = False
+    for regime in results.study.regimes:
+        kept[regime] = []
+        for task in results.study.tasks:
+            states = [results.state(line, task, regime) for line in lines]
+            if any(state.informative for state in states):
+                kept[regime].append(task)
+            ruled_out |= not all(state.informative for state in states)
+    return kept if ruled_out else None
 
 
 def _by_task(results: Results, line: Line, regime: str) -> list[list[Row]]:
@@ -69,27 +96,49 @@ def _by_task(results: Results, line: Line, regime: str) -> list[list[Row]]:
     return [list(rows.get(task, {}).values()) for task in shown_tasks(results.study)]
 
 
-def _scores(results: Results, line: Line, regime: str) -> list[Entry]:
-    """A line's scores per task, and their average."""
+def _scores(results: Results, line: Line, regime: str, learned: LearnedTasks) -> list[Entry]:
+    """A line's scores per task, and their averages."""
     expected = len(results.study.seeds_of(regime))
-    by_task = _by_task(results, line, regime)
-    entries = [_entry([score(row) for row in rows], expected) for rows in by_task]
-    return [*entries, _entry(results.averages(line, regime), expected)]
+    entries = []
+    for task, rows in zip(shown_tasks(results.study), _by_task(results, line, regime), strict=True):
+        entry = _entry([score(row) for row in rows], expected)
+        entries.append(_marked(entry, results.state(line, task, regime)) if rows else entry)
+    entries.append(_entry(results.averages(line, regime), expected))
+    if learned is not None:
+        entries.append(_entry(results.averages(line, regime, learned[regime]), expected))
+        if not learned[regime]:
+            entries[-2] = entries[-2]._replace(state=State.CHANCE.value)
+    return entries
 
 
-def _sizes(results: Results, line: Line, regime: str) -> list[Entry]:
+def _marked(entry: Entry, state: State) -> Entry:
+    """The entry with the mark of a cell that has not been learned."""
+    if state is State.UNKNOWN:
+        return entry
+    return entry._replace(text=entry.text + MARKS.get(state, ""), state=state.value)
+
+
+def _sizes(results: Results, line: Line, regime: str, learned: LearnedTasks) -> list[Entry]:
     """A line's numbers of adapter layers, per task and averaged over the tasks."""
     by_task = _by_task(results, line, regime)
     means = [
         statistics.mean([len(layers_in_use(row)) for row in rows]) if rows else None
         for rows in by_task
     ]
-    known = [mean for mean in means if mean is not None]
-    average = statistics.mean(known) if known else None
+    averages = [_average(means)]
+    if learned is not None:
+        columns = shown_tasks(results.study)
+        averages.append(_average([means[columns.index(task)] for task in learned[regime]]))
     return [
         Entry(DASH) if mean is None else Entry(f"{mean:.1f}".removesuffix(".0"), mean=mean)
-        for mean in [*means, average]
+        for mean in [*means, *averages]
     ]
+
+
+def _average(means: Iterable[float | None]) -> float | None:
+    """The mean of those that are known; None without any."""
+    known = [mean for mean in means if mean is not None]
+    return statistics.mean(known) if known else None
 
 
 def _entry(values: list[float], expected: int) -> Entry:
@@ -107,12 +156,16 @@ def _entry(values: list[float], expected: int) -> Entry:
 
 
 def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Entry]]]:
-    """Mark the highest score of each column (several where they print alike)."""
+    """Mark the highest score of each column (several where they print alike).
+
+    None where no line has learned anything: the highest of them is chance's.
+    """
     marked = [(title, list(entries)) for title, entries in lines]
     for column in range(len(lines[0][1]) if lines else 0):
         means = [entries[column].mean for _, entries in lines]
         known = [mean for mean in means if mean is not None]
-        if len(known) < 2:
+        states = {entries[column].state for _, entries in lines if entries[column].mean is not None}
+        if len(known) < 2 or states <= {state.value for state in MARKS}:
             continue
         best = f"{max(known):.1f}"
         for (_, entries), mean in zip(marked, means, strict=True):
@@ -121,7 +174,7 @@ def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Ent
     return marked
 
 
-def _caption(name: str, results: Results) -> str:
+def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
     """What the numbers are and what they rest on."""
     study = results.study
     custom = [task for task in map(tasks.get, study.tasks) if task.origin is not None]
@@ -145,9 +198,27 @@ def _caption(name: str, results: Results) -> str:
             "Note: this MiniLM was tuned for sentence similarity on data that includes Quora "
             "question pairs and NLI pairs."
         )
+    lines[0] += _legend(sections)
     if any(source.startswith("embedded") for source in sources):
         lines.append("Note: generated sentences; they show that the software works, nothing else.")
     return "\n".join(lines)
+
+
+def _legend(sections: Sequence[Section]) -> str:
+    """What the marks mean that the sections have."""
+    entries = [entry for section in sections for _, line in section.lines for entry in line]
+    states = {entry.state for entry in entries}
+    legend = {
+        State.CHANCE: "not above chance by more than three standard errors of the test set",
+        State.ONE_CLASS: "one class: most of its models give one answer to every example",
+    }
+    shown = [f"{MARKS[s]} {text}" for s, text in legend.items() if s.value in states]
+    if not shown:
+        return ""
+    return (
+        f" {listed(shown, '; ')}; nothing is marked as best where no method has learned. "
+        f"{LEARNED_AVERAGE}: over the tasks that at least one method has learned."
+    )
 
 
 def _sources(results: Results) -> list[str]:

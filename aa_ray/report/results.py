@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from aa_ray.data import regimes
 from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
-from aa_ray.report.statistics import Effect, stratified_effect
+from aa_ray.report.learned import Gate, State
+from aa_ray.report.paired import Run, Runs, stratum
+from aa_ray.report.statistics import Effect, Stratum, stratified_effect
 from aa_ray.study.grid import CELL_FIELDS, PLAIN, RATE_FIELDS, Cell, Study
 from aa_ray.study.resolve import Resolver, selection, stand_in_text, tuned
 from aa_ray.study.tuning import Choice
@@ -61,6 +63,7 @@ class Results:
 
     def __init__(self, study: Study, rows: Iterable[Row]) -> None:
         self.study = study
+        self._gate = Gate(study.source)
         self._finished: dict[str, list[Row]] = {}  # by trial id
         self._failed = []
         for row in rows:
@@ -115,29 +118,46 @@ class Results:
         """The trial of a line in one cell; None while it waits for another."""
         return self._resolver.trials.get(Cell(line.method, task, regime, seed, line.variant))
 
-    def averages(self, line: Line, regime: str) -> list[float]:
-        """Average score over the study's tasks, of each seed that has them all."""
-        by_task = list(self.rows(line, regime).values())
-        complete = [seed for seed in by_task[0] if all(seed in rows for rows in by_task)]
-        return [statistics.mean([score(rows[seed]) for rows in by_task]) for seed in complete]
+    def averages(
+        self, line: Line, regime: str, tasks: Collection[str] | None = None
+    ) -> list[float]:
+        """Average score over the study's tasks, or some of them, of each seed that has them all."""
+        rows = self.rows(line, regime)
+        by_task = [rows[task] for task in self.study.tasks if tasks is None or task in tasks]
+        first = by_task[0] if by_task else {}
+        complete = [seed for seed in first if all(seed in of_task for of_task in by_task)]
+        return [statistics.mean([score(of_task[seed]) for of_task in by_task]) for seed in complete]
 
     def parameters(self, line: Line, regime: str) -> list[int]:
         """Parameters of the adapters in use, of each row that there is."""
         by_task = self.rows(line, regime).values()
         return [int(row["adapter_parameters"]) for rows in by_task for row in rows.values()]
 
-    def effect(self, first: Line, second: Line, regimes: Iterable[str]) -> Effect:
-        """Score of the first line minus the second, paired over task, regime and seed."""
+    def state(self, line: Line, task: str, regime: str) -> State:
+        """What the line has learned there, as far as rows and data tell."""
+        return self._gate.state(list(self.rows(line, regime)[task].values()))
+
+    def runs(self, line: Line, regime: str) -> dict[str, Runs]:
+        """Task -> seed -> the line's training run."""
+        return {
+            task: {seed: Run(score(r), self._gate.took_off(r)) for seed, r in by_seed.items()}
+            for task, by_seed in self.rows(line, regime).items()
+        }
+
+    def differences(
+        self, first: Line, second: Line, regimes: Iterable[str]
+    ) -> dict[tuple[str, str], Stratum]:
+        """(Task, regime) -> score of the first line minus the second, paired by seed."""
         strata = {}
         for regime in regimes:
-            ours, theirs = self.rows(first, regime), self.rows(second, regime)
+            ours, theirs = self.runs(first, regime), self.runs(second, regime)
             for task in self.study.tasks:
-                strata[task, regime] = [
-                    100 * (row["test_metric"] - theirs[task][seed]["test_metric"])
-                    for seed, row in ours[task].items()
-                    if seed in theirs[task]
-                ]
-        return stratified_effect(strata)
+                strata[task, regime] = stratum((ours[task], theirs[task]))
+        return strata
+
+    def effect(self, first: Line, second: Line, regimes: Iterable[str]) -> Effect:
+        """Score of the first line minus the second, paired over task, regime and seed."""
+        return stratified_effect(self.differences(first, second, regimes))
 
     def stand_in_text(self) -> str:
         """What to tell people about ``aa`` trials at chance that were to decide layers."""

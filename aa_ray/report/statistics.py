@@ -1,10 +1,33 @@
-"""Pure functions on arrays of scores."""
+"""Mean differences over cells with their intervals and tests: the arithmetic of every verdict.
+
+A cell (a task in a regime) gives one paired difference per seed: a ``Stratum``. An ``Effect`` is
+the mean over strata that weigh the same. The strata are taken as given and the seeds as a sample.
+So the variance is that of the strata's means, and the degrees of freedom are Satterthwaite's.
+
+In some cells a training run either takes off or stays at chance. A few differences then say nothing
+about how often it does, and a t interval from them covers far too rarely. There each line's share
+of runs that took off gets an interval of its own (Wilson's; Clopper and Pearson's below
+``FEW_RUNS`` runs), and what is left within the two kinds of runs gets a t interval. The parts are
+put together as Newcombe (1998) does for a difference of two shares, and Zou and Donner (2008,
+"MOVER") for any sum of independent estimates. ``benchmarks/statistics.md`` has the coverage of
+both kinds of interval.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+
+# Below as many runs Wilson's interval of a share covers too rarely in a sum; see the benchmark.
+FEW_RUNS = 10
+
+# The smallest p value that is told from 0, where an interval has to be inverted for it.
+SMALLEST_P = 1e-12
 
 
 def mean(values: Sequence[float]) -> float:
@@ -26,90 +49,211 @@ def half_interval_of(spread: float, count: int, level: float = 0.95) -> float:
     """``half_interval`` of ``count`` values with that sample standard deviation."""
     if count < 2:
         return float("nan")
-    return float(_t_quantile((1 + level) / 2, count - 1) * spread / math.sqrt(count))
+    return float(t_quantile((1 + level) / 2, count - 1) * spread / math.sqrt(count))
 
 
-class Effect(NamedTuple):
-    """A mean difference with its interval.
+class Share(NamedTuple):
+    """The share of a line's training runs that took off, and what it contributes to an effect.
 
     Attributes:
-        mean, low, high: in the unit of the values; NaN where it cannot be known.
+        took_off, of: runs that took off, and all runs.
+        points: the difference in score between runs that took off and others; negative for the
+            line that is subtracted.
+    """
+
+    took_off: int
+    of: int
+    points: float
+
+    @property
+    def estimate(self) -> float:
+        """The contribution, in points."""
+        return self.points * self.took_off / self.of
+
+    def limits(self, level: Any) -> tuple[Any, Any]:
+        """The interval of the contribution, for one confidence level or an array of them."""
+        ends = [self.points * end for end in proportion_limits(self.took_off, self.of, level)]
+        return (ends[0], ends[1]) if self.points >= 0 else (ends[1], ends[0])
+
+
+def proportion_limits(count: float, of: int, level: Any = 0.95) -> tuple[Any, Any]:
+    """Interval of a proportion: Wilson's, or Clopper and Pearson's below ``FEW_RUNS`` runs."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    method = "wilson" if of >= FEW_RUNS else "beta"
+    alpha = 1 - np.asarray(level)
+    low, high = proportion_confint(np.full(alpha.shape, count), of, alpha, method=method)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The paired differences of one cell.
+
+    Attributes:
+        values: one per seed.
+        shares: each line's share of runs that took off, where some of the cell's runs did and
+            others did not; else empty.
+        rest: per seed, the difference without what the shares explain; ``values`` without shares.
+    """
+
+    values: tuple[float, ...]
+    shares: tuple[Share, ...] = ()
+    rest: tuple[float, ...] = ()
+
+    @property
+    def within(self) -> tuple[float, ...]:
+        """The differences whose spread a t interval is for."""
+        return self.rest if self.shares else self.values
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean difference, in the unit of the values, with what its intervals and tests follow from.
+
+    Attributes:
+        mean: NaN where there is nothing.
         pairs: number of paired values behind it.
-        per_seed_error: standard error of the mean if there were one value per stratum; NaN
-            without replication.
-        seeds: values per stratum, on average.
+        error: standard error of the mean, without the part in ``shares``; NaN without replication.
+        freedom: degrees of freedom of that error.
+        shares: contributions of shares of runs that took off.
+        largest: the stratum with the largest part of the variance, and that part; None for one
+            stratum.
+        over_strata: whether the strata themselves are the sample, since none has a second seed.
     """
 
     mean: float
-    low: float
-    high: float
-    pairs: int
-    per_seed_error: float
-    seeds: float
+    pairs: int = 0
+    error: float = float("nan")
+    freedom: float = float("nan")
+    shares: tuple[Share, ...] = ()
+    largest: tuple[Any, float] | None = None
+    over_strata: bool = False
 
     @property
     def bounded(self) -> bool:
         """Whether there is an interval."""
-        return not math.isnan(self.low)
+        return not math.isnan(self.error)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval; NaN where it cannot be known."""
+        return self._interval[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval; NaN where it cannot be known."""
+        return self._interval[1]
+
+    @cached_property
+    def _interval(self) -> tuple[float, float]:
+        low, high = self.limits(0.95)
+        return float(low), float(high)
+
+    def limits(self, level: Any) -> tuple[Any, Any]:
+        """The interval at a confidence level, or at an array of levels."""
+        half = 0.0 if self.error == 0 else self.error * t_quantile((1 + level) / 2, self.freedom)
+        below = above = np.square(half)
+        for share in self.shares:
+            low, high = share.limits(level)
+            below = below + (share.estimate - low) ** 2
+            above = above + (high - share.estimate) ** 2
+        return self.mean - np.sqrt(below), self.mean + np.sqrt(above)
+
+    def above(self, boundary: float) -> float:
+        """One-sided p value of "the true effect is not above the boundary"."""
+        return self._p_value(boundary, 1)
+
+    def below(self, boundary: float) -> float:
+        """One-sided p value of "the true effect is not below the boundary"."""
+        return self._p_value(boundary, -1)
+
+    def _p_value(self, boundary: float, sign: int) -> float:
+        """``above`` for a sign of 1, ``below`` for -1; NaN without an interval."""
+        distance = sign * (self.mean - boundary)
+        if not self.bounded:
+            return float("nan")
+        if not self.shares:
+            return float(t_tail(distance, self.error, self.freedom))
+        return self._inverted(boundary, sign if distance >= 0 else -sign, distance >= 0)
+
+    def _inverted(self, boundary: float, side: int, small: bool) -> float:
+        """The p at which the 1 - 2 p interval ends at the boundary; 1 - p where not ``small``."""
+        first, last = math.log(SMALLEST_P), math.log(0.5)
+        for _ in range(2):  # a grid, and a finer one between two of its points
+            logs = np.linspace(first, last, 100)
+            low, high = self.limits(-np.expm1(logs + math.log(2)))
+            reached = low <= boundary if side > 0 else high >= boundary  # the smaller p, the wider
+            k = int(np.flatnonzero(reached)[-1]) if reached.any() else 0
+            first, last = logs[k], logs[min(k + 1, len(logs) - 1)]
+        p = math.exp(first)
+        return p if small else 1 - p
 
 
-NO_EFFECT = Effect(float("nan"), float("nan"), float("nan"), 0, float("nan"), 0.0)
+NO_EFFECT = Effect(float("nan"))
 
 
-def stratified_effect(strata: Mapping[Any, Sequence[float]], level: float = 0.95) -> Effect:
-    """Mean of paired differences, averaged over strata that weigh the same, with a t interval.
+def stratified_effect(strata: Mapping[Any, Stratum | Sequence[float]]) -> Effect:
+    """The mean over strata that weigh the same, each a ``Stratum`` or its values.
 
-    The strata (a task in a regime) are taken as given, the values in each (one per seed) as a
-    sample: the variance is that of the strata's means, the degrees of freedom are Satterthwaite's.
-    Where no stratum has more than one value, the strata themselves are the sample. Strata without
-    values are left out.
+    Where no stratum has a second value, the strata themselves are the sample. Otherwise those that
+    have one value only are left out, as are those without any.
     """
-    groups = [np.asarray(values, dtype=float) for values in strata.values() if len(values)]
-    if not groups:
+    groups = {
+        key: values if isinstance(values, Stratum) else Stratum(tuple(values))
+        for key, values in strata.items()
+    }
+    most = max((len(group.values) for group in groups.values()), default=0)
+    if most == 0:
         return NO_EFFECT
-    pairs = sum(map(len, groups))
-    if max(map(len, groups)) == 1:
-        groups = [np.concatenate(groups)]
-    center = float(np.mean([group.mean() for group in groups]))
-    if min(map(len, groups)) < 2:
-        return Effect(center, float("nan"), float("nan"), pairs, float("nan"), pairs / len(groups))
-    sizes = np.array([len(group) for group in groups])
-    variances = np.array([group.var(ddof=1) for group in groups]) / sizes
-    error = float(np.sqrt(variances.sum())) / len(groups)
-    per_seed = float(np.sqrt((variances * sizes).sum())) / len(groups)
-    if error == 0:
-        return Effect(center, center, center, pairs, 0.0, float(sizes.mean()))
-    freedom = variances.sum() ** 2 / (variances**2 / (sizes - 1)).sum()
-    half = _t_quantile((1 + level) / 2, freedom) * error
-    return Effect(center, center - half, center + half, pairs, per_seed, float(sizes.mean()))
+    if most == 1:
+        values = [value for group in groups.values() for value in group.values]
+        spread = deviation(values) / math.sqrt(len(values))
+        return Effect(mean(values), len(values), spread, len(values) - 1, over_strata=True)
+    replicated = {key: group for key, group in groups.items() if len(group.values) > 1}
+    return _replicated_effect(replicated)
 
 
-def seeds_to_settle(effect: Effect, boundary: float, level: float = 0.95) -> int | None:
-    """Seeds per stratum after which the interval would lie on one side of the boundary.
+def _replicated_effect(groups: Mapping[Any, Stratum]) -> Effect:
+    count = len(groups)
+    sizes = np.array([len(group.values) for group in groups.values()])
+    variances = np.array([np.var(group.within, ddof=1) for group in groups.values()]) / sizes
+    freedom = float("nan")
+    if variances.sum() > 0:
+        freedom = float(variances.sum() ** 2 / (variances**2 / (sizes - 1)).sum())
+    shares = [share for group in groups.values() for share in group.shares]
+    return Effect(
+        float(np.mean([mean(group.values) for group in groups.values()])),
+        int(sizes.sum()),
+        float(np.sqrt(variances.sum())) / count,
+        freedom,
+        tuple(share._replace(points=share.points / count) for share in shares),
+        _largest(groups) if count > 1 else None,
+    )
 
-    Supposes that mean and spread stay as they are, and a normal quantile. None where the spread is
-    not known, or the mean lies on the boundary.
-    """
-    distance = abs(effect.mean - boundary)
-    if math.isnan(effect.per_seed_error) or distance == 0 or math.isnan(distance):
-        return None
-    quantile = _normal_quantile((1 + level) / 2)
-    return max(2, math.ceil((quantile * effect.per_seed_error / distance) ** 2))
+
+def _largest(groups: Mapping[Any, Stratum]) -> tuple[Any, float] | None:
+    """The stratum whose mean varies the most, and its part of the variance of the effect."""
+    variances = {
+        key: deviation(group.values) ** 2 / len(group.values) for key, group in groups.items()
+    }
+    key = max(variances, key=lambda key: variances[key])
+    total = sum(variances.values())
+    return (key, variances[key] / total) if total > 0 else None
 
 
-# SciPy's special functions take a third of the time that ``scipy.stats``, which calls them, takes
-# to import; and tables without intervals need neither.
+def t_tail(distance: Any, error: Any, freedom: Any) -> Any:
+    """P(T >= distance / error) for Student's T; 0 or 1 where there is no error. Takes arrays."""
+    from scipy.special import stdtr
+
+    exact = np.where(np.asarray(distance) > 0, 0.0, 1.0)
+    spread = np.asarray(error) > 0
+    scaled = np.divide(distance, error, out=np.zeros_like(exact), where=spread)
+    return np.where(spread, stdtr(np.where(spread, freedom, 1.0), -scaled), exact)
 
 
-def _t_quantile(probability: float, freedom: float) -> float:
+def t_quantile(probability: Any, freedom: Any) -> Any:
     """The quantile of Student's t distribution, as ``scipy.stats.t.ppf`` gives it."""
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # takes a third of the time to import
 
-    return float(stdtrit(freedom, probability))
-
-
-def _normal_quantile(probability: float) -> float:
-    """The quantile of the standard normal distribution, as ``scipy.stats.norm.ppf`` gives it."""
-    from scipy.special import ndtri
-
-    return float(ndtri(probability))
+    return stdtrit(freedom, probability)

@@ -20,7 +20,8 @@ class Entry(NamedTuple):
     """One cell of a table.
 
     ``best`` is shown in bold, or with a star where there is no bold. The numbers behind the text
-    (mean and deviation as printed, how many seeds) are for CSV.
+    (mean and deviation as printed, how many seeds) are for CSV, and so is ``state``, what has been
+    learned there (``aa_ray.report.learned.State``), where that is known.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Entry(NamedTuple):
     mean: float | None = None
     deviation: float | None = None
     seeds: int | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,10 @@ def _escaped(text: str) -> str:
 def _csv(table: Table) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["section", "row", "column", "mean", "deviation", "seeds", "best"])
+    writer.writerow(["section", "row", "column", "mean", "deviation", "seeds", "best", "state"])
     for section in table.sections:
         for label, entries in section.lines:
             for column, entry in zip(table.columns, entries, strict=True):
-                numbers = [entry.mean, entry.deviation, entry.seeds, int(entry.best)]
+                numbers = [entry.mean, entry.deviation, entry.seeds, int(entry.best), entry.state]
                 writer.writerow([section.heading, label, column, *numbers])
     return stream.getvalue()

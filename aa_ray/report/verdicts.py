@@ -1,69 +1,169 @@
-"""How an effect becomes a verdict: whether a claim holds, does not hold, or stays open."""
+"""How effects become verdicts: a claim holds, does not hold, or stays open.
+
+A claim names a region of effects, such as "within 2 points of 0", and its rule a region in which
+the claim is wrong. Each region is tested: the p value is the largest of the one-sided p values of
+its ends (two one-sided tests, Schuirmann 1987). A claim about a direction is tested two-sided, as
+is usual, so its 95 % interval must exclude the boundary; being on par is tested at 5 % with the
+90 % interval. p values are adjusted for the number of claims (Holm 1979), those for "holds" and
+those for "does not hold" apart. So the probability of any false "holds" in a table is at most 5 %,
+and so is that of any false "does not hold".
+"""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from aa_ray.report.statistics import Effect
+import numpy as np
 
-# Points of score (x 100) within which two methods count as on par.
+# Points of score (x 100) within which two methods count as on par. The paper gives none.
 MARGIN = 2.0
+ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
+# The scores, or selections, on which the verdict would rest are those of chance.
+UNINFORMATIVE = "uninformative"
+
+
+class Testable(Protocol):
+    """An effect, or an array of simulated ones; see ``statistics.Effect``."""
+
+    def above(self, boundary: float) -> Any:
+        """One-sided p value of "not above the boundary"."""
+
+    def below(self, boundary: float) -> Any:
+        """One-sided p value of "not below the boundary"."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Effects between ``low`` and ``high``.
+
+    Attributes:
+        two_sided: whether p values are doubled, since the opposite would have been told as well.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    two_sided: bool = False
+
+    def p_value(self, effect: Testable) -> Any:
+        """Of "the effect is not in the region"."""
+        ends = [effect.above(self.low)] if self.low > -math.inf else []
+        ends += [effect.below(self.high)] if self.high < math.inf else []
+        largest = np.max(np.array(ends), axis=0)  # NaN stays
+        return np.minimum(1.0, (1 + self.two_sided) * largest)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How an effect becomes a verdict.
+    """What decides a claim.
 
     Attributes:
         text: for people.
-        holds, fails: (low, high) of the interval -> whether it decides that way.
-        boundary: the value that the interval must leave, given the mean.
+        holds: where the claim is right.
+        fails: where it is wrong, as one region or several.
     """
 
     text: str
-    holds: Callable[[float, float], bool]
-    fails: Callable[[float, float], bool]
-    boundary: Callable[[float], float]
+    holds: Region
+    fails: tuple[Region, ...] = ()
 
-    def verdict(self, effect: Effect) -> str:
-        """``HOLDS``, ``FAILS``, or ``OPEN`` where the interval is unknown or too wide."""
-        if not effect.bounded:
-            return OPEN
-        if self.holds(effect.low, effect.high):
-            return HOLDS
-        return FAILS if self.fails(effect.low, effect.high) else OPEN
+    def test(self, effects: Sequence[Testable]) -> tuple[Any, Any]:
+        """p values of "holds" and of "does not hold".
+
+        Args:
+            effects: one, or several if the claim is about each of them: then it holds if it holds
+                for all (intersection-union test), and fails if it fails for any, for which p is
+                multiplied by their number (Bonferroni).
+        """
+        holding = [self.holds.p_value(effect) for effect in effects]
+        failing = [region.p_value(effect) for effect in effects for region in self.fails]
+        if not holding:
+            return float("nan"), float("nan")
+        holds = np.max(np.array(holding), axis=0)
+        if not failing:
+            return holds, np.full_like(holds, np.nan)
+        return holds, np.minimum(1.0, len(effects) * np.min(np.array(failing), axis=0))
+
+    def decide(self, effect: Testable) -> str:
+        """The verdict on a single claim, not adjusted for others."""
+        return verdict(*self.test([effect]))
 
 
-BETTER = Rule(
-    "interval above 0; does not hold if it is below 0 or within ±2 points",
-    holds=lambda low, high: low > 0,
-    fails=lambda low, high: high < 0 or (low > -MARGIN and high < MARGIN),
-    boundary=lambda mean: 0.0,
-)
-ON_PAR = Rule(
-    "interval within ±2 points; does not hold if it lies outside",
-    holds=lambda low, high: low > -MARGIN and high < MARGIN,
-    fails=lambda low, high: low > MARGIN or high < -MARGIN,
-    boundary=lambda mean: math.copysign(MARGIN, mean),
-)
-NOT_BETTER = Rule(
-    "interval below 2 points; does not hold if it lies above",
-    holds=lambda low, high: high < MARGIN,
-    fails=lambda low, high: low > MARGIN,
-    boundary=lambda mean: MARGIN,
-)
+def verdict(holds: float, fails: float, alpha: float = ALPHA) -> str:
+    """``HOLDS``, ``FAILS`` or ``OPEN``, by the p values of a rule; NaN decides nothing."""
+    if holds <= alpha:
+        return HOLDS
+    return FAILS if fails <= alpha else OPEN
 
-# Of layers: more than the ones between seeds do, and more than one time in ten.
-DIFFER_BEYOND_SEEDS = Rule(
-    "interval above 0; does not hold if it is below",
-    holds=lambda low, high: low > 0,
-    fails=lambda low, high: high < 0,
-    boundary=lambda mean: 0.0,
-)
-DIFFER_IN_A_TENTH = Rule(
-    "interval above 0.1 (0: always the same, 1: never a common layer)",
-    holds=lambda low, high: low > 0.1,
-    fails=lambda low, high: high < 0.1,
-    boundary=lambda mean: 0.1,
-)
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values adjusted for their number by Holm's method; NaN is no test and stays.
+
+    ``statsmodels.stats.multitest.multipletests`` gives the same, after a full garbage collection,
+    which takes a second beside torch.
+    """
+    values = np.array(p_values, dtype=float)
+    tested = np.flatnonzero(~np.isnan(values))
+    order = tested[np.argsort(values[tested])]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    values[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return values.tolist()
+
+
+def better(margin: float = MARGIN) -> Rule:
+    """Better at all."""
+    return Rule(
+        f"95 % interval above 0; does not hold if the 90 % interval lies below {margin:g} points",
+        Region(low=0.0, two_sided=True),
+        (Region(high=margin),),
+    )
+
+
+def considerably_better(margin: float = MARGIN) -> Rule:
+    """Better by more than the margin."""
+    return Rule(
+        f"95 % interval above {margin:g} points; does not hold if the 90 % interval lies below",
+        Region(low=margin, two_sided=True),
+        (Region(high=margin),),
+    )
+
+
+def near(value: float, margin: float = MARGIN) -> Rule:
+    """Within a margin of a value."""
+    around = "±" if value == 0 else f"{value:+g} ± "
+    return Rule(
+        f"90 % interval within {around}{margin:g} points; does not hold if the 95 % interval lies "
+        "outside",
+        *_within(value - margin, value + margin),
+    )
+
+
+def on_par(margin: float = MARGIN) -> Rule:
+    """Equal up to the margin."""
+    return near(0.0, margin)
+
+
+def not_better(margin: float = MARGIN) -> Rule:
+    """On par or worse."""
+    return Rule(
+        f"90 % interval below {margin:g} points; does not hold if the 95 % interval lies above",
+        Region(high=margin),
+        (Region(low=margin, two_sided=True),),
+    )
+
+
+def within(low: float, high: float, text: str) -> Rule:
+    """Between two bounds."""
+    return Rule(text, *_within(low, high))
+
+
+def _within(low: float, high: float) -> tuple[Region, tuple[Region, ...]]:
+    outside = Region(low=high, two_sided=True), Region(high=low, two_sided=True)
+    return Region(low, high), outside
+
+
+# A kind of rule that depends on the margin.
+MakeRule = Callable[[float], Rule]

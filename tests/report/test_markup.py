@@ -1,18 +1,21 @@
 """aa_ray.report.markup: marks, commands, intervals and strips, as the page has them."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from aa_ray.report import claims, markup
+from aa_ray.report import markup
+from aa_ray.report.judgement import Judgement
 from aa_ray.report.tables import Entry
+from tests.report.test_verdicts import made_effect
 
 
 def test_strips_stay_on_their_track() -> None:
     def at(mean: float, low: float, high: float) -> Any:
-        effect = claims.Effect(mean, low, high, 10, 1.0, 5)
-        return markup.strip(claims.Judgement("C1", "", effect, "points", "", ""))
+        effect = dataclasses.replace(made_effect(low, high), mean=mean)
+        return markup.strip(Judgement("C1", "", effect, "points", "", ""))
 
     assert at(0, -5, 5) == {"mean": 50, "low": 25, "width": 50, "beyond": ""}
     assert at(30, -99, 99) == {"mean": 100, "low": 0, "width": 100, "beyond": "below above"}

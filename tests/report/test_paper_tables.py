@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from aa_ray.core.architectures import METHODS, SPEC, MethodLine, N
+from aa_ray.data.glue import ROWS, Source
 from aa_ray.report import paper_tables
+from aa_ray.report.learned import State
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Table
 from aa_ray.study.grid import Cell, Study
@@ -19,7 +21,7 @@ def table2(study: Study, rows: list[Any]) -> Table:
     return paper_tables.method_table("Table 2", Results(study, rows))
 
 
-SELECTED = {"qqp": [4], "sst2": [1, 3], "cola": [0, 1, 2]}
+SELECTED = {"qqp": [4], "sst2": [1, 3], "cola": [0, 1, 2], "mrpc": [2], "rte": [0, 3]}
 COLUMNS = ["MNLI", "QQP", "QNLI", "SST-2", "CoLA", "STS-B", "MRPC", "RTE", "WNLI", "Avg"]
 
 
@@ -47,6 +49,7 @@ def made_up(study: Study, skip: Any = lambda cell: False) -> list[Any]:
                 "data_fingerprint": f"{cell.task} {cell.regime} {cell.seed}",
                 "data_source": "embedded-1", "commit": "0123456789abcdef", "dirty": False,
                 "settings": trial.to_json(), "backbone_sha256": "weights",
+                "chance": 0.2, "chance_error": 0.01, "answers": 2,
             }
             for kept_ in kept
         ]  # fmt: skip
@@ -166,3 +169,51 @@ def test_a_method_says_how_it_is_listed_whatever_its_name(monkeypatch: pytest.Mo
     for label, depth in (("Dropped^all", 3), ("Dropped^1", 1)):
         values = [100 * score(Cell("mine", "cola", "100", s), depth) for s in (42, 92)]
         assert entries(table, "Low-data-100", label)["CoLA"].mean == pytest.approx(np.mean(values))
+
+
+def with_states(study: Study, states: dict[tuple[str, str], State]) -> Table:
+    """Table 2, where (method, task) have learned so much; all others have learned."""
+    rows = made_up(study)
+    for row in rows:
+        state = states.get((row["method"], row["task"]), State.LEARNED)
+        row["answers"] = 1 if state is State.ONE_CLASS else 2
+        if state is not State.LEARNED:
+            row["chance"] = row["test_metric"]
+    return table2(study, rows)
+
+
+def test_cells_that_have_not_been_learned_are_marked(study: Study) -> None:
+    states = {("aa", "cola"): State.CHANCE, ("baseline", "sst2"): State.ONE_CLASS}
+    table = with_states(study, states)
+    aa, baseline = (entries(table, "Low-data-100", label) for label in ("AA", "Baseline"))
+    assert aa["CoLA"].text.endswith("†") and aa["CoLA"].state == "chance"
+    assert baseline["SST-2"].text.endswith("‡") and baseline["SST-2"].state == "one class"
+    assert aa["SST-2"].text[-1].isdigit() and aa["SST-2"].state == "learned"
+    assert "† not above chance" in table.caption and "‡ one class" in table.caption
+    assert ",0,one class\n" in table.render("csv")
+
+
+def test_nothing_is_best_where_nothing_is_learned(study: Study) -> None:
+    methods = study.methods
+    table = with_states(study, {(method, "cola"): State.CHANCE for method in methods})
+    [section] = table.sections
+    for label, line in section.lines:
+        by_column = dict(zip(table.columns, line, strict=True))
+        assert not by_column["CoLA"].best
+        if not label.startswith("|"):  # the average over what is learned is that of SST-2
+            assert by_column["Avg learned"].mean == by_column["SST-2"].mean
+            assert by_column["Avg learned"].best == by_column["SST-2"].best == (label == "AA")
+    nowhere = {(method, task): State.CHANCE for method in methods for task in study.tasks}
+    [section] = with_states(study, nowhere).sections
+    assert not any(entry.best for _, line in section.lines for entry in line)
+    assert {line[-1].text for _, line in section.lines} == {"–"}
+
+
+def test_rows_that_cannot_tell_print_as_before() -> None:
+    study = make_study(source=Source(ROWS))
+    rows = made_up(study)
+    known = table2(study, rows)
+    for row in rows:
+        row |= dict.fromkeys(("chance", "chance_error", "answers"))
+    assert table2(study, rows).render("text") == known.render("text")
+    assert "†" not in known.caption and known.columns == COLUMNS

@@ -12,11 +12,11 @@ from aa_ray.core.architectures import METHODS, STEP_SIZE, Method
 from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.report import figures, step_size
 from aa_ray.report.results import Line, Results
-from aa_ray.report.statistics import NO_EFFECT, Effect
 from aa_ray.report.step_size import ladder, variant
 from aa_ray.study.grid import Cell
 from aa_ray.study.resolve import Resolver
 from tests.report.test_paper_tables import made_up
+from tests.report.test_verdicts import made_effect
 from tests.study.test_grid import make_study
 
 
@@ -110,8 +110,7 @@ def test_an_incomplete_ladder_is_open() -> None:
 def test_verdict_rule(
     released: tuple[float, float], chosen: tuple[float, float], expected: str
 ) -> None:
-    effects = [NO_EFFECT._replace(low=low, high=high) for low, high in (released, chosen)]
-    assert isinstance(effects[0], Effect)
+    effects = [made_effect(*bounds) for bounds in (released, chosen)]
     assert step_size.verdict(*effects).startswith(expected)
 
 

@@ -94,7 +94,8 @@ def test_csv_has_the_numbers_at_full_precision() -> None:
     rows = list(csv.DictReader(io.StringIO(TABLE.render("csv"))))
     assert len(rows) == 6
     assert rows[0] == {"section": "Low-data-100", "row": "Baseline", "column": "CoLA",
-                       "mean": "1.04", "deviation": "0.5", "seeds": "2", "best": "0"}  # fmt: skip
+                       "mean": "1.04", "deviation": "0.5", "seeds": "2", "best": "0",
+                       "state": ""}  # fmt: skip
     assert rows[1]["mean"] == "" and rows[2]["best"] == "1"
 
 

@@ -1,0 +1,125 @@
+"""The judged claims as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from aa_ray.data import regimes, tasks
+from aa_ray.report import verdicts
+from aa_ray.report.judgement import Judgement
+from aa_ray.report.power import MOST_SEEDS
+from aa_ray.report.results import Results
+from aa_ray.report.statistics import Effect
+from aa_ray.report.tables import DASH, Entry, Section, Table
+from aa_ray.report.text import listed
+
+AT_CHANCE = (
+    "A cell (task and regime) counts where one of the two methods has learned something: its mean "
+    "is above chance by more than three standard errors of the test set. Where rows do not tell "
+    "what chance is, all cells count; where all of them are at chance, as the tables show, a "
+    "verdict on scores says nothing."
+)
+
+COLUMNS = ["effect", "95 % interval", "unit", "pairs", "df", "largest cell", "learned", "ahead in",
+           "null model", "p holds", "p fails", "verdict", "seeds to settle"]  # fmt: skip
+
+
+def table(results: Results, judgements: Iterable[Judgement], margin: float) -> Table:
+    """The judgements, one line each.
+
+    Args:
+        margin: points within which two methods are on par, as judged.
+    """
+    lines = [(f"{judged.claim} {judged.text}", _entries(judged)) for judged in judgements]
+    return Table(_caption(results, margin), list(COLUMNS), [Section("Claim", lines)])
+
+
+def _caption(results: Results, margin: float) -> str:
+    study = results.study
+    rules = "; ".join(
+        f"{name}: {make_rule(margin).text}"
+        for name, make_rule in (
+            ("beats", verdicts.better), ("considerably", verdicts.considerably_better),
+            ("on par", verdicts.on_par), ("does not beat", verdicts.not_better),
+        )
+    )  # fmt: skip
+    return (
+        f"Claims, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
+        f"{listed(study.regimes)}, seeds {listed(study.seeds)}. Effects in points of score (x 100) "
+        f"unless said, with 95 % intervals, paired over task, regime and seed. {AT_CHANCE} On "
+        "fewer than two learned cells a verdict is uninformative.\n"
+        f"Rules: {rules}. On every task: each task by itself. p holds, p fails: of the two "
+        "verdicts, adjusted by Holm's method for the claims tested; a verdict falls at 5 %.\n"
+        "df: degrees of freedom of the interval; cells: no cell has a second seed, so cells are "
+        "the sample; take-off: some runs of a cell took off and others did not, so their shares "
+        "have intervals of their own (with few seeds n, such a cell may pass for another). "
+        "Largest cell: the part of the variance that one cell has. Ahead in: the number of cells, "
+        "at least, in which the first method is ahead (5 %). Null model: mean and standard "
+        "deviation for random or relabelled layers. Seeds to settle: per cell, for a verdict with "
+        "probability 80 %, if means and spreads stay."
+    )
+
+
+def _entries(judged: Judgement) -> list[Entry]:
+    effect = judged.effect
+    known = not math.isnan(effect.mean)
+    return [
+        Entry(f"{effect.mean:+.2f}", mean=effect.mean) if known else Entry(DASH),
+        Entry(interval(effect)),
+        Entry(judged.unit),
+        Entry(str(effect.pairs), mean=effect.pairs) if effect.pairs or not known else Entry(DASH),
+        Entry(freedom(effect)),
+        Entry(largest(effect)),
+        Entry(_of(judged.learned)),
+        Entry(_of(judged.ahead)),
+        Entry(judged.null or DASH),
+        _p_value(judged.holds),
+        _p_value(judged.fails),
+        Entry(judged.verdict),
+        Entry(_seeds(judged.seeds_needed)),
+    ]
+
+
+def interval(effect: Effect) -> str:
+    """Its 95 % interval."""
+    return f"{effect.low:+.2f} to {effect.high:+.2f}" if effect.bounded else DASH
+
+
+def freedom(effect: Effect) -> str:
+    """Its degrees of freedom, and what else its interval rests on."""
+    notes = ["cells"] * effect.over_strata
+    if effect.shares:
+        notes.append(f"take-off, n={min(share.of for share in effect.shares)}")
+    number = [] if math.isnan(effect.freedom) or not effect.bounded else [f"{effect.freedom:.1f}"]
+    return listed([*number, *notes], none=DASH)
+
+
+def largest(effect: Effect) -> str:
+    """The cell with the largest part of the variance."""
+    if effect.largest is None:
+        return DASH
+    (task, regime), share = effect.largest
+    return f"{cell_title(task, regime)} {100 * share:.0f} %"
+
+
+def cell_title(task: str, regime: str) -> str:
+    """A task and a regime, for people."""
+    size = regime if regimes.get(regime).low_data else "full"
+    return f"{tasks.get(task).title} {size}"
+
+
+def _of(counts: tuple[int, int] | None) -> str:
+    return DASH if counts is None else f"{counts[0]} of {counts[1]}"
+
+
+def _p_value(p: float) -> Entry:
+    if math.isnan(p):
+        return Entry(DASH)
+    return Entry("<0.001" if p < 0.001 else f"{p:.3f}", mean=p)
+
+
+def _seeds(needed: int | None) -> str:
+    if needed is None:
+        return DASH
+    return f">{MOST_SEEDS}" if needed > MOST_SEEDS else f"{needed}"

@@ -1,0 +1,173 @@
+"""The paired comparisons of two lines that the claims speak of, and what rows say about each.
+
+Two methods on the same task, regime and seed share examples, order and initial state. A cell (task
+and regime) counts where at least one of the two lines has learned something there: elsewhere a
+difference of 0 says nothing. Where rows do not tell what chance is, the cell counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from aa_ray.core.architectures import AA, BASELINE, SPEC, N, Selection
+from aa_ray.data import regimes
+from aa_ray.report import verdicts
+from aa_ray.report.learned import State
+from aa_ray.report.results import Line, Results
+from aa_ray.report.statistics import Effect, Stratum, stratified_effect
+from aa_ray.report.verdicts import MakeRule
+
+# A cell of a comparison: task and regime.
+Key = tuple[str, str]
+
+# A verdict rests on at least as many informative cells, or on the only one that a study has.
+FEWEST_CELLS = 2
+
+
+class Regimes(Enum):
+    """The regimes of a study that a claim speaks of."""
+
+    LOW_DATA, FULL, ALL = "low data", "full data", "all"
+
+    def includes(self, name: str) -> bool:
+        low = regimes.get(name).low_data
+        return low if self is Regimes.LOW_DATA else not low if self is Regimes.FULL else True
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One paired comparison: ``method`` minus ``other``, over those of the study's regimes.
+
+    Attributes:
+        rule: (margin in points) -> the rule.
+        each_task: whether the claim is about each task, rather than about their average.
+    """
+
+    claim: str
+    text: str
+    method: Line
+    other: Line
+    rule: MakeRule
+    regimes: Regimes
+    each_task: bool = False
+
+
+def _line(method: str, depth: Selection | None = None) -> Line:
+    return Line(method, method, depth)
+
+
+AA_LINE, BASELINE_LINE = _line(AA), _line(BASELINE)
+FOCUSED_SPEC, FOCUSED_UNI = _line("aa-focused-spec"), _line("aa-focused-uni")
+FOCUSED_SIM = _line("aa-focused-sim")
+DROP_AA, DROP_N = _line("adapter-drop", SPEC), _line("adapter-drop", N)
+
+_LOW, _FULL, _ALL = Regimes.LOW_DATA, Regimes.FULL, Regimes.ALL
+_FOCUSED = (("spec", FOCUSED_SPEC), ("uni", FOCUSED_UNI), ("sim", FOCUSED_SIM))
+
+COMPARISONS = (
+    Comparison("C1", "AA is on par with Baseline", AA_LINE, BASELINE_LINE, verdicts.on_par, _ALL),
+    *(
+        Comparison("C2", f"AA-focused^{name} beats Baseline on every task", line, BASELINE_LINE,
+                   verdicts.better, _LOW, each_task=True)
+        for name, line in _FOCUSED
+    ),
+    *(
+        Comparison("C3", f"AA-focused^{name} is on par on full data", line, BASELINE_LINE,
+                   verdicts.on_par, _FULL)
+        for name, line in _FOCUSED
+    ),
+    Comparison("C4", "AA-focused^uni is on par with AA-focused^spec", FOCUSED_UNI, FOCUSED_SPEC,
+               verdicts.on_par, _ALL),
+    Comparison("C5", "AA-focused^sim beats AdapterDrop^N considerably", FOCUSED_SIM, DROP_N,
+               verdicts.considerably_better, _ALL),
+    Comparison("C6", "AdapterDrop^AA does not beat Baseline", DROP_AA, BASELINE_LINE,
+               verdicts.not_better, _ALL),
+    Comparison("C6", "AdapterDrop^N does not beat Baseline", DROP_N, BASELINE_LINE,
+               verdicts.not_better, _ALL),
+    Comparison("C7", "N layers beat N-1", FOCUSED_SIM, _line("focused-last-n-1"),
+               verdicts.better, _LOW),
+    Comparison("C8", "AA beats Switch-only", AA_LINE, _line("switch-only"), verdicts.better, _ALL),
+    Comparison("C9", "Rational-only is on par with Baseline", _line("rational-only"),
+               BASELINE_LINE, verdicts.on_par, _ALL),
+    Comparison("C10", "AA-focused^sim beats Baseline^N considerably", FOCUSED_SIM,
+               _line("baseline-last-n"), verdicts.considerably_better, _ALL),
+)  # fmt: skip
+
+# By regime, what AA-focused^uni gains on Baseline's average in the paper (section 5), in points.
+PAPER_GAINS = {"100": 4.24, "300": 5.57, "500": 2.35}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What rows say about a comparison.
+
+    Attributes:
+        strata: the paired differences of each cell that has any.
+        states: what the two lines have learned in each of these cells.
+        cells: number of cells that the study has for the comparison.
+    """
+
+    strata: Mapping[Key, Stratum]
+    states: Mapping[Key, tuple[State, State]]
+    cells: int
+
+    @cached_property
+    def informative(self) -> dict[Key, Stratum]:
+        """The cells in which at least one line has learned, or nobody knows."""
+        return {
+            key: stratum
+            for key, stratum in self.strata.items()
+            if any(state.informative for state in self.states[key])
+        }
+
+    @property
+    def known(self) -> bool:
+        """Whether rows and data tell, for all cells, what has been learned."""
+        return all(State.UNKNOWN not in states for states in self.states.values())
+
+    @property
+    def enough(self) -> bool:
+        """Whether a verdict may rest on the informative cells."""
+        return enough_cells(len(self.informative), self.cells)
+
+    @property
+    def counted(self) -> Mapping[Key, Stratum]:
+        """The cells of which the effect is an average: the informative ones, or all without any."""
+        return self.informative or self.strata
+
+    @property
+    def effect(self) -> Effect:
+        """The mean difference over the cells that count."""
+        return stratified_effect(self.counted)
+
+    def groups(self, each_task: bool) -> list[dict[Key, Stratum]]:
+        """The cells of each effect that a rule tests: all that count, or those of each task."""
+        if not each_task:
+            return [dict(self.counted)]
+        tasks = dict.fromkeys(task for task, _ in self.counted)
+        return [{k: s for k, s in self.counted.items() if k[0] == task} for task in tasks]
+
+
+def enough_cells(informative: int, cells: int) -> bool:
+    """Whether a verdict may rest on so many informative cells of all."""
+    return informative >= min(FEWEST_CELLS, cells)
+
+
+def compared(results: Results, regimes: Regimes) -> list[str]:
+    """The study's regimes that a claim speaks of."""
+    return [regime for regime in results.study.regimes if regimes.includes(regime)]
+
+
+def evidence(results: Results, method: Line, other: Line, regimes: Sequence[str]) -> Evidence:
+    """The differences of two lines in the cells of those regimes."""
+    differences = results.differences(method, other, regimes)
+    strata = {key: stratum for key, stratum in differences.items() if stratum.values}
+    states = {
+        (task, regime): (results.state(method, task, regime), results.state(other, task, regime))
+        for task, regime in strata
+    }
+    cells = sum(key not in results.study.left_out for key in differences)
+    return Evidence(strata, states, cells)

@@ -1,0 +1,87 @@
+"""A judged claim, and how the verdicts of several claims depend on each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aa_ray.report import verdicts
+from aa_ray.report.statistics import Effect
+from aa_ray.report.verdicts import OPEN
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim, or a part of one, with its effect and verdict.
+
+    Attributes:
+        claim, text: number and words.
+        effect, unit: what was measured.
+        rule: in words.
+        verdict: ``HOLDS``, ``FAILS``, ``OPEN`` or ``UNINFORMATIVE``.
+        seeds_needed: per cell, to settle an open claim; see ``power.seeds_to_settle``.
+        holds, fails: p values of the two verdicts, adjusted for the number of claims; NaN if
+            nothing was tested.
+        learned: informative cells, of all cells; None where rows do not tell.
+        ahead: in how many cells at least the first method is ahead, of those that count.
+        null: what a null model gives in place of the effect, in words.
+    """
+
+    claim: str
+    text: str
+    effect: Effect
+    unit: str
+    rule: str
+    verdict: str
+    seeds_needed: int | None = None
+    holds: float = NAN
+    fails: float = NAN
+    learned: tuple[int, int] | None = None
+    ahead: tuple[int, int] | None = None
+    null: str = ""
+
+    def untested(self, verdict: str) -> Judgement:
+        """The judgement with a verdict that rests on no test."""
+        return dataclasses.replace(self, verdict=verdict, holds=NAN, fails=NAN)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A judgement with p values that are not adjusted yet, and what it needs if it stays open.
+
+    Attributes:
+        seeds_needed: (number of open claims) -> seeds per cell that would settle this one.
+    """
+
+    judgement: Judgement
+    seeds_needed: Callable[[int], int | None] = lambda tests: None
+
+
+def settle(drafts: Sequence[Draft]) -> list[Judgement]:
+    """The verdicts of the drafts that are open, with p values adjusted for their number."""
+    judgements = [draft.judgement for draft in drafts]
+    adjusted = zip(
+        judgements,
+        verdicts.holm([judgement.holds for judgement in judgements]),
+        verdicts.holm([judgement.fails for judgement in judgements]),
+        strict=True,
+    )
+    judged = [_decided(judgement, holds, fails) for judgement, holds, fails in adjusted]
+    tests = sum(j.verdict == OPEN and not math.isnan(j.holds) for j in judged)
+    return [
+        dataclasses.replace(judgement, seeds_needed=draft.seeds_needed(tests))
+        if judgement.verdict == OPEN
+        else judgement
+        for judgement, draft in zip(judged, drafts, strict=True)
+    ]
+
+
+def _decided(judgement: Judgement, holds: float, fails: float) -> Judgement:
+    verdict = judgement.verdict
+    if verdict == OPEN:
+        verdict = verdicts.verdict(holds, fails)
+    return dataclasses.replace(judgement, holds=holds, fails=fails, verdict=verdict)

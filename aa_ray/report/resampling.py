@@ -1,0 +1,103 @@
+"""Other views of the same differences: who wins how often, in how many cells, and resampled.
+
+Packages that were tried and are not used here. ``rliable`` needs arch < 8 and offers, for the
+probability of improvement, a bootstrap of unpaired runs; the differences here are paired by seed.
+Bootstrap intervals of it, arch's or SciPy's, cover 26 to 96 % with 3 to 10 seeds, where an interval
+that says 95 % should; Wilson's covers 92 to 100 % (``benchmarks/statistics.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aa_ray.report.statistics import Effect, Stratum, stratified_effect
+from aa_ray.report.verdicts import ALPHA
+
+RESAMPLES = 2_000
+
+
+class Proportion(NamedTuple):
+    """A proportion with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def proportion(count: float, of: int) -> Proportion:
+    """So many of so many, with Wilson's interval; ``of`` is not 0."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(count, of, ALPHA, method="wilson")
+    return Proportion(count / of, float(low), float(high))
+
+
+def improvement(strata: Mapping[Any, Stratum]) -> Proportion | None:
+    """P(A > B): the share of pairs in which the first line is better; a tie counts half.
+
+    Bouthillier et al. (2021). Wilson's interval over all pairs: pairs of cells that differ vary
+    less than its binomial, so it errs on the wide side. None without pairs.
+    """
+    values = np.array([value for stratum in strata.values() for value in stratum.values])
+    if not len(values):
+        return None
+    return proportion(float((values > 0).sum() + (values == 0).sum() / 2), len(values))
+
+
+def cells_ahead(p_values: Sequence[float], alpha: float = ALPHA) -> int:
+    """In how many cells at least a claim holds, with confidence 1 - alpha for that number.
+
+    Partial conjunction (Benjamini and Heller 2008; Dror et al. 2017, "k-Bonferroni"): the largest u
+    for which (K - u + 1) p_(u) stays within alpha, also for all smaller u. Valid for dependent
+    cells, as those are that share seeds. NaN is no test.
+    """
+    ordered = np.sort([p for p in p_values if not np.isnan(p)])
+    combined = np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1))
+    return int((combined <= alpha).sum())
+
+
+def without_each(
+    strata: Mapping[tuple[str, str], Stratum],
+) -> dict[str, Effect]:
+    """Task -> the effect over the cells of all other tasks; empty where there is one task only."""
+    tasks = list(dict.fromkeys(task for task, _ in strata))
+    return {
+        left_out: stratified_effect(
+            {key: stratum for key, stratum in strata.items() if key[0] != left_out}
+        )
+        for left_out in tasks
+        if len(tasks) > 1
+    }
+
+
+def hierarchical(
+    strata: Mapping[tuple[str, str], Stratum], level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean effect where tasks, too, are drawn at random.
+
+    A check, not a test: tasks are resampled with their regimes, then seeds within each cell. With
+    five tasks and three seeds it is too narrow. None without a second task or seed.
+    """
+    by_task: dict[str, list[np.ndarray]] = {}
+    for (task, _), stratum in strata.items():
+        if len(stratum.values) > 1:
+            by_task.setdefault(task, []).append(np.array(stratum.values))
+    if len(by_task) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    means = np.array([_task_means(cells, rng) for cells in by_task.values()])  # [tasks, resamples]
+    weights = np.array([len(cells) for cells in by_task.values()])
+    drawn = rng.integers(len(means), size=(len(means), RESAMPLES))
+    inner = means[drawn, rng.integers(RESAMPLES, size=drawn.shape)]  # anew for a task drawn twice
+    averages = np.average(inner, axis=0, weights=weights[drawn])
+    low, high = np.quantile(averages, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _task_means(cells: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """[resamples] mean over a task's cells, whose seeds are resampled."""
+    resampled = [rng.choice(values, (RESAMPLES, len(values))).mean(axis=1) for values in cells]
+    return np.mean(resampled, axis=0)
