@@ -1,4 +1,4 @@
-"""The paper's claims C1-C13, judged from the rows there are. Runs nothing.
+"""The paper's claims C1-C13, judged from existing rows. Runs nothing.
 
 For each claim: the effect with its 95 % interval (paired over task, regime and seed), the rule that
 decides, the verdict, and how many seeds would settle an open one. Run table2.py, table3.py

@@ -1,4 +1,4 @@
-"""The whole study on one HTML page, from the rows there are. Runs nothing.
+"""The whole study on one HTML page, from existing rows. Runs nothing.
 
 Tables 1 to 4 with intervals, the claims with their verdicts, figures, each training's learning
 curve, what failed or is missing, and where the rows come from. The page is one file that loads

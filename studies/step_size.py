@@ -5,7 +5,7 @@ adapter weights, rational coefficients and switches. Each method gets the rates 
 on the development sets; the table compares the methods at the released rates and at their own,
 and says what the difference is owed to. Trials on which a rate cannot act are shared.
 
-What it costs: 65 trainings per task, seed and regime; with the default preset, demo, about an
+What it costs: 65 training runs per task, seed and regime; with the default preset, demo, about an
 hour on two CPU cores.
 
     python studies/step_size.py

@@ -1,7 +1,7 @@
 """Table 2 of the paper: Baseline, AdapterDrop, AA and the three AA-focused architectures.
 
 What it costs: the default preset, demo, takes a few minutes on two CPU cores and needs no network.
-The paper's own table, --preset paper, is about 860 trainings of BERT-large and wants GPUs.
+The paper's own table, --preset paper, is about 860 training runs of BERT-large and wants GPUs.
 
     python studies/table2.py
     python studies/table2.py --data DIR --tasks cola rte --regimes 100 500

@@ -1,4 +1,4 @@
-"""Trainings on a GPU against those on the CPU, and a study there: `pytest -m gpu`."""
+"""Training runs on a GPU against those on the CPU, and a study there: `pytest -m gpu`."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Data of a task of one's own: files, or a data set on the hub, as GLUE's tables."""
+"""Data of a custom task: files, or a data set on the hub, as GLUE's tables."""
 
 import csv
 import hashlib

@@ -1,6 +1,6 @@
 """The nine GLUE tasks of the study (paper section 4.1, Table 1).
 
-A task on data of one's own is defined in a file; see ``aa_ray.study.plugins``.
+A task on custom data is defined in a file; see ``aa_ray.study.plugins``.
 """
 
 from __future__ import annotations
