@@ -1,6 +1,6 @@
 """Simulated studies whose truth is known: intervals cover it, and verdicts err rarely.
 
-``benchmarks/statistics.py`` is the full simulation. Here each share may be off by four standard
+``benchmarks/verdicts.py`` is the full simulation. Here each share may be off by four standard
 errors of its number of studies.
 """
 
@@ -9,7 +9,14 @@ import pytest
 
 from aa_ray.report import verdicts
 from aa_ray.report.verdicts import MARGIN, Rule
-from benchmarks.statistics import Cell, Normal, TwoPoints, coverage, decisions, false_in_table
+from benchmarks.simulated_studies import (
+    Cell,
+    Normal,
+    TwoPoints,
+    coverage,
+    decisions,
+    false_in_table,
+)
 
 STUDIES = 400
 

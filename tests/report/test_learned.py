@@ -31,6 +31,7 @@ def row(score: float, answers: int | None = 2, level: float | None = 0.5, **more
         ([row(0.5, 1), row(0.5, 1), row(0.52)], State.ONE_CLASS),
         ([row(0.5, 1), row(0.5, 2)], State.CHANCE),  # no majority
         ([row(0.9, None)], State.LEARNED),
+        ([row(0.9, 1)], State.ONE_CLASS),  # whatever it scores
     ],
 )
 def test_states(rows: list[Any], state: State) -> None:

@@ -32,6 +32,10 @@ def by_layer(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float
     return layer + float(rng.normal(0, 0.1))
 
 
+def by_layer_and_seed(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
+    return by_layer(row, layer, rng) + 100 * row["seed"]  # of all layers of a training run alike
+
+
 def by_task(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
     return {"sst2": 0.0, "cola": 3.0, "rte": 6.0, "mrpc": 9.0}.get(row["task"], 0.0) + noise(
         row, layer, rng
@@ -44,7 +48,13 @@ def by_seed(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
 
 @pytest.mark.parametrize(
     ("constant", "layers", "tasks"),
-    [(noise, OPEN, OPEN), (by_layer, HOLDS, OPEN), (by_task, OPEN, HOLDS), (by_seed, OPEN, OPEN)],
+    [
+        (noise, OPEN, OPEN),
+        (by_layer, HOLDS, OPEN),
+        (by_layer_and_seed, HOLDS, OPEN),
+        (by_task, OPEN, HOLDS),
+        (by_seed, OPEN, OPEN),
+    ],
 )
 def test_activations_differ_between_layers_and_between_tasks(
     constant: Any, layers: str, tasks: str

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import jaccard as scipy_jaccard
 
 from aa_ray.report import nulls
-from benchmarks import statistics as simulation
+from benchmarks import simulated_studies as simulation
 
 
 def sets(*members: set[int], layers: int = 6) -> np.ndarray:

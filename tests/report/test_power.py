@@ -7,7 +7,7 @@ from scipy import stats
 from aa_ray.report import power, verdicts
 from aa_ray.report.power import Spread, decided, seeds_to_settle
 from aa_ray.report.statistics import Stratum
-from benchmarks import statistics as simulation
+from benchmarks import simulated_studies as simulation
 
 # As many simulations give a share of 0.8 with this standard error.
 ERROR = (0.8 * 0.2 / power.SIMULATIONS) ** 0.5

@@ -7,7 +7,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from aa_ray.report import resampling
 from aa_ray.report.statistics import Stratum
-from benchmarks import statistics as simulation
+from benchmarks import simulated_studies as simulation
 
 
 def test_improvement_counts_ties_half() -> None:

@@ -59,6 +59,15 @@ def test_selections_against_random_sets(select: Any, seeds: str, tasks: str) -> 
     assert judgement(world, "C12", "different tasks").verdict == tasks
 
 
+def test_that_random_sets_differ_is_no_evidence() -> None:
+    effect, test = selections.seeds_distance(with_selections(by_task))
+    assert test is not None
+    holds, fails = selections.seeds_p_values(effect, test)
+    assert holds == max(test.below, effect.above(selections.SAME_SETS)) and fails > 0.99
+    at_chance = test._replace(below=0.4)
+    assert selections.seeds_p_values(effect, at_chance)[0] == 0.4
+
+
 def test_the_null_model_is_shown() -> None:
     found = judgement(with_selections(at_random), "C12", "different seeds")
     # Two random sets of 3 of 5 layers share 1, 2 or 3 with probability 3/10, 6/10, 1/10.
