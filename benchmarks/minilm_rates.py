@@ -21,7 +21,7 @@ from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
 LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-TASKS = ("cola", "sst2", "stsb", "mrpc")
+TASKS = ["cola", "sst2", "stsb", "mrpc"]
 SEEDS = (42,)
 
 
@@ -51,13 +51,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", required=True, help="hub, embedded, or a folder of GLUE Parquet")
     parser.add_argument("--regime", default="100", help="annotated examples (default: 100)")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, help=f"(default: {' '.join(TASKS)})")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     source, backbone = WithoutTest.named(arguments.data), backbones.find(backbones.MINILM)
     worker = Worker(backbone, source, provenance.commit())
     released = backbones.RELEASED_RATES
     scores: dict[tuple[str, float], list[float]] = {}
-    grid = itertools.product(SEEDS, TASKS, methods(backbone.num_layers).items(), LADDER)
+    grid = itertools.product(SEEDS, arguments.tasks, methods(backbone.num_layers).items(), LADDER)
     for seed, task, (method, architecture), rate in grid:
         trial = Trial(
             task=task,

@@ -30,7 +30,10 @@ class Rates:
 RELEASED_RATES = Rates(adapter=1e-4, rational=0.01, switch=0.05)
 # A backbone's own, read by a pooling, chosen on development sets (benchmarks/minilm_rates.md). All
 # others use the released ones.
-OWN_RATES = {("minilm", "cls"): Rates(adapter=3e-3, rational=0.01, switch=0.05)}
+OWN_RATES = {
+    ("minilm", "mean"): Rates(adapter=1e-3, rational=0.01, switch=0.05),
+    ("minilm", "cls"): Rates(adapter=3e-3, rational=0.01, switch=0.05),
+}
 
 MINILM = "minilm"
 _MINILM_ON_THE_HUB = "sentence-transformers/all-MiniLM-L6-v2"
