@@ -11,8 +11,9 @@ spreads are those of this project's paired differences: 3.0 points (SST-2, 500 e
 
 import argparse
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,12 +22,14 @@ from aa_ray.report.verdicts import MARGIN
 from aa_ray.store import provenance
 from benchmarks.simulated_studies import (
     Cell,
+    Coverage,
     Normal,
     TwoPoints,
     conjunction_error,
     coverage,
     decisions,
     false_in_table,
+    false_where_learned,
     improvement_coverage,
     null_rejections,
     predicted_power,
@@ -34,19 +37,6 @@ from benchmarks.simulated_studies import (
 
 SEEDS = (3, 5, 10, 20)
 TAKE_OFF = (0.2, 0.5, 0.8)
-
-
-def show(heading: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    print(f"\n## {heading}\n")
-    print("| " + " | ".join(columns) + " |")
-    print("|---|" + "---:|" * (len(columns) - 1))
-    for row in rows:
-        print("| " + " | ".join(map(str, row)) + " |", flush=True)
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
 
 MIXED: list[tuple[str, list[Cell]]] = [
     ("3.0", [Normal(3.0)]),
@@ -59,6 +49,13 @@ MIXED: list[tuple[str, list[Cell]]] = [
     ("two of take-off 0.5 / 0.2", [TwoPoints(0.5, 0.2)] * 2),
 ]
 
+PAIRS = [
+    *(TwoPoints(a, b) for a, b in itertools.combinations_with_replacement(TAKE_OFF, 2)),
+    TwoPoints(0.9, 0.7),
+    TwoPoints(0.3, 0.0),
+]
+
+# Name, rule, the effect at which the claim is just wrong.
 RULES = [
     ("beats", verdicts.better(), 0.0),
     ("beats considerably", verdicts.considerably_better(), MARGIN),
@@ -66,129 +63,134 @@ RULES = [
     ("does not beat", verdicts.not_better(), MARGIN),
 ]
 
+WINS = ([0.5], [0.7], [0.9], [0.5] * 4, [0.9] * 4, [0.2, 0.5, 0.8, 0.95])
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1, help="seed of the simulation")
-    options = parser.parse_args()
-    count, rng = options.simulations, np.random.default_rng(options.seed)
-    commit, changed = provenance.commit()
-    error = 100 * float(np.sqrt(0.95 * 0.05 / count))
-    print(f"{count} studies an entry, seed {options.seed}, {date.today()}, commit "
-          f"{(commit or 'unknown')[:10]}{'+changes' * bool(changed)}; an entry of 95 has a "
-          f"standard error of {error:.1f}.")  # fmt: skip
-    seeds = [f"{n} seeds" for n in SEEDS]
-    show(
-        "Coverage of 95 % intervals, by the cells' spreads",
-        ["cells", *seeds],
-        ((name, *(coverage(cells, n, count, rng) for n in SEEDS)) for name, cells in MIXED),
-    )
-    show(
-        "Coverage of 90 % intervals, those of being on par",
-        ["cells", *seeds],
-        ((name, *(coverage(cells, n, count, rng, 0.9) for n in SEEDS)) for name, cells in MIXED),
-    )
-    pairs = [TwoPoints(a, b) for a, b in itertools.combinations_with_replacement(TAKE_OFF, 2)]
-    pairs += [TwoPoints(0.9, 0.7), TwoPoints(0.3, 0.0)]
-    for title, only_t in (("shares and t intervals", False), ("t intervals alone", True)):
-        show(
-            f"One cell of runs that take off or do not: coverage of 95 % {title} (mean width)",
-            ["take-off", *seeds],
-            (
-                (
-                    cell,
-                    *(
-                        f"{c} ({c.width:.0f})"
-                        for c in (coverage([cell], n, count, rng, only_t=only_t) for n in SEEDS)
-                    ),
-                )
-                for cell in pairs
-            ),
-        )
-    show(
+# Rule and cells with their true means and spreads.
+WORLDS = [
+    (verdicts.better(), "beats", [Normal(3.0, 2.0), Normal(5.7, 3.0)]),
+    (verdicts.better(), "beats", [Normal(3.0, 2.0), Normal(18.0, 10.0)]),
+    (verdicts.on_par(), "on par", [Normal(3.0), Normal(3.0, 0.5)]),
+]
+
+
+def show(heading: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table, line by line as they are ready."""
+    print(f"\n## {heading}\n")
+    print("| " + " | ".join(columns) + " |")
+    print("|---|" + "---:|" * (len(columns) - 1))
+    for row in rows:
+        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+Item = TypeVar("Item")
+
+
+def by_seeds(
+    heading: str,
+    label: str,
+    rows: Iterable[tuple[object, Item]],
+    entry: Callable[[Item, int], object],
+) -> None:
+    """A table with an entry (what is simulated, number of seeds) for each row's item."""
+    columns = [label, *(f"{seeds} seeds" for seeds in SEEDS)]
+    show(heading, columns, ([name, *(entry(item, n) for n in SEEDS)] for name, item in rows))
+
+
+def percent(share: float, beside: float | None = None) -> str:
+    return f"{100 * share:.1f}" + (f" ({100 * beside:.1f})" if beside is not None else "")
+
+
+def show_coverage(count: int, rng: np.random.Generator) -> None:
+    by_seeds("Coverage of 95 % intervals, by the cells' spreads", "cells", MIXED,
+             lambda cells, n: coverage(cells, n, count, rng))  # fmt: skip
+    by_seeds("Coverage of 90 % intervals, those of being on par", "cells", MIXED,
+             lambda cells, n: coverage(cells, n, count, rng, level=0.9))  # fmt: skip
+    about = "One cell of runs that take off or do not: coverage of 95 %"
+    pairs = [(pair, [pair]) for pair in PAIRS]
+    by_seeds(f"{about} shares and t intervals (mean width)", "take-off", pairs,
+             lambda cells, n: with_width(coverage(cells, n, count, rng)))  # fmt: skip
+    by_seeds(f"{about} t intervals alone (mean width)", "take-off", pairs,
+             lambda cells, n: with_width(coverage(cells, n, count, rng, only_t=True)))  # fmt: skip
+
+
+def with_width(covered: Coverage) -> str:
+    return f"{covered} ({covered.width:.0f})"
+
+
+def show_errors(count: int, rng: np.random.Generator) -> None:
+    by_seeds(
         'False verdicts at the boundary, percent: "holds" where the claim is just wrong',
-        ["rule, cells", *seeds],
-        (
-            (
-                f"{name}, {title}",
-                *(percent(decisions(rule, at(cells, mean), n, count, rng)[0]) for n in SEEDS),
-            )
-            for name, rule, mean in RULES
-            for title, cells in MIXED[:4]
-        ),
-    )
-    show(
+        "rule, cells",
+        [(f"{name}, {title}", (rule, at(cells, mean)))
+         for name, rule, mean in RULES for title, cells in MIXED[:4]],
+        lambda world, n: percent(decisions(*world, n, count, rng)[0]),
+    )  # fmt: skip
+    by_seeds(
         'False "beats" where both methods take off alike, percent',
-        ["take-off", *seeds],
-        (
-            (
-                cell,
-                *(percent(decisions(verdicts.better(), [cell], n, count, rng)[0]) for n in SEEDS),
-            )
-            for cell in pairs
-            if cell.first == cell.second
-        ),
+        "take-off",
+        [(pair, pair) for pair in PAIRS if pair.first == pair.second],
+        lambda pair, n: percent(decisions(verdicts.better(), [pair], n, count, rng)[0]),
     )
-    show(
-        'Any false "holds" among twelve wrong claims, percent: with Holm\'s method (without)',
-        ["", *seeds],
-        [
-            (
-                "12 claims",
-                *(
-                    f"{percent(a)} ({percent(b)})"
-                    for a, b in (false_in_table(12, n, count // 4, rng) for n in SEEDS)
-                ),
-            )
-        ],
+    by_seeds(
+        'False "beats" over six cells that take off alike, of which those count in which a run '
+        "did, percent (uninformative)",
+        "take-off",
+        [(pair, [pair] * 6) for pair in (TwoPoints(0.05, 0.05), TwoPoints(0.2, 0.2))],
+        lambda cells, n: percent(*false_where_learned(cells, n, count, rng)),
     )
-    show(
+    by_seeds(
+        'Any false "holds" among wrong claims, percent: with Holm\'s method (without)',
+        "",
+        [("12 claims", 12)],
+        lambda claims, n: percent(*false_in_table(claims, n, count // 4, rng)),
+    )
+    by_seeds(
         '"In at least k cells" too large, percent (three of six cells have an effect)',
-        ["", *seeds],
-        [("6 cells", *(percent(conjunction_error(n, count, rng)) for n in SEEDS))],
+        "",
+        [("6 cells", None)],
+        lambda _, n: percent(conjunction_error(n, count, rng)),
     )
-    show(
-        "Coverage of P(A > B): Wilson (percentile bootstrap)",
-        ["cells", *seeds],
-        (
-            (
-                ", ".join(f"{p:g}" for p in wins),
-                *(
-                    f"{percent(a)} ({percent(b)})"
-                    for a, b in (improvement_coverage(wins, n, count, rng) for n in SEEDS)
-                ),
-            )
-            for wins in ([0.5], [0.7], [0.9], [0.5] * 4, [0.9] * 4, [0.2, 0.5, 0.8, 0.95])
-        ),
-    )
-    rejected = null_rejections(count // 2, rng)
-    show(
-        "Null models rejected at 5 % where they are right, percent",
-        ["null model", "rejected"],
-        zip(("random sets", "relabelled tasks"), map(percent, rejected), strict=True),
-    )
-    worlds = [("beats", verdicts.better(), [Normal(3.0, 2.0), Normal(5.7, 3.0)]),
-              ("beats", verdicts.better(), [Normal(3.0, 2.0), Normal(18.0, 10.0)]),
-              ("on par", verdicts.on_par(), [Normal(3.0), Normal(3.0, 0.5)])]  # fmt: skip
-    predicted = [predicted_power(rule, cells, count, rng) for _, rule, cells in worlds]
-    show(
-        "Seeds to settle at 80 %, and how many studies of that size come to a verdict",
-        ["rule, (mean, spread) of the cells", "seeds", "decided, percent"],
-        (
-            (
-                f"{name}, " + ", ".join(f"({c.mean:g}, {c.deviation:g})" for c in cells),
-                n,
-                percent(share),
-            )
-            for (name, _, cells), (n, share) in zip(worlds, predicted, strict=True)
-        ),
-    )
+    rejected = map(percent, null_rejections(count // 2, rng))
+    show("Null models rejected at 5 % where they are right, percent", ["null model", "rejected"],
+         zip(("random sets", "relabelled tasks"), rejected, strict=True))  # fmt: skip
 
 
 def at(cells: Sequence[Cell], mean: float) -> list[Cell]:
     """Normal cells, with that mean."""
     return [cell._replace(mean=mean) if isinstance(cell, Normal) else cell for cell in cells]
+
+
+def show_others(count: int, rng: np.random.Generator) -> None:
+    by_seeds(
+        "Coverage of P(A > B): Wilson (percentile bootstrap)",
+        "P(A > B) by cell",
+        [(", ".join(f"{p:g}" for p in wins), wins) for wins in WINS],
+        lambda wins, n: percent(*improvement_coverage(wins, n, count, rng)),
+    )
+    predicted = [predicted_power(rule, cells, count, rng) for rule, _, cells in WORLDS]
+    names = [
+        f"{name}, " + ", ".join(f"({cell.mean:g}, {cell.deviation:g})" for cell in cells)
+        for _, name, cells in WORLDS
+    ]
+    show("Seeds to settle at 80 %, and how many studies of that size come to a verdict",
+         ["rule, (mean, spread) of the cells", "seeds", "decided, percent"],
+         ((name, seeds, percent(share))
+          for name, (seeds, share) in zip(names, predicted, strict=True)))  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=2000, help="studies an entry")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the simulation")
+    options = parser.parse_args()
+    count, rng = options.simulations, np.random.default_rng(options.seed)
+    commit, changed = provenance.commit()
+    print(f"{count} studies an entry, seed {options.seed}, {date.today()}, commit "
+          f"{(commit or 'unknown')[:10]}{'+changes' * bool(changed)}; an entry of 95 has a "
+          f"standard error of {100 * np.sqrt(0.95 * 0.05 / count):.1f}.")  # fmt: skip
+    show_coverage(count, rng)
+    show_errors(count, rng)
+    show_others(count, rng)
 
 
 if __name__ == "__main__":
