@@ -130,8 +130,9 @@ def test_from_zero_to_two_workers_and_back(
 ) -> None:
     assert cluster.gpus() == 0
     study = subprocess.Popen(
-        [sys.executable, str(TABLE2), "--backbone", str(tiny_folder), "--tasks", "qqp", "--epochs",
-         "20", "--gpus-per-trial", "0.5", "--address", cluster.address, "--results", "kept"],
+        [sys.executable, str(TABLE2), "--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds",
+         "42", "92", "111", "--epochs", "20", "--gpus-per-trial", "0.5", "--address",
+         cluster.address, "--results", "kept"],
         env=cluster.environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True,
     )  # fmt: skip

@@ -94,7 +94,8 @@ def dashboard_through_a_tunnel(hosts: Hosts) -> str:
 
 def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> None:
     with Hosts() as hosts:
-        study = ["--backbone", "/shared/tiny-bert", "--tasks", "qqp", "--epochs", "60"]
+        study = ["--backbone", "/shared/tiny-bert", "--tasks", "qqp", "--epochs", "60", "--seeds",
+                 "42", "92", "111"]  # fmt: skip
         shutil.copytree(tiny_folder, hosts.shared / "tiny-bert")
         alone, killed = hosts.shared / "undisturbed", hosts.shared / "killed"
         on_laptop(hosts, "pip", "install", "-e", ".[cluster,demo]")
