@@ -3,7 +3,7 @@
 Packages that were tried and are not used here. ``rliable`` needs arch < 8 and offers, for the
 probability of improvement, a bootstrap of unpaired runs; the differences here are paired by seed.
 Bootstrap intervals of it, arch's or SciPy's, cover 25 to 97 % with 3 to 10 seeds, where 95 % are
-claimed; Wilson's covers 90 to 100 % (``benchmarks/verdicts.md``).
+claimed; Wilson's covers 90 to 100 % (``benchmarks/verdicts.py``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ about how often it does, and a t interval from them covers far too rarely. There
 of runs that took off gets an interval of its own (Wilson's; Clopper and Pearson's below
 ``FEW_RUNS`` runs), and what is left within the two kinds of runs gets a t interval. The parts are
 put together as Newcombe (1998) does for a difference of two shares, and Zou and Donner (2008,
-"MOVER") for any sum of independent estimates. ``benchmarks/verdicts.md`` has the coverage of
+"MOVER") for any sum of independent estimates. ``benchmarks/verdicts.py`` measures the coverage of
 both kinds of interval.
 """
 
