@@ -99,6 +99,28 @@ def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> 
     assert "| C8 AA beats Switch-only |" in judged.stdout
 
 
+def test_comparisons_are_shown_cell_by_cell(folder: Path, arguments: list[str]) -> None:
+    shown = run("cells", *arguments, "--format", "markdown", cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "**C8 AA beats Switch-only" in shown.stdout and "| QQP 100 |" in shown.stdout
+
+
+def test_policies_are_compared(folder: Path, arguments: list[str]) -> None:
+    # The rates of a backbone without its own are the released ones, so these are one policy.
+    alone = run("contrasts", *arguments, "--last-n", "1", "--format", "markdown", cwd=folder)
+    assert alone.returncode == 0, alone.stderr
+    assert "| **released** |" in alone.stdout and "minus backbone" not in alone.stdout
+    assert "| AA minus Switch-only |" in alone.stdout
+    refused = run("policies", *arguments, cwd=folder)
+    assert refused.returncode == 2 and "compares other rates with the released" in refused.stderr
+    ran = run("table4", *arguments, "--rates", "3e-3", cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    both = run("policies", *arguments, "--rates", "3e-3", "--format", "markdown", cwd=folder)
+    assert both.returncode == 0, both.stderr
+    assert "|  | released | 0.003 | difference |" in both.stdout
+    assert "| C8 AA beats Switch-only |" in both.stdout
+
+
 def test_efficiency_is_measured_on_the_architectures_found(
     folder: Path, arguments: list[str]
 ) -> None:

@@ -136,6 +136,36 @@ def show(
     return guarded(parser.prog, arguments, work)
 
 
+def compare(
+    description: str,
+    methods: Sequence[str],
+    make_table: Callable[[dict[str, Results]], Table],
+    arguments: Sequence[str],
+) -> int:
+    """Print a table of a study under two policies: the released rates, and those of ``--rates``.
+
+    Args:
+        make_table: (policy -> the study's results under it) -> the table. One policy if both
+            are the same rates.
+        description, methods, arguments: as in ``main``.
+    """
+    parser = options.rows_parser(description, methods)
+    options.add_format(parser)
+
+    def work() -> int:
+        parsed = parser.parse_args(arguments)
+        policies: dict[str, Results] = {}
+        for rates in ("released", parsed.rates):
+            under = argparse.Namespace(**{**vars(parsed), "rates": rates})
+            results = _results(under, methods)
+            if all(results.study != other.study for other in policies.values()):
+                policies[str(rates)] = results
+        print(make_table(policies).render(parsed.format), end="")
+        return 0
+
+    return guarded(parser.prog, arguments, work)
+
+
 def report(
     description: str,
     methods: Sequence[str],

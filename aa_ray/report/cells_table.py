@@ -10,7 +10,6 @@ from aa_ray.report.comparisons import COMPARISONS, Comparison, Evidence, Key, co
 from aa_ray.report.paired import Run
 from aa_ray.report.resampling import (
     Proportion,
-    cells_ahead,
     hierarchical,
     improvement,
     proportion,
@@ -59,7 +58,9 @@ def _caption(results: Results) -> str:
 
 
 def _averages(shown: Evidence) -> list[tuple[str, list[Entry]]]:
-    lines = [(_average_title(shown), _entries(shown.effect, improvement(shown.counted)))]
+    ahead, count = shown.ahead
+    title = f"average of {count} cells (ahead in at least {ahead})"
+    lines = [(title, _entries(shown.effect, improvement(shown.counted)))]
     if len(shown.strata) > len(shown.counted):
         everywhere = stratified_effect(shown.strata)
         lines.append(("average of all cells", _entries(everywhere, improvement(shown.strata))))
@@ -71,13 +72,6 @@ def _averages(shown: Evidence) -> list[tuple[str, list[Entry]]]:
         entries[1] = Entry(f"{ends[0]:+.2f} to {ends[1]:+.2f}")
         lines.append(("tasks drawn at random", entries))
     return lines
-
-
-def _average_title(shown: Evidence) -> str:
-    better = verdicts.better().holds
-    effects = [stratified_effect({key: cell}) for key, cell in shown.counted.items()]
-    ahead = cells_ahead([float(better.p_value(effect)) for effect in effects])
-    return f"average of {len(effects)} cells (ahead in at least {ahead})"
 
 
 def _cells(

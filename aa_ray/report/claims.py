@@ -11,26 +11,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from aa_ray.report import claims_table, costs, learned_activations, power, selections, verdicts
+from aa_ray.report import claims_table, costs, learned_activations, selections, verdicts
 from aa_ray.report.comparisons import (
     BASELINE_LINE,
     COMPARISONS,
     FOCUSED_UNI,
     PAPER_GAINS,
     Comparison,
-    Evidence,
     Regimes,
     compared,
     enough_cells,
     evidence,
 )
-from aa_ray.report.judgement import NAN, Draft, Judgement, settle
+from aa_ray.report.judgement import NAN, Draft, Judgement, draft, settle
 from aa_ray.report.nulls import NullTest
-from aa_ray.report.resampling import cells_ahead
 from aa_ray.report.results import Results
-from aa_ray.report.statistics import Effect, stratified_effect
+from aa_ray.report.statistics import Effect
 from aa_ray.report.tables import Table
-from aa_ray.report.verdicts import ALPHA, FAILS, HOLDS, MARGIN, OPEN, UNINFORMATIVE, Rule
+from aa_ray.report.verdicts import ALPHA, FAILS, HOLDS, MARGIN, OPEN, UNINFORMATIVE
 
 AT_CHANCE = claims_table.AT_CHANCE
 
@@ -61,7 +59,7 @@ def _compare(results: Results, comparison: Comparison, margin: float) -> Draft:
     regimes = compared(results, comparison.regimes)
     shown = evidence(results, comparison.method, comparison.other, regimes)
     rule = comparison.rule(margin)
-    return _scores(comparison.claim, comparison.text, shown, rule, comparison.each_task)
+    return draft(comparison.claim, comparison.text, shown, rule, comparison.each_task)
 
 
 def _gain(results: Results, regime: str, margin: float) -> Draft:
@@ -69,33 +67,7 @@ def _gain(results: Results, regime: str, margin: float) -> Draft:
     shown = evidence(results, FOCUSED_UNI, BASELINE_LINE, [regime])
     gain = PAPER_GAINS[regime]
     text = f"AA-focused^uni gains {gain:.2f} points on Baseline with {regime} examples"
-    return _scores("C2", text, shown, verdicts.near(gain, margin))
-
-
-def _scores(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = False) -> Draft:
-    """A claim on scores."""
-    judgement = Judgement(claim, text, shown.effect, "points", rule.text, OPEN)
-    if not shown.strata:
-        return Draft(judgement)
-    if shown.known:
-        learned = len(shown.informative), shown.cells
-        judgement = dataclasses.replace(judgement, learned=learned)
-    if not shown.enough:
-        return Draft(judgement.untested(UNINFORMATIVE))
-    groups = shown.groups(each_task)
-    holds, fails = rule.test([stratified_effect(group) for group in groups])
-    tested = dataclasses.replace(
-        judgement, holds=float(holds), fails=float(fails), ahead=_ahead(shown)
-    )
-    cells = [list(group.values()) for group in groups]
-    return Draft(tested, lambda tests: power.seeds_to_settle(cells, rule, tests))
-
-
-def _ahead(shown: Evidence) -> tuple[int, int]:
-    """In how many cells at least the first method is better, and how many count."""
-    better = verdicts.better().holds
-    effects = [stratified_effect({key: cell}) for key, cell in shown.counted.items()]
-    return cells_ahead([float(better.p_value(effect)) for effect in effects]), len(effects)
+    return draft("C2", text, shown, verdicts.near(gain, margin))
 
 
 def _of_aa(results: Results) -> list[Judgement]:

@@ -71,13 +71,13 @@ def _entries(judged: Judgement) -> list[Entry]:
         Entry(str(effect.pairs), mean=effect.pairs) if effect.pairs or not known else Entry(DASH),
         Entry(freedom(effect)),
         Entry(largest(effect)),
-        Entry(_of(judged.learned)),
-        Entry(_of(judged.ahead)),
+        Entry(counts(judged.learned)),
+        Entry(counts(judged.ahead)),
         Entry(judged.null or DASH),
-        _p_value(judged.holds),
-        _p_value(judged.fails),
+        p_value(judged.holds),
+        p_value(judged.fails),
         Entry(judged.verdict),
-        Entry(_seeds(judged.seeds_needed)),
+        Entry(seeds(judged.seeds_needed)),
     ]
 
 
@@ -109,17 +109,20 @@ def cell_title(task: str, regime: str) -> str:
     return f"{tasks.get(task).title} {size}"
 
 
-def _of(counts: tuple[int, int] | None) -> str:
-    return DASH if counts is None else f"{counts[0]} of {counts[1]}"
+def counts(pair: tuple[int, int] | None) -> str:
+    """So many of so many."""
+    return DASH if pair is None else f"{pair[0]} of {pair[1]}"
 
 
-def _p_value(p: float) -> Entry:
+def p_value(p: float) -> Entry:
+    """A p value, or a dash where nothing was tested."""
     if math.isnan(p):
         return Entry(DASH)
     return Entry("<0.001" if p < 0.001 else f"{p:.3f}", mean=p)
 
 
-def _seeds(needed: int | None) -> str:
+def seeds(needed: int | None) -> str:
+    """Seeds to settle an open claim."""
     if needed is None:
         return DASH
     return f">{MOST_SEEDS}" if needed > MOST_SEEDS else f"{needed}"

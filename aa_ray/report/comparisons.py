@@ -7,15 +7,18 @@ difference of 0 says nothing. Where rows do not tell what chance is, the cell co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from aa_ray.core.architectures import AA, BASELINE, SPEC, N, Selection
 from aa_ray.data import regimes
 from aa_ray.report import verdicts
 from aa_ray.report.learned import State
+from aa_ray.report.paired import stratum
+from aa_ray.report.resampling import cells_ahead
 from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import Effect, Stratum, stratified_effect
 from aa_ray.report.verdicts import MakeRule
@@ -106,12 +109,12 @@ class Evidence:
 
     Attributes:
         strata: the paired differences of each cell that has any.
-        states: what the two lines have learned in each of these cells.
+        states: what its lines have learned in each of these cells.
         cells: number of cells that the study has for the comparison.
     """
 
     strata: Mapping[Key, Stratum]
-    states: Mapping[Key, tuple[State, State]]
+    states: Mapping[Key, tuple[State, ...]]
     cells: int
 
     @cached_property
@@ -143,6 +146,13 @@ class Evidence:
         """The mean difference over the cells that count."""
         return stratified_effect(self.counted)
 
+    @property
+    def ahead(self) -> tuple[int, int]:
+        """In how many cells at least the first method is better, and how many count."""
+        better = verdicts.better().holds
+        effects = [stratified_effect({key: cell}) for key, cell in self.counted.items()]
+        return cells_ahead([float(better.p_value(effect)) for effect in effects]), len(effects)
+
     def groups(self, each_task: bool) -> list[dict[Key, Stratum]]:
         """The cells of each effect that a rule tests: all that count, or those of each task."""
         if not each_task:
@@ -161,13 +171,49 @@ def compared(results: Results, regimes: Regimes) -> list[str]:
     return [regime for regime in results.study.regimes if regimes.includes(regime)]
 
 
-def evidence(results: Results, method: Line, other: Line, regimes: Sequence[str]) -> Evidence:
+class Part(NamedTuple):
+    """A part of a contrast: the difference of two lines, and how much it counts.
+
+    Attributes:
+        results: under one policy, say with the released rates.
+        pair: the two lines, first minus second.
+    """
+
+    results: Results
+    pair: tuple[Line, Line]
+    weight: float = 1.0
+
+
+def evidence(results: Results, method: Line, other: Line, regimes: Iterable[str]) -> Evidence:
     """The differences of two lines in the cells of those regimes."""
-    differences = results.differences(method, other, regimes)
-    strata = {key: stratum for key, stratum in differences.items() if stratum.values}
-    states = {
-        (task, regime): (results.state(method, task, regime), results.state(other, task, regime))
-        for task, regime in strata
-    }
-    cells = sum(key not in results.study.left_out for key in differences)
+    return contrast([Part(results, (method, other))], regimes)
+
+
+def contrast(parts: Sequence[Part], regimes: Iterable[str]) -> Evidence:
+    """The weighted sum of differences of two lines, by seed, in the cells of those regimes.
+
+    A cell counts where one of all the lines has learned something. Cells in which the two lines of
+    each difference are the same training runs are left out: their difference is 0 by definition.
+    """
+    strata, states, cells = {}, {}, 0
+    studies = [part.results.study for part in parts]
+    for regime in regimes:
+        runs = [[part.results.runs(line, regime) for line in part.pair] for part in parts]
+        for task in studies[0].tasks:
+            key = (task, regime)
+            if any(task not in study.tasks or key in study.left_out for study in studies):
+                continue
+            cells += 1
+            pairs = [(ours[task], theirs[task]) for ours, theirs in runs]
+            cell = stratum(*pairs, weights=[part.weight for part in parts])
+            if cell.values and not all(_same_runs(part, *key) for part in parts):
+                strata[key] = cell
+                states[key] = tuple(part.results.state(line, *key)
+                                    for part in parts for line in part.pair)  # fmt: skip
     return Evidence(strata, states, cells)
+
+
+def _same_runs(part: Part, task: str, regime: str) -> bool:
+    """Whether both lines resolve to the same trials, as two methods with the same layers do."""
+    ours, theirs = (part.results.rows(line, regime)[task] for line in part.pair)
+    return all(ours[seed] is theirs[seed] for seed in ours if seed in theirs)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aa_ray.report import verdicts
-from aa_ray.report.statistics import Effect
-from aa_ray.report.verdicts import OPEN
+from aa_ray.report import power, verdicts
+from aa_ray.report.comparisons import Evidence
+from aa_ray.report.statistics import Effect, stratified_effect
+from aa_ray.report.verdicts import OPEN, UNINFORMATIVE, Rule
 
 NAN = float("nan")
 
@@ -59,6 +60,29 @@ class Draft:
 
     judgement: Judgement
     seeds_needed: Callable[[int], int | None] = lambda tests: None
+
+
+def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = False) -> Draft:
+    """The judgement of a claim on scores.
+
+    Args:
+        each_task: whether the claim is about each task, rather than about their average.
+    """
+    judgement = Judgement(claim, text, shown.effect, "points", rule.text, OPEN)
+    if not shown.strata:
+        return Draft(judgement)
+    if shown.known:
+        learned = len(shown.informative), shown.cells
+        judgement = dataclasses.replace(judgement, learned=learned)
+    if not shown.enough:
+        return Draft(judgement.untested(UNINFORMATIVE))
+    groups = shown.groups(each_task)
+    holds, fails = rule.test([stratified_effect(group) for group in groups])
+    tested = dataclasses.replace(
+        judgement, holds=float(holds), fails=float(fails), ahead=shown.ahead
+    )
+    cells = [list(group.values()) for group in groups]
+    return Draft(tested, lambda tests: power.seeds_to_settle(cells, rule, tests))
 
 
 def settle(drafts: Sequence[Draft]) -> list[Judgement]:

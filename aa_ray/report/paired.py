@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,27 +26,27 @@ class Run(NamedTuple):
 Runs = Mapping[int, Run]
 
 
-def stratum(*pairs: tuple[Runs, Runs]) -> Stratum:
-    """The differences first minus second of a cell, for the seeds that both lines have.
+def stratum(*pairs: tuple[Runs, Runs], weights: Sequence[float] = (1.0, -1.0)) -> Stratum:
+    """The differences first minus second of a cell, for the seeds that all lines have.
 
-    With two pairs, the difference of their differences: how an advantage changes from one policy to
-    another, by seed.
+    With several pairs their weighted sum by seed. As the weights are unless given, that is the
+    difference of two differences: how an advantage changes from one policy to another.
     """
     seeds = [seed for seed in pairs[0][0] if all(seed in runs for pair in pairs for runs in pair)]
     if not seeds:
         return Stratum(())
     values, rest = np.zeros(len(seeds)), np.zeros(len(seeds))
     shares: list[Share] = []
-    for sign, pair in zip((1, -1), pairs, strict=False):
+    for weight, pair in zip(weights, pairs, strict=False):
         ours, theirs = ([runs[seed] for seed in seeds] for runs in pair)
         difference = np.array([a.score - b.score for a, b in zip(ours, theirs, strict=True)])
+        values += weight * difference
+        rest += weight * difference
         gap = _gap([*ours, *theirs])
-        values += sign * difference
-        rest += sign * difference
-        for side, runs in ((sign, ours), (-sign, theirs)) if gap is not None else ():
+        for points, runs in ((weight, ours), (-weight, theirs)) if gap is not None else ():
             took_off = np.array([bool(run.took_off) for run in runs])
-            shares.append(Share(int(took_off.sum()), len(seeds), side * (gap or 0.0)))
-            rest -= side * (gap or 0.0) * took_off
+            shares.append(Share(int(took_off.sum()), len(seeds), points * (gap or 0.0)))
+            rest -= points * (gap or 0.0) * took_off
     return Stratum(tuple(values.tolist()), tuple(shares), tuple(rest.tolist()) if shares else ())
 
 

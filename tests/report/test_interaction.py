@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aa_ray.errors import UsageError
 from aa_ray.report import interaction
-from aa_ray.report.comparisons import AA_LINE, BASELINE_LINE
 from aa_ray.report.interaction import DEPENDS, INDEPENDENT
 from aa_ray.report.results import Results
-from aa_ray.report.verdicts import OPEN
+from aa_ray.report.verdicts import OPEN, UNINFORMATIVE
 from tests.report.test_claims import results
 
 
@@ -25,7 +25,7 @@ def policy(gain: float, seed: int, noise: float = 0.002, **changes: Any) -> Resu
 
 
 def verdict(one: Results, other: Results, **options: Any) -> dict[str, str]:
-    [section] = interaction.table(one, other, ("released", "tuned"), **options).sections
+    [section] = interaction.table({"released": one, "tuned": other}, **options).sections
     return {label.split(" ")[0]: entries[-1].text for label, entries in section.lines}
 
 
@@ -44,28 +44,25 @@ def test_noise_leaves_it_open() -> None:
     assert verdict(policy(0.05, 1, noise=0.1), policy(0.0, 2, noise=0.1))["C1"] == OPEN
 
 
-def test_differences_are_paired_by_seed_in_each_cell() -> None:
-    one, other = policy(0.05, 1), policy(0.02, 2, seeds=(42, 92))
-    found = interaction.differences(one, other, (AA_LINE, BASELINE_LINE), ["100"])
-    assert set(found) == {("sst2", "100"), ("cola", "100")}
-    for stratum in found.values():
-        assert len(stratum.values) == 2 and np.mean(stratum.values) == pytest.approx(3, abs=1)
-
-
-def test_a_cell_counts_where_one_policy_learns() -> None:
+def test_a_comparison_that_nothing_was_learned_for_is_uninformative() -> None:
     def nothing(row: dict[str, Any], rng: np.random.Generator) -> None:
         row["chance"] = 0.9
 
-    lines = AA_LINE, BASELINE_LINE
-    learned, unlearned = policy(0.05, 1), policy(0.0, 2, change=nothing)
-    assert len(interaction.differences(learned, unlearned, lines, ["100"])) == 2
-    assert interaction.differences(unlearned, unlearned, lines, ["100"]) == {}
+    world = policy(0.0, 2, change=nothing)
+    assert set(verdict(world, world).values()) == {UNINFORMATIVE}
 
 
-def test_the_lines_of_the_second_policy_may_be_others() -> None:
-    world = policy(0.05, 1)
-    swapped = interaction.differences(
-        world, world, (AA_LINE, BASELINE_LINE), ["100"], (BASELINE_LINE, AA_LINE)
-    )
-    for stratum in swapped.values():
-        assert np.mean(stratum.values) == pytest.approx(10, abs=1)
+def test_the_numbers_are_those_of_the_policies() -> None:
+    one, other = policy(0.05, 1), policy(0.02, 2, seeds=(42, 92))
+    table = interaction.table({"released": one, "0.001": other})
+    assert table.columns[:3] == ["released", "0.001", "difference"]
+    entries = dict(table.sections[0].lines)["C1 AA is on par with Baseline"]
+    first, second, difference = (entry.mean or 0 for entry in entries[:3])
+    assert (first, second, difference) == pytest.approx((5, 2, 3), abs=0.5)
+    assert entries[5].text == "2 of 2"
+
+
+@pytest.mark.parametrize("names", [["released"], ["a", "b", "c"]])
+def test_there_are_two_policies(names: list[str]) -> None:
+    with pytest.raises(UsageError, match="compares other rates with the released ones"):
+        interaction.table(dict.fromkeys(names, policy(0.05, 1)))

@@ -1,0 +1,138 @@
+"""The primary contrasts of this project's own study: what each part of AA contributes.
+
+Each contrast is a weighted sum of paired differences. "Activation", say, is rational minus ReLU,
+averaged over adapters in every layer and in the last N. ``docs/protocol.md`` fixes them. They are
+tested together, under all policies (such as released and tuned rates), with Holm's method.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aa_ray.core.architectures import AA, BASELINE
+from aa_ray.report.claims_table import AT_CHANCE, counts, freedom, interval, largest, p_value, seeds
+from aa_ray.report.comparisons import Evidence, Part, contrast
+from aa_ray.report.judgement import Judgement, draft, settle
+from aa_ray.report.results import Line, Results
+from aa_ray.report.tables import DASH, Entry, Section, Table
+from aa_ray.report.text import listed
+from aa_ray.report.verdicts import FAILS, HOLDS, MARGIN, Region, Rule
+
+Pair = tuple[Line, Line]
+
+
+class Contrast(NamedTuple):
+    """A weighted sum of differences of two lines.
+
+    Attributes:
+        text: for people.
+        pairs: (weight, the two lines).
+    """
+
+    text: str
+    pairs: tuple[tuple[float, Pair], ...]
+
+
+def _pair(first: str, second: str) -> Pair:
+    return Line("", first), Line("", second)
+
+
+_ALL, _LAST = _pair("rational-only", BASELINE), _pair("rational-last-n", "baseline-last-n")
+_RELU, _RATIONAL = _pair("baseline-last-n", BASELINE), _pair("rational-last-n", "rational-only")
+
+CONTRASTS = (
+    Contrast("activation: rational minus ReLU", ((0.5, _ALL), (0.5, _LAST))),
+    Contrast("depth: last N minus all layers", ((0.5, _RELU), (0.5, _RATIONAL))),
+    Contrast("activation x depth", ((1.0, _LAST), (-1.0, _ALL))),
+    Contrast("AA minus Switch-only", ((1.0, _pair(AA, "switch-only")),)),
+    Contrast("selection: AA-focused^spec minus Random^AA",
+             ((1.0, _pair("aa-focused-spec", "random-n")),)),
+)  # fmt: skip
+
+# The one that is compared across policies.
+ACROSS = Contrast("AA minus Baseline", ((1.0, _pair(AA, BASELINE)),))
+
+DIFFERS, ALIKE = "differs", "on par"
+_WORDS = {HOLDS: ALIKE, FAILS: DIFFERS}
+
+COLUMNS = ["effect", "95 % interval", "pairs", "df", "largest cell", "learned", "p differs",
+           "p on par", "verdict", "seeds to settle"]  # fmt: skip
+
+
+def rule(margin: float) -> Rule:
+    """Of "the two are on par", which any difference refutes."""
+    return Rule(
+        f"on par: 90 % interval within ±{margin:g} points; differs: 95 % interval without 0",
+        Region(-margin, margin),
+        (Region(low=0.0, two_sided=True), Region(high=0.0, two_sided=True)),
+    )
+
+
+def judge(policies: Mapping[str, Results], margin: float = MARGIN) -> dict[str, list[Judgement]]:
+    """The contrasts under each policy, and across the first two.
+
+    Args:
+        policies: name -> the study's results under it.
+        margin: points within which two methods are on par.
+
+    Returns:
+        Heading -> judgements, whose p values are adjusted for the number of all of them.
+    """
+    of_margin = rule(margin)
+    drafts = {
+        name: [draft("", shown.text, _under(results, shown), of_margin) for shown in CONTRASTS]
+        for name, results in policies.items()
+    }
+    if len(policies) > 1:
+        (first, one), (second, other) = list(policies.items())[:2]
+        between = _parts(one, ACROSS, 1.0) + _parts(other, ACROSS, -1.0)
+        regimes = [r for r in one.study.regimes if r in other.study.regimes]
+        shown = contrast(between, regimes)
+        drafts[f"{first} minus {second}"] = [draft("", ACROSS.text, shown, of_margin)]
+    judged = iter(settle(list(itertools.chain.from_iterable(drafts.values()))))
+    return {name: [next(judged) for _ in of_policy] for name, of_policy in drafts.items()}
+
+
+def _under(results: Results, shown: Contrast) -> Evidence:
+    return contrast(_parts(results, shown, 1.0), results.study.regimes)
+
+
+def _parts(results: Results, shown: Contrast, sign: float) -> list[Part]:
+    return [Part(results, pair, sign * weight) for weight, pair in shown.pairs]
+
+
+def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
+    """The judged contrasts, a section for each policy, and one across the first two."""
+    sections = [
+        Section(name, [(judged.text, _entries(judged)) for judged in judgements])
+        for name, judgements in judge(policies, margin).items()
+    ]
+    study = next(iter(policies.values())).study
+    caption = (
+        f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
+        f"{listed(study.regimes)}, seeds {listed(study.seeds)}. Points of score (x 100), paired by "
+        f"seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a verdict is "
+        f"uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's method for "
+        "all contrasts of this table, those of the two verdicts apart; a verdict falls at 5 %. "
+        "Seeds to settle: per cell, for a verdict with probability 80 %, if means and spreads stay."
+    )
+    return Table(caption, list(COLUMNS), sections)
+
+
+def _entries(judged: Judgement) -> list[Entry]:
+    effect = judged.effect
+    known = effect.pairs > 0
+    return [
+        Entry(f"{effect.mean:+.2f}", mean=effect.mean) if known else Entry(DASH),
+        Entry(interval(effect)),
+        Entry(str(effect.pairs), mean=effect.pairs),
+        Entry(freedom(effect)),
+        Entry(largest(effect)),
+        Entry(counts(judged.learned)),
+        p_value(judged.fails),
+        p_value(judged.holds),
+        Entry(_WORDS.get(judged.verdict, judged.verdict)),
+        Entry(seeds(judged.seeds_needed)),
+    ]

@@ -1,0 +1,17 @@
+"""What each part of AA contributes, under the released rates and under those of --rates.
+
+The primary contrasts of docs/protocol.md, from existing rows. Runs nothing: run controls.py first,
+with the same options, once with --rates released and once with the other rates.
+
+    python studies/contrasts.py --rates tuned --last-n 3
+    python studies/contrasts.py --rates tuned --last-n 3 --data DIR --tasks sst2 --regimes 500
+"""
+
+import sys
+
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import contrasts
+
+if __name__ == "__main__":
+    sys.exit(study.compare(__doc__ or "", architectures.CONTROLS, contrasts.table, sys.argv[1:]))

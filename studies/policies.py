@@ -1,0 +1,20 @@
+"""Do the comparisons behind the claims depend on the learning rates? Runs nothing.
+
+For each comparison of two methods: the difference under the released rates, under those of
+--rates, and the difference between the two, paired by seed. Run table2.py, table3.py and
+table4.py first, with the same options, once with --rates released and once with the other rates.
+
+    python studies/policies.py
+    python studies/policies.py --rates tuned --data DIR --tasks sst2 stsb --regimes 500
+"""
+
+import sys
+
+from aa_ray.commands import study
+from aa_ray.core import architectures
+from aa_ray.report import interaction
+
+if __name__ == "__main__":
+    sys.exit(
+        study.compare(__doc__ or "", architectures.ALL_TABLES, interaction.table, sys.argv[1:])
+    )
