@@ -2,8 +2,8 @@
 
 Packages that were tried and are not used here. ``rliable`` needs arch < 8 and offers, for the
 probability of improvement, a bootstrap of unpaired runs; the differences here are paired by seed.
-Bootstrap intervals of it, arch's or SciPy's, cover 25 to 97 % with 3 to 10 seeds, where 95 % are
-claimed; Wilson's covers 90 to 100 % (``benchmarks/verdicts.py``).
+Bootstrap intervals of it, arch's or SciPy's, cover 25 to 96 % with 3 to 10 seeds, where 95 % are
+claimed; Wilson's covers 91 to 100 % (``benchmarks/verdicts.py``).
 """
 
 from __future__ import annotations
