@@ -7,16 +7,17 @@ python studies/table1.py --data DIR --format markdown
 import sys
 
 from aa_ray.commands import options, study
+from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
 from aa_ray.data.glue import Source
 from aa_ray.report import paper_tables
 
 
 def main() -> int:
-    parser = options.Parser(description=__doc__, formatter_class=options.Formatter)
-    options.add_version(parser)
+    parser = Parser(description=__doc__, formatter_class=Formatter)
+    add_version(parser)
     parser.add_argument("--data", default="embedded", help="embedded (default), hub or a folder")
     options.add_format(parser)
-    options.add_debug(parser)
+    add_debug(parser)
 
     def work() -> int:
         parsed = parser.parse_args()

@@ -5,33 +5,19 @@ that it describes, ``Resources`` or ``Study``; ``from_options`` makes these of t
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-import aa_ray
 from aa_ray.commands import values
+from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
 from aa_ray.commands.presets import PRESETS
 from aa_ray.core import architectures
 from aa_ray.core.deviations import SETTINGS
 from aa_ray.data import regimes, tasks
-from aa_ray.errors import WRONG_USAGE
 from aa_ray.report.tables import FORMATS
-from aa_ray.store import provenance
 from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
-
-Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
-
-
-class Parser(argparse.ArgumentParser):
-    """The standard parser, with errors on one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the whole usage."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(WRONG_USAGE)
 
 
 def study_parser(description: str, methods: Sequence[str]) -> Parser:
@@ -55,26 +41,6 @@ def rows_parser(description: str, methods: Sequence[str]) -> Parser:
     add_results(parser)
     add_debug(parser)
     return parser
-
-
-class _Version(argparse.Action):
-    """Prints version and commit, and ends. Git is asked only now, not whenever there is help."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        commit, changed = provenance.commit()
-        where = f", commit {commit}" + " with changes" * bool(changed) if commit else ""
-        print(f"aa-ray {aa_ray.__version__}{where}")
-        parser.exit()
-
-
-def add_version(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--version", action=_Version, nargs=0, help="show version and commit, and exit"
-    )
-
-
-def add_debug(group: Any) -> None:
-    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def add_trial(parser: argparse.ArgumentParser) -> None:

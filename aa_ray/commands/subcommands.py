@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from aa_ray.commands import options
+from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
 
 RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
@@ -34,14 +35,14 @@ Nothing else changes, and studies may run meanwhile.
 """
 
 
-def parser() -> options.Parser:
+def parser() -> Parser:
     """The parser; each subcommand sets ``work``, which takes the options."""
-    program = options.Parser(
+    program = Parser(
         prog="python -m aa_ray",
         description="One trial at a time, and the results folder. Whole studies are run by the "
         "scripts in studies/.",
     )
-    options.add_version(program)
+    add_version(program)
     commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(_command(commands, "run", "train and show one trial", RUN))
     _add_export(_command(commands, "export", "write a trial's adapter", EXPORT))
@@ -53,7 +54,7 @@ def parser() -> options.Parser:
 
 def _command(commands: Any, name: str, title: str, description: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=title, description=description, formatter_class=options.Formatter
+        name, help=title, description=description, formatter_class=Formatter
     )
     return command
 
@@ -99,5 +100,5 @@ def _add_compact(command: argparse.ArgumentParser) -> None:
         return 0
 
     options.add_results(command)
-    options.add_debug(command)
+    add_debug(command)
     command.set_defaults(work=work)
