@@ -74,10 +74,10 @@ def test_what_the_documentation_says(name: str) -> None:
                     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
 
 
-def test_the_readmes_script(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_documented_script(tiny_folder: Path, tmp_path: Path) -> None:
     """As it stands but for a smaller backbone, in a process and folder of a user's own."""
-    text = (Path(aa_ray.__file__).parents[1] / "README.md").read_text("utf-8")
-    [code, *_] = re.findall(r"^```python\n(.*?)```", text, re.S | re.M)
+    text = (Path(aa_ray.__file__).parents[1] / "docs" / "running.md").read_text("utf-8")
+    [code] = re.findall(r"^```python\n(.*?)```", text, re.S | re.M)
     smaller = code.replace('"minilm"', f"{str(tiny_folder)!r}, epochs=1")
     smaller = smaller.replace("train(trial)", f"train(trial, backbone={str(tiny_folder)!r})")
     smaller += "assert isinstance(row['test_metric'], float) and row['method'] == 'custom'\n"
