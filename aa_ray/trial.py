@@ -1,4 +1,4 @@
-"""A trial: one training, as a frozen record of everything that can change its result."""
+"""A trial: one training run, as a frozen record of everything that can change its result."""
 
 import dataclasses
 import hashlib
@@ -34,7 +34,7 @@ class TrialColumns(TypedDict):
 
 @dataclass(frozen=True)
 class Trial:
-    """One training. Two trials with equal fields are the same trial, whatever led to them.
+    """One training run. Two trials with equal fields are the same trial, whatever led to them.
 
     What runs it (device, number of workers, where the files lie) is not part of it. Defaults are
     the released code's protocol (paper section 4; it gives only epochs, temperature and order).

@@ -1,8 +1,8 @@
 """mkdocs' hook: the site has every page at its path in the repository.
 
-So one relative link is right on the site and in the repository. What lies outside ``docs/`` (README,
-RESULTS, benchmarks) is added here. A source file that a page links to becomes a page of its own, and
-``docs/api.md`` gets the public names of ``aa_ray``.
+So one relative link is right on the site and in the repository. What lies outside ``docs/``
+(README, RESULTS, benchmarks) is added here. A source file that a page links to becomes a page of
+its own, and ``docs/api.md`` gets the public names of ``aa_ray``.
 """
 
 import ast

@@ -18,8 +18,8 @@ import aa_ray
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-DOCUMENTS = [*PAGES, *(ROOT / name for name in ("RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-             *sorted((ROOT / "benchmarks").glob("*.md")), ROOT / "tests/reference/README.md"]  # fmt: skip
+OTHERS = ["RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/reference/README.md"]
+DOCUMENTS = [*PAGES, *(ROOT / path for path in OTHERS), *sorted(ROOT.glob("benchmarks/*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
 LONGER = {"own.md": 200}  # its examples are whole files
@@ -62,13 +62,11 @@ def test_a_command_has_options_that_exist(
 
     monkeypatch.setattr(ArgumentParser, "parse_args", parse_only)
     monkeypatch.chdir(ROOT)
-    script = words[0] if words[0] != "-m" else ""
-    monkeypatch.setattr(sys, "argv", words if script else ["aa_ray", *words[2:]])
+    script = words[0] if words[0] != "-m" else "aa_ray"
+    monkeypatch.setattr(sys, "argv", words if script == words[0] else [script, *words[2:]])
+    run = runpy.run_path if script == words[0] else runpy.run_module
     with pytest.raises(Parsed):
-        if script:
-            runpy.run_path(script, run_name="__main__")
-        else:
-            runpy.run_module("aa_ray", run_name="__main__")
+        run(script, run_name="__main__")
     assert not capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ from aa_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves of a trial: all that its adapter is made of.
+    """What a training run leaves of a trial: all that its adapter is made of.
 
     Attributes:
         depth: the last layers whose adapters are in use; all but for AdapterDrop.

@@ -69,8 +69,8 @@ class Source:
     def identity(self, task: str) -> str:
         """A name of the data that is the same on every machine; part of a trial's identity.
 
-        The hub's revision, the generator's version, or the SHA-256 of the task's files. A task of
-        one's own has its own data, whatever the source.
+        The hub's revision, the generator's version, or the SHA-256 of the task's files. A
+        custom task has its own data, whatever the source.
         """
         origin = tasks.get(task).origin
         if origin is not None:

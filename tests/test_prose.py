@@ -1,0 +1,127 @@
+"""The words of README, docs and docstrings: the field's, and English."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# RESULTS.md and the changelog keep what was written with the results and the releases.
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = [path for folder in ("aa_ray", "studies", "docs")
+           for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+
+# What we do not write, and what we write in its place.
+VOCABULARY = {
+    r"trainings": "training runs",
+    r"\b(one|a|each|this|per|the same) training\b(?! (run|set|loop|step|example|data|epoch|script"
+    r"|time|and|or|examples|run's|sets|steps|runs|split|text|seconds|curve))": "a training run",
+    r"of (one's|your) own\b": "custom, or your own",
+    r"\bone's own\b": "custom, or your own",
+    r"\b(rows|trials|files|times) (that )?there are\b": "existing rows",
+    r"\bbe there none\b": "even if there are none",
+    r"\bas many as pay\b": "as many as speed it up",
+    r"\btaken for\b": "counts as",
+    r"\bof no account\b": "ignored",
+    r"\bwithout a word\b": "silently",
+    r"\b(parameterisation|hyper-?parametri[sz]ation)\b": "settings",
+}  # fmt: skip
+# What existing docstrings still say; new ones may not. Take a line out when its file is mended.
+OLD = {
+    "aa_ray/report/provenance_page.py": ("each training", "trainings"),
+    "aa_ray/study/forecast.py": ("taken for",),
+}
+
+
+def blank(text: str, pattern: str) -> str:
+    """Text with spaces in place of what the pattern matches, so that places stay."""
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S | re.M)
+
+
+def prose(page: Path) -> str:
+    """A page without code, links' targets, comments and tags."""
+    text = page.read_text("utf-8")
+    for pattern in (r"^```.*?^```", r"^    .*?$", r"`[^`\n]*`", r"\]\([^)]*\)", r"<[^>]*>"):
+        text = blank(text, pattern)
+    return text
+
+
+def docstrings(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of each docstring, without names in backquotes."""
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                value = first.value.value
+                if isinstance(value, str):
+                    yield first.lineno, blank(value, r"``[^`]*``")
+
+
+def complaints(text: str) -> list[tuple[int, str, str]]:
+    """Line (from 0), what is there, and what to write."""
+    flat = text.replace("\n", " ")
+    return [
+        (text.count("\n", 0, match.start()), match[0], better)
+        for pattern, better in VOCABULARY.items()
+        for match in re.finditer(pattern, flat, re.I)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_page_uses_the_vocabulary(page: Path) -> None:
+    found = [
+        f"{page.name}:{line + 1}: {words!r}; write: {better}"
+        for line, words, better in complaints(prose(page))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_use_the_vocabulary() -> None:
+    found = [
+        f"{module.relative_to(ROOT)}:{start + line}: {words!r}; write: {better}"
+        for module in MODULES
+        for start, text in docstrings(module)
+        for line, words, better in complaints(text)
+        if words not in OLD.get(module.relative_to(ROOT).as_posix(), ())
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_vocabulary_finds_what_it_should() -> None:
+    text = "617 Trainings.\nOne training per file; one training\nrun; the rows there are."
+    assert [(line, words) for line, words, _ in complaints(text)] == [
+        (0, "Trainings"), (1, "One training"), (2, "rows there are"),
+    ]  # fmt: skip
+
+
+def proselint(text: str) -> list[tuple[int, str]]:
+    """Line and message of what proselint finds in the wording.
+
+    Typography is left out: sources have plain quotes and dots.
+    """
+    pytest.importorskip("proselint", reason="proselint is not installed")
+    from proselint.checks import __register__
+    from proselint.config import DEFAULT
+    from proselint.registry import CheckRegistry
+    from proselint.tools import LintFile
+
+    registry = CheckRegistry()
+    if not registry.checks:
+        registry.register_many(__register__)
+    checks = {**DEFAULT["checks"], "typography": False}
+    results = LintFile("page", content=text).lint({**DEFAULT, "checks": checks})
+    return [(result.pos[0], result.check_result.message) for result in results]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_proselint_has_nothing_to_say(page: Path) -> None:
+    text = blank(prose(page), r"^(\||#).*?$")
+    found = [f"{page.name}:{line}: {message}" for line, message in proselint(text)]
+    assert not found, "\n".join(found)
+
+
+def test_proselint_finds_something() -> None:
+    found = proselint("A sentence.\nThis one is very unique.\n")
+    assert found and {line for line, _ in found} == {2}

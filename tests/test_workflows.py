@@ -1,0 +1,52 @@
+""".github/: the workflows for those who host the project do what .ci/run does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+GITHUB = ROOT / ".github"
+PROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+def workflow(name: str) -> Any:
+    return yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text("utf-8"))
+
+
+def commands(name: str) -> list[str]:
+    jobs = workflow(name)["jobs"].values()
+    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("path", sorted(GITHUB.rglob("*.yml")), ids=lambda path: path.name)
+def test_a_file_is_yaml(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text("utf-8")), dict)
+
+
+def test_tests_run_on_every_supported_python() -> None:
+    versions = workflow("tests")["jobs"]["pytest"]["strategy"]["matrix"]["python"]
+    [oldest] = re.findall(r'requires-python = ">=([\d.]+)"', PROJECT)
+    assert versions == [f"3.{minor}" for minor in range(10, 14)] and versions[0] == oldest
+
+
+def test_checks_are_those_of_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    for command in ("ruff format --check .", "ruff check .", "lint-imports", "mypy"):
+        assert command in commands("tests") and f"\n{command}\n" in ci
+    assert "mkdocs build --strict" in commands("docs") and "mkdocs build --strict" in ci
+
+
+def test_the_site_is_built_with_the_versions_of_the_project() -> None:
+    [install] = [command for command in commands("docs") if command.startswith("pip install")]
+    for package in re.findall(r"'([^']*)'", install):
+        assert f'"{package}"' in PROJECT
+
+
+def test_results_do_not_change_by_an_update() -> None:
+    [pip, _] = yaml.safe_load((GITHUB / "dependabot.yml").read_text("utf-8"))["updates"]
+    ignored = {entry["dependency-name"] for entry in pip["ignore"]}
+    pinned = set(re.findall(r'^    "(\w+)(?:\[\w+\])?==', PROJECT, re.M)) - {"mypy", "ruff"}
+    assert ignored == pinned == {"torch", "adapters", "transformers", "ray"}
