@@ -9,6 +9,7 @@ import argparse
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -63,7 +64,7 @@ class Canvas:
         axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
         axes.axis("off")
 
-    def text(self, x: float, y: float, words: str, size: float = 8, **options: str) -> None:
+    def text(self, x: float, y: float, words: str, size: float = 8, **options: Any) -> None:
         options = {"ha": "center", "va": "center", "color": self.colours.ink, **options}
         self.axes.text(x, y, words, fontsize=size, **options)
 
@@ -257,8 +258,12 @@ def draw(theme: str, path: Path) -> None:
 
     Text is drawn as outlines, so the picture looks the same where the font is missing.
     """
-    settings = {"svg.fonttype": "path", "svg.hashsalt": theme, "mathtext.fontset": "dejavusans",
-                "figure.constrained_layout.use": False}  # fmt: skip
+    settings: Any = {
+        "figure.constrained_layout.use": False,
+        "mathtext.fontset": "dejavusans",
+        "svg.fonttype": "path",
+        "svg.hashsalt": theme,
+    }
     with style.context(STYLE), mpl.rc_context(settings):
         figure = Figure(figsize=(WIDTH * INCHES, HEIGHT * INCHES))
         canvas = Canvas(figure.add_axes((0, 0, 1, 1)), THEMES[theme])

@@ -66,7 +66,7 @@ def test_pages_fit_and_load_nothing(site: Path, browser: Any, width: int) -> Non
     page.on("request", lambda request: problems.append(request.url)
             if request.url.startswith("http") else None)  # fmt: skip
     (site / "404.html").unlink(missing_ok=True)  # a server's, with links from its root
-    for path in sorted(site.glob("*.html")) + sorted(site.glob("docs/*.html")):
+    for path in sorted(site.rglob("*.html")):
         page.goto(path.as_uri())
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, path.name
