@@ -25,7 +25,7 @@ from aa_ray.store import provenance
 TOP = Path(__file__).resolve().parents[1]
 ROWS = TOP / "reproduction" / "2026-11-cls" / "minilm"
 
-# The README's own study, from committed rows; ``--set pooling=cls`` is what there was before.
+# The study of docs/results.md, from committed rows; ``--set pooling=cls`` is what there was before.
 FINISHED = (
     f"--data rows --results {ROWS} --tasks cola sst2 mrpc stsb rte --regimes 100 500 "
     "--seeds 42 92 111 --precision bf16"
@@ -136,7 +136,7 @@ def main() -> None:
     print(f"| command | commit {options.before} | now |\n|---|---:|---:|")
     for command in COMMANDS:
         print(f"| {command.shown} | {' | '.join(map(shown, seconds[command.shown]))} |")
-    print(f"\n*Finished*: the README's study, from the committed rows in {ROWS.relative_to(TOP)}.")
+    print(f"\n*Finished*: the study of docs/results.md, from the committed rows in {ROWS.relative_to(TOP)}.")
 
 
 if __name__ == "__main__":
