@@ -136,7 +136,8 @@ def main() -> None:
     print(f"| command | commit {options.before} | now |\n|---|---:|---:|")
     for command in COMMANDS:
         print(f"| {command.shown} | {' | '.join(map(shown, seconds[command.shown]))} |")
-    print(f"\n*Finished*: the study of docs/results.md, from the committed rows in {ROWS.relative_to(TOP)}.")
+    where = ROWS.relative_to(TOP)
+    print(f"\n*Finished*: the study of docs/results.md, from the committed rows in {where}.")
 
 
 if __name__ == "__main__":
