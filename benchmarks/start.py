@@ -137,7 +137,9 @@ def main() -> None:
     for command in COMMANDS:
         print(f"| {command.shown} | {' | '.join(map(shown, seconds[command.shown]))} |")
     where = ROWS.relative_to(TOP)
-    print(f"\n*Finished*: the study of docs/results.md, from the committed rows in {where}.")
+    print(
+        f"\n*Finished*: the study of docs/results/2026-11-cls, from the committed rows in {where}."
+    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/*.md",
-         "docs/*.md", "tests/reference/README.md")  # fmt: skip
-ASSETS = ("docs/*.png", "docs/*.svg", "docs/*.css", "docs/*.js")
+         "docs/*.md", "docs/results/**/*.md", "tests/reference/README.md")  # fmt: skip
+ASSETS = ("docs/*.png", "docs/results/**/*.png", "docs/*.svg", "docs/*.css", "docs/*.js")
 SOURCE = ("py", "yaml", "yml", "sh", "cff")
 # In or out of the repository; an image's link counts too.
 LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")

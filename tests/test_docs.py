@@ -120,7 +120,7 @@ def test_the_readme_lists_every_study() -> None:
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    text = README.read_text("utf-8") + (ROOT / "docs/results.md").read_text("utf-8")
+    text = README.read_text("utf-8") + (ROOT / "RESULTS.md").read_text("utf-8")
     for page in PAGES[1:]:
         assert f"docs/{page.name}" in text or f"({page.name})" in text
 

@@ -45,7 +45,7 @@ def browser() -> Iterator[Any]:
 
 
 def test_every_page_of_the_repository_is_there(site: Path) -> None:
-    for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "RESULTS.md"]:
+    for page in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md"), ROOT / "RESULTS.md"]:
         assert (site / page.relative_to(ROOT).with_suffix(".html")).is_file()
     assert "architecture-light.svg" in (site / "index.html").read_text("utf-8")
 

@@ -134,7 +134,7 @@ def test_a_plan(folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_study_is_judged_without_torch(tmp_path: Path) -> None:
-    """With every row, intervals and learned activations: the study of docs/results.md."""
+    """With every row, intervals and learned activations: the study of docs/results/2026-11-cls."""
     results = str(TOP / "reproduction" / "2026-11-cls" / "minilm")
     options = (
         "--data rows --tasks cola sst2 mrpc stsb rte --regimes 100 500 --seeds 42 92 111 "
