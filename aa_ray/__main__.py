@@ -4,5 +4,11 @@ import sys
 
 from aa_ray.commands import cli
 
+
+def main() -> int:
+    """Run what the command line names; returns the exit status."""
+    return cli.main(program="python -m aa_ray")
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main(program="python -m aa_ray"))
+    sys.exit(main())

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from aa_ray.commands import options
+from aa_ray.commands import options, values
 from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, examples
 
 RUN = """Train one trial; show its settings, learning curve, layers and scores.
@@ -36,6 +36,14 @@ Nothing else changes, and studies may run meanwhile.
 """
 
 
+WATCH = """Show how the trials in a results folder are doing, wherever they run.
+
+Reads finished rows and the checkpoints of running trials. Ctrl-C ends it; the
+study goes on.
+
+    python -m aa_ray watch
+    python -m aa_ray watch --results s3://my-bucket/results --seconds 30
+"""
 COMPLETION = """Print what makes the shell complete studies, commands and options.
 
     eval "$(aa-ray completion bash)"     # for this shell
@@ -65,6 +73,7 @@ def parser(program: str, overview: str = "", studies: Sequence[str] = ()) -> Par
     _add_run(_command(commands, "run", "train and show one trial", RUN))
     _add_export(_command(commands, "export", "write a trial's adapter", EXPORT))
     _add_compact(_command(commands, "compact", "merge the files of a results folder", COMPACT))
+    _add_watch(_command(commands, "watch", "show how a study elsewhere is doing", WATCH))
     _add_completion(_command(commands, "completion", "print shell completion", COMPLETION))
     for name in studies:  # without help, so that they are completed but not listed twice
         commands.add_parser(name, add_help=False)
@@ -119,6 +128,25 @@ def _add_compact(command: argparse.ArgumentParser) -> None:
         return 0
 
     options.add_results(command)
+    add_debug(command)
+    command.set_defaults(work=work)
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.commands import watch
+
+        return watch.watch(parsed.results, parsed.seconds, parsed.once)
+
+    options.add_results(command)
+    command.add_argument(
+        "--seconds",
+        type=values.number("--seconds", float, 1),
+        default=5.0,
+        metavar="S",
+        help="look again every S seconds (default: 5)",
+    )
+    command.add_argument("--once", action="store_true", help="look once")
     add_debug(command)
     command.set_defaults(work=work)
 

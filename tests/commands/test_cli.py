@@ -33,13 +33,13 @@ def test_the_help_lists_every_study_once_and_fits(
     monkeypatch.setenv("COLUMNS", "80")
     assert aa_ray("--help", monkeypatch=monkeypatch) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in [*cli.studies(), "run", "export", "compact", "completion"]:
+    for name in [*cli.studies(), "run", "export", "compact", "watch", "completion"]:
         assert [line.split()[0] for line in lines if line.split()[:1] == [name]] == [name]
     assert max(map(len, lines)) <= 80
     assert cli.OTHERS + ":" not in lines  # each study has a group
 
 
-@pytest.mark.parametrize("name", [*STUDIES, "run", "export", "compact"])
+@pytest.mark.parametrize("name", [*STUDIES, "run", "export", "compact", "watch"])
 def test_the_help_of_a_command_fits_and_names_itself(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +95,7 @@ def test_nothing_and_nonsense_end_with_wrong_usage(
     [
         ("aa-ray plot-l", {"plot-layers"}),
         ("aa-ray comp", {"compact", "completion"}),
+        ("aa-ray wa", {"watch"}),
         ("aa-ray table2 --preset ", {"demo", "low-data", "full", "paper"}),
         ("aa-ray plot_layers --outp", {"--output"}),
         ("aa-ray table2 --tasks cola ss", {"sst2"}),
