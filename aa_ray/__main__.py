@@ -1,13 +1,13 @@
-"""``python -m aa_ray``: one trial by hand, its adapter to take away, and a tidy results folder."""
+"""``python -m aa_ray``: the same as ``aa-ray``, where that is not installed as a command."""
 
 import sys
 
-from aa_ray.commands import study, subcommands
+from aa_ray.commands import cli
 
 
 def main() -> int:
-    """Run the command that the command line names; returns the exit status."""
-    return study.one(subcommands.parser(), sys.argv[1:])
+    """Run what the command line names; returns the exit status."""
+    return cli.main(program="python -m aa_ray")
 
 
 if __name__ == "__main__":

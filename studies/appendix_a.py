@@ -4,7 +4,8 @@ What it costs: the default preset, demo, is that of table2.py and shares its tri
 --preset paper it is about 860 training runs of bert-base-uncased and wants GPUs.
 
     python studies/appendix_a.py --preset low-data --gpus-per-trial 0.25
-    python studies/appendix_a.py --preset paper --address auto --results /shared/results
+    python studies/appendix_a.py --preset paper --address auto \\
+        --results /shared/results
 """
 
 import functools

@@ -6,7 +6,8 @@ there, and how often their training runs take off. Run table2.py, table3.py and 
 with the same options.
 
     python studies/cells.py
-    python studies/cells.py --data DIR --tasks cola rte --regimes 100 500 --format markdown
+    python studies/cells.py --data DIR --tasks cola rte --regimes 100 500 \\
+        --format markdown
 """
 
 import sys

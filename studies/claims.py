@@ -6,7 +6,8 @@ seeds would settle an open one. cells.py shows the same comparisons cell by cell
 table3.py and table4.py first, with the same options.
 
     python studies/claims.py
-    python studies/claims.py --data DIR --tasks cola rte --regimes 100 500 --format markdown
+    python studies/claims.py --data DIR --tasks cola rte --regimes 100 500 \\
+        --format markdown
 """
 
 import sys

@@ -4,7 +4,8 @@ The primary contrasts of docs/protocol.md, from existing rows. Runs nothing: run
 with the same options, once with --rates released and once with the other rates.
 
     python studies/contrasts.py --rates tuned --last-n 3
-    python studies/contrasts.py --rates tuned --last-n 3 --data DIR --tasks sst2 --regimes 500
+    python studies/contrasts.py --rates tuned --last-n 3 --data DIR \\
+        --tasks sst2 --regimes 500
 """
 
 import sys

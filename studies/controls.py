@@ -8,7 +8,8 @@ tuned about an hour, since every method is tried with six settings and three see
 
     python studies/controls.py --last-n 3
     python studies/controls.py --last-n 3 --rates tuned
-    python studies/controls.py --data DIR --tasks sst2 stsb --regimes 500 --last-n 3 --seeds 100-119
+    python studies/controls.py --data DIR --tasks sst2 stsb --regimes 500 \\
+        --last-n 3 --seeds 100-119
 """
 
 import functools

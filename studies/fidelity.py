@@ -6,7 +6,8 @@ D9, see aa_ray/core/deviations.py). Trials on which a difference cannot act are 
 What it costs: with the default preset, demo, about ten minutes on two CPU cores.
 
     python studies/fidelity.py
-    python studies/fidelity.py --data DIR --tasks sst2 mrpc --regimes 500 --seeds 42 92 111
+    python studies/fidelity.py --data DIR --tasks sst2 mrpc --regimes 500 \\
+        --seeds 42 92 111
 """
 
 import sys

@@ -1,6 +1,8 @@
 """Which layers AA selected, per task and regime, over the seeds. Drawn from rows, runs nothing.
 
-python studies/table2.py && python studies/plot_layers.py
+    python studies/table2.py && python studies/plot_layers.py
+
+Needs the rows of table2.py, run with the same options.
 """
 
 import sys

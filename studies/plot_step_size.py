@@ -1,6 +1,8 @@
 """Score against learning rate, per method: the picture to step_size.py. Runs nothing.
 
-python studies/step_size.py && python studies/plot_step_size.py
+    python studies/step_size.py && python studies/plot_step_size.py
+
+Needs the rows of step_size.py, run with the same options.
 """
 
 import sys

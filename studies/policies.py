@@ -5,7 +5,8 @@ For each comparison of two methods: the difference under the released rates, und
 table4.py first, with the same options, once with --rates released and once with the other rates.
 
     python studies/policies.py
-    python studies/policies.py --rates tuned --data DIR --tasks sst2 stsb --regimes 500
+    python studies/policies.py --rates tuned --data DIR --tasks sst2 stsb \\
+        --regimes 500
 """
 
 import sys

@@ -6,7 +6,8 @@ loads nothing from anywhere: mail it, print it, keep it. Run table2.py, table3.p
 first, with the same options; whatever of them is there is shown.
 
     python studies/report.py
-    python studies/report.py --data DIR --tasks cola rte --regimes 100 500 --output cola-rte.html
+    python studies/report.py --data DIR --tasks cola rte --regimes 100 500 \\
+        --output cola-rte.html
 """
 
 import sys

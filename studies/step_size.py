@@ -9,7 +9,8 @@ What it costs: 65 training runs per task, seed and regime; with the default pres
 hour on two CPU cores.
 
     python studies/step_size.py
-    python studies/step_size.py --data DIR --tasks sst2 --regimes 500 --seeds 42 92 111 245 651
+    python studies/step_size.py --data DIR --tasks sst2 --regimes 500 \\
+        --seeds 42 92 111 245 651
 """
 
 import sys

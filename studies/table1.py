@@ -1,19 +1,21 @@
 """Table 1 of the paper: the tasks, their sizes and the metric of each. Runs nothing.
 
-python studies/table1.py
-python studies/table1.py --data DIR --format markdown
+    python studies/table1.py
+    python studies/table1.py --data DIR --format markdown
+
+Without --data it describes the generated sentences of the preset demo.
 """
 
 import sys
 
 from aa_ray.commands import options, study
-from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
+from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, examples
 from aa_ray.data.glue import Source
 from aa_ray.report import paper_tables
 
 
 def main() -> int:
-    parser = Parser(description=__doc__, formatter_class=Formatter)
+    parser = Parser(description=examples(__doc__ or ""), formatter_class=Formatter)
     add_version(parser)
     parser.add_argument("--data", default="embedded", help="embedded (default), hub or a folder")
     options.add_format(parser)

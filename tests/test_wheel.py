@@ -19,6 +19,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, since setuptools leaves a build folder behind; without a network."""
     source = tmp_path_factory.mktemp("source")
     shutil.copytree(TOP / "aa_ray", source / "aa_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        TOP / "studies", source / "studies", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(TOP / name, source)
     pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir",
@@ -58,6 +61,7 @@ def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
         for path in (TOP / "aa_ray").rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".nbc", ".nbi")  # numba's are compiled
     }
+    package |= {f"aa_ray/studies/{path.name}" for path in (TOP / "studies").glob("*.py")}
     assert {name for name in names if not name.startswith("aa_ray-")} == package
     assert {"aa_ray/py.typed", "aa_ray/report/style.mplstyle",
             "aa_ray/report/templates/report.html"} < names  # fmt: skip
@@ -69,13 +73,12 @@ def test_a_study_from_the_installed_package(
 ) -> None:
     where = run(installed, tmp_path, "-c", "import aa_ray; print(aa_ray.__file__)")
     assert where.stdout.startswith(str(installed)), where.stderr
-    shutil.copy(TOP / "studies" / "table2.py", tmp_path)
-    arguments = ("table2.py", "--backbone", str(tiny_folder), "--tasks", "sst2")
+    arguments = ("-m", "aa_ray", "table2", "--backbone", str(tiny_folder), "--tasks", "sst2")
     plan = run(installed, tmp_path, *arguments, "--plan")
     assert plan.returncode == 0 and "runnable " in plan.stdout, plan.stderr
     table = run(installed, tmp_path, *arguments, "--no-run", "--format", "markdown")
     assert table.returncode == 0 and "| Baseline | –" in table.stdout, table.stderr
-    version = run(installed, tmp_path, "table2.py", "--version")
+    version = run(installed, tmp_path, "-m", "aa_ray", "table2", "--version")
     assert version.stdout == f"aa-ray {aa_ray.__version__}\n"  # there is no commit
 
 
@@ -87,8 +90,9 @@ def test_a_trial_and_its_report_from_the_installed_package(
     trained = run(installed, tmp_path, "-m", "aa_ray", "run", "--task", "sst2", "--method",
                   "baseline", *one)  # fmt: skip
     assert trained.returncode == 0 and "best epoch 1" in trained.stdout, trained.stderr
-    shutil.copy(TOP / "studies" / "report.py", tmp_path)
-    page = run(installed, tmp_path, "report.py", "--tasks", "sst2", "--seeds", "42", *one)
+    page = run(
+        installed, tmp_path, "-m", "aa_ray", "report", "--tasks", "sst2", "--seeds", "42", *one
+    )
     assert page.returncode == 0, page.stderr
     assert "<svg" in (tmp_path / "report.html").read_text("utf-8")
 
@@ -98,8 +102,8 @@ def test_a_study_on_ray_from_the_installed_package(
     installed: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     """Ray's workers import the installed package too."""
-    shutil.copy(TOP / "studies" / "table2.py", tmp_path)
-    table = run(installed, tmp_path, "table2.py", "--backbone", str(tiny_folder), "--tasks", "sst2",
-                "--seeds", "42", "--methods", "baseline", "--epochs", "1")  # fmt: skip
+    table = run(installed, tmp_path, "-m", "aa_ray", "table2", "--backbone", str(tiny_folder),
+                "--tasks", "sst2", "--seeds", "42", "--methods", "baseline",
+                "--epochs", "1")  # fmt: skip
     assert table.returncode == 0 and "Baseline" in table.stdout, table.stderr
     assert len(list(tmp_path.glob("results/rows/*.parquet"))) == 1

@@ -4,12 +4,18 @@ A new option is one entry here, which checks its value (``values``), and one fie
 that it describes, ``Resources`` or ``Study``; ``from_options`` makes these of the parsed options.
 """
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 from aa_ray.commands import values
-from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
+from aa_ray.commands.parser import (
+    Formatter,
+    Parser,
+    add_debug,
+    add_version,
+    completes,
+    examples,
+)
 from aa_ray.commands.presets import PRESETS
 from aa_ray.core import architectures
 from aa_ray.core.deviations import SETTINGS
@@ -19,35 +25,46 @@ from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
 
+# What --help lists; --help-all lists the rest too.
+MOST_USED = (
+    "--preset", "--backbone", "--data", "--tasks", "--regimes", "--seeds", "--results",
+    "--gpus-per-trial", "--plan", "--format", "--output",
+)  # fmt: skip
+
 
 def study_parser(description: str, methods: Sequence[str]) -> Parser:
     """The parser of a study with those methods.
 
     Names that a file of ``--own`` may define are checked later, by ``study_from``.
     """
-    parser = Parser(description=description, formatter_class=Formatter)
+    parser = Parser(description=examples(description), formatter_class=Formatter)
     add_version(parser)
     _add_study(parser.add_argument_group("what to run"), methods)
     _add_resources(parser.add_argument_group("where and how"))
     _add_output(parser.add_argument_group("what to print"))
+    parser.shorten_help(MOST_USED)
     return parser
 
 
 def rows_parser(description: str, methods: Sequence[str]) -> Parser:
     """The parser of a study that looks at existing rows, and runs nothing."""
-    parser = Parser(description=description, formatter_class=Formatter)
+    parser = Parser(description=examples(description), formatter_class=Formatter)
     add_version(parser)
     _add_study(parser.add_argument_group("which rows"), methods)
     add_results(parser)
     add_debug(parser)
+    parser.shorten_help(MOST_USED)
     return parser
 
 
-def add_trial(parser: argparse.ArgumentParser) -> None:
+def add_trial(parser: Parser) -> None:
     """The options of a command about one trial; ``study_of_one`` reads them."""
     add = parser.add_argument
-    add("--task", required=True, help=", ".join(tasks.TASKS))
-    add("--method", required=True, help=", ".join(architectures.METHODS))
+    completes(add("--task", required=True, help=", ".join(tasks.TASKS)), tasks.TASKS)
+    completes(
+        add("--method", required=True, help=", ".join(architectures.METHODS)),
+        architectures.METHODS,
+    )
     add(
         "--regime",
         type=values.regime,
@@ -73,16 +90,18 @@ def add_trial(parser: argparse.ArgumentParser) -> None:
         help="for adapter-drop, when its adapter is saved: keep the adapters of the last N layers",
     )
     add_debug(parser)
+    parser.shorten_help((*MOST_USED, "--task", "--method", "--regime", "--seed", "--save"))
 
 
 def add_format(group: Any) -> None:
     """The option for the format of a table."""
-    group.add_argument(
+    option = group.add_argument(
         "--format",
         type=values.one_of("format", FORMATS),
         default="text",
         help=f"format of the table: {', '.join(FORMATS)} (default: text)",
     )
+    completes(option, FORMATS)
 
 
 def add_results(group: Any) -> None:
@@ -97,15 +116,17 @@ def add_results(group: Any) -> None:
 
 def _add_study(group: Any, methods: Sequence[str]) -> None:
     add = group.add_argument
-    add(
+    preset = add(
         "--preset",
         type=values.one_of("preset", PRESETS),
         default="demo",
         help="demo (default; minutes on two cores), low-data, full or "
         "paper; the options below change single points of it",
     )
+    completes(preset, PRESETS)
     _add_sources(group)
-    add("--tasks", nargs="+", metavar="TASK", help=", ".join(tasks.TASKS))
+    names = add("--tasks", nargs="+", metavar="TASK", help=", ".join(tasks.TASKS))
+    completes(names, tasks.TASKS)
     add(
         "--regimes",
         type=values.regime,
@@ -122,7 +143,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         help="non-negative integers, or ranges such as 100-119; the paper's are "
         f"{' '.join(map(str, architectures.SEEDS))}",
     )
-    add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods))
+    completes(add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods)), methods)
     _add_settings(group)
 
 
@@ -190,7 +211,7 @@ def _add_settings(group: Any) -> None:
         metavar="N",
         help="passes over the training set (default: 20, as in the paper)",
     )
-    add(
+    precision = add(
         "--precision",
         type=values.one_of("precision", PRECISIONS),
         default="fp32",
@@ -198,6 +219,7 @@ def _add_settings(group: Any) -> None:
         "where the hardware has it), or tf32 (NVIDIA GPUs only); trials of different precision "
         "are different trials",
     )
+    completes(precision, PRECISIONS)
 
 
 def _add_resources(group: Any) -> None:

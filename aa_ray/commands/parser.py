@@ -1,23 +1,85 @@
-"""The parser of every command, and what all of them take: ``--version`` and ``--debug``."""
+"""The parser of every command, and what all of them take: help, ``--version`` and ``--debug``."""
 
 import argparse
+import os
+import re
 import sys
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 import aa_ray
 from aa_ray.errors import WRONG_USAGE
 from aa_ray.store import provenance
 
-Formatter = argparse.RawDescriptionHelpFormatter  # keeps the line breaks of a docstring
+# Columns of what is printed for people, at most.
+WIDTH = 79
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the paragraphs of a description; leaves those with indented lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            part if "\n " in f"\n{part}" else textwrap.fill(part, min(width, WIDTH))
+            for part in text.strip("\n").split("\n\n")
+        )
 
 
 class Parser(argparse.ArgumentParser):
-    """The standard parser, with errors on one line."""
+    """The standard parser, with errors on one line, a short help, and completion by a shell."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._shown: Collection[str] = ()
+
+    def shorten_help(self, shown: Collection[str]) -> None:
+        """Let ``--help`` list these options alone, and ``--help-all`` every option."""
+        self._shown = shown
+        self.add_argument(
+            "--help-all", action=_HelpAll, nargs=0, help="show every option, and exit"
+        )
 
     def error(self, message: str) -> NoReturn:
         """One line instead of the whole usage."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(WRONG_USAGE)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``ArgumentParser`` does; answers a shell that asks how the line may go on."""
+        if "_ARGCOMPLETE" in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self, always_complete_options="long")
+        return super().parse_args(*args, **kwargs)
+
+    def format_help(self) -> str:
+        """The help of the options that are shown."""
+        hidden = [action for action in self._actions if self._shown and not self._is_shown(action)]
+        texts = [action.help for action in hidden]
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        text = super().format_help()
+        for action, shown in zip(hidden, texts, strict=True):
+            action.help = shown
+        if hidden:
+            text += f"\n--help-all shows {len(hidden)} more options\n"
+        return text
+
+    def format_full_help(self) -> str:
+        """The help of every option."""
+        return super().format_help()
+
+    def _is_shown(self, action: argparse.Action) -> bool:
+        basic = {*self._shown, "--help", "--help-all"}
+        return not action.option_strings or not basic.isdisjoint(action.option_strings)
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        assert isinstance(parser, Parser)
+        print(parser.format_full_help(), end="")
+        parser.exit()
 
 
 class _Version(argparse.Action):
@@ -38,3 +100,29 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 def add_debug(group: Any) -> None:
     group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def completes(action: argparse.Action, names: Iterable[str]) -> None:
+    """Let a shell complete the option's value from these names; other values stay allowed."""
+    words = list(names)
+
+    def completer(**_: Any) -> Sequence[str]:
+        return words
+
+    vars(action)["completer"] = completer  # where argcomplete looks for it
+
+
+def examples(description: str) -> str:
+    """The description, with its examples as a user of ``aa-ray`` types them.
+
+    Scripts say ``python studies/table2.py``, which is right in a checkout.
+    """
+    program = os.path.basename(sys.argv[0]).split(" ")[0]
+    if program != "aa-ray":
+        return description
+
+    def renamed(found: re.Match[str]) -> str:
+        return ("aa-ray " * bool(found[1])) + found[2].replace("_", "-")
+
+    text = description.replace("python -m aa_ray ", "aa-ray ")
+    return re.sub(r"(python studies/)?\b(\w+)\.py\b", renamed, text)

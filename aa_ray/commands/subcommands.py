@@ -4,10 +4,11 @@ What does the work is imported when it is due, so that ``--help`` and wrong opti
 """
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from aa_ray.commands import options
-from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version
+from aa_ray.commands import options, values
+from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, examples
 
 RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
@@ -35,31 +36,58 @@ Nothing else changes, and studies may run meanwhile.
 """
 
 
-def parser() -> Parser:
-    """The parser; each subcommand sets ``work``, which takes the options."""
-    program = Parser(
-        prog="python -m aa_ray",
-        description="One trial at a time, and the results folder. Whole studies are run by the "
-        "scripts in studies/.",
+WATCH = """Show how the trials in a results folder are doing, wherever they run.
+
+Reads finished rows and the checkpoints of running trials. Ctrl-C ends it; the
+study goes on.
+
+    python -m aa_ray watch
+    python -m aa_ray watch --results s3://my-bucket/results --seconds 30
+"""
+COMPLETION = """Print what makes the shell complete studies, commands and options.
+
+    eval "$(aa-ray completion bash)"     # for this shell
+    aa-ray completion zsh >> ~/.zshrc    # for all
+"""
+SHELLS = ("bash", "zsh", "fish")
+
+
+def parser(program: str, overview: str = "", studies: Sequence[str] = ()) -> Parser:
+    """The parser; each subcommand sets ``work``, which takes the options.
+
+    Args:
+        program: its name, as typed.
+        overview: of the studies, for ``--help``.
+        studies: names that a shell may complete, beside the subcommands.
+    """
+    parser = Parser(
+        prog=program,
+        description="Run the studies of Adaptable Adapters, or one trial at a time.",
+        epilog=overview,
+        formatter_class=Formatter,
     )
-    add_version(program)
-    commands = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_version(parser)
+    commands = parser.add_subparsers(
+        title="one trial, and the results folder", metavar="COMMAND", required=True
+    )
     _add_run(_command(commands, "run", "train and show one trial", RUN))
     _add_export(_command(commands, "export", "write a trial's adapter", EXPORT))
-    _add_compact(
-        _command(commands, "compact", "put the rows of a results folder into few files", COMPACT)
-    )
-    return program
+    _add_compact(_command(commands, "compact", "merge the files of a results folder", COMPACT))
+    _add_watch(_command(commands, "watch", "show how a study elsewhere is doing", WATCH))
+    _add_completion(_command(commands, "completion", "print shell completion", COMPLETION))
+    for name in studies:  # without help, so that they are completed but not listed twice
+        commands.add_parser(name, add_help=False)
+    return parser
 
 
-def _command(commands: Any, name: str, title: str, description: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=title, description=description, formatter_class=Formatter
+def _command(commands: Any, name: str, title: str, description: str) -> Parser:
+    command: Parser = commands.add_parser(
+        name, help=title, description=examples(description), formatter_class=Formatter
     )
     return command
 
 
-def _add_run(command: argparse.ArgumentParser) -> None:
+def _add_run(command: Parser) -> None:
     def work(parsed: argparse.Namespace) -> int:
         from aa_ray.commands import trial
 
@@ -73,7 +101,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(work=work)
 
 
-def _add_export(command: argparse.ArgumentParser) -> None:
+def _add_export(command: Parser) -> None:
     def work(parsed: argparse.Namespace) -> int:
         from aa_ray.commands import trial
 
@@ -100,5 +128,36 @@ def _add_compact(command: argparse.ArgumentParser) -> None:
         return 0
 
     options.add_results(command)
+    add_debug(command)
+    command.set_defaults(work=work)
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.commands import watch
+
+        return watch.watch(parsed.results, parsed.seconds, parsed.once)
+
+    options.add_results(command)
+    command.add_argument(
+        "--seconds",
+        type=values.number("--seconds", float, 1),
+        default=5.0,
+        metavar="S",
+        help="look again every S seconds (default: 5)",
+    )
+    command.add_argument("--once", action="store_true", help="look once")
+    add_debug(command)
+    command.set_defaults(work=work)
+
+
+def _add_completion(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        import argcomplete
+
+        print(argcomplete.shellcode(["aa-ray"], shell=parsed.shell))
+        return 0
+
+    command.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
     add_debug(command)
     command.set_defaults(work=work)

@@ -139,6 +139,15 @@ class Folder:
         with self._fs.open_input_stream(f"{self._root}/{path}") as stream:
             return stream.read()
 
+    def read_part(self, path: str, start: int, size: int) -> bytes:
+        """Up to ``size`` bytes of the file from ``start`` on.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with self._fs.open_input_file(f"{self._root}/{path}") as stream:
+            return stream.read_at(size, start)
+
     def delete(self, path: str) -> None:
         """Remove the file; not an error where there is none."""
         try:

@@ -128,6 +128,11 @@ class TrialQueue:
         for trial_id in [i for i, state in self._states.items() if state == "elsewhere"]:
             self._make_runnable(trial_id)
 
+    def running(self) -> list[tuple[Cell, Trial]]:
+        """The trials that this driver runs, each with the cell that names it."""
+        cells = [self._cell(i) for i, state in self._states.items() if state == "running"]
+        return [(cell, self._resolver.trials[cell]) for cell in cells]
+
     def counts(self) -> Counter[str]:
         """Number of trials that are finished, failed, running, elsewhere, runnable, blocked, lost.
 

@@ -1,17 +1,29 @@
-"""The line that shows how far a sweep is: rewritten in a terminal, appended in a log file."""
+"""How far a sweep is: a live view in a terminal, a line now and then in a log file."""
 
 import sys
 import textwrap
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TextIO
 
+from rich.console import Console
+from rich.live import Live
+
+from aa_ray.errors import StorageError
+from aa_ray.store.running import RunningTrial, running_trials
+from aa_ray.store.storage import Folder
 from aa_ray.study.forecast import duration
 from aa_ray.study.queue import TrialQueue
+from aa_ray.sweep import live
+from aa_ray.sweep.live import Snapshot
 
 # Seconds between two lines where they cannot be rewritten.
 LOG_INTERVAL = 15.0
 WIDTH = 79
+
+# Seconds between two looks at the checkpoints of running trials.
+LOOK_SECONDS = 2.0
 
 # Spend at most 1/50 of the time on computing the progress line.
 COST = 50
@@ -40,60 +52,100 @@ def describe(queue: TrialQueue, slots: int) -> str:
     return ", ".join(parts)
 
 
-def _wrapped(line: str) -> str:
-    return textwrap.fill(line, WIDTH, subsequent_indent="    ")
-
-
 class Progress:
-    """Prints ``describe`` while a sweep goes on.
+    """Shows how a sweep goes on: a live view in a terminal, lines in a log file.
 
     Args:
         queue: the sweep's queue.
         slots: number of trials that run at once, to estimate the time left.
+        folder: the results folder, whose checkpoints say how running trials are doing; None: only
+            counts are shown.
         stream: where to print; by default standard error, so that standard output holds the table
             alone.
     """
 
-    def __init__(self, queue: TrialQueue, slots: int, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        queue: TrialQueue,
+        slots: int,
+        folder: Folder | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
         self._queue = queue
         self._slots = slots
-        self._stream = stream or sys.stderr
+        self._folder = folder
+        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=False)
+        self._live: Live | None = None
         self._started = time.monotonic()
         self._printed = -LOG_INTERVAL
         self._pause = 0.0
         self._text = ""
+        self._running: list[RunningTrial] = []
+        self._looked = -LOOK_SECONDS
 
     def update(self) -> None:
         """Print, if something has changed and it is time."""
         now = time.monotonic()
-        terminal = self._stream.isatty()
+        terminal = live.is_live(self._console)
         if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
             return
         worked = time.process_time()
         text = describe(self._queue, self._slots)
+        self._printed = now
+        if terminal:
+            self._show(text)
+        elif text != self._text:
+            self._write(f"[{_clock(now - self._started)}] {text}")
+        self._text = text
         # In a large study this takes a while. Only this process's own time counts.
         self._pause = COST * (time.process_time() - worked)
-        if text == self._text and not terminal:
-            return
-        self._text, self._printed = text, now
-        line = f"[{_clock(now - self._started)}] {text}"
-        if terminal:
-            self._stream.write("\r" + line[:WIDTH].ljust(WIDTH))
-        else:
-            self._stream.write(_wrapped(line) + "\n")
-        self._stream.flush()
 
     def say(self, line: str) -> None:
         """Print a line of its own between those of ``update``."""
-        if self._stream.isatty():
-            self._stream.write("\r" + " " * WIDTH + "\r")
-        self._stream.write(line + "\n")
-        self._stream.flush()
+        self._console.print(line, markup=False, overflow="ignore", no_wrap=True, crop=False)
 
     def close(self) -> None:
-        """Print the final state on a line of its own."""
+        """End the live view, and print the final state on a line of its own."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         taken = _clock(time.monotonic() - self._started)
-        line = _wrapped(f"[{taken}] {describe(self._queue, self._slots)}")
-        erased = "\r" + " " * WIDTH + "\r" if self._stream.isatty() else ""
-        self._stream.write(erased + line + "\n")
-        self._stream.flush()
+        self._write(f"[{taken}] {describe(self._queue, self._slots)}")
+
+    def _write(self, line: str) -> None:
+        self.say(textwrap.fill(line, WIDTH, subsequent_indent="    "))
+
+    def _show(self, text: str) -> None:
+        if self._live is None:
+            self._live = Live(
+                console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
+            )
+            self._live.start()
+        taken = _clock(time.monotonic() - self._started)
+        snapshot = self._snapshot(f"[{taken}] {text}")
+        width = min(self._console.width, live.WIDEST)
+        self._live.update(live.render(snapshot, width), refresh=True)
+
+    def _snapshot(self, headline: str) -> Snapshot:
+        counts = self._queue.counts()
+        titles = {trial.id: str(cell) for cell, trial in self._queue.running()}
+        return Snapshot(
+            headline,
+            done=counts["finished"] + counts["failed"],
+            total=counts.total(),
+            running=self._look(titles),
+            titles=titles,
+            failed=[f"{cell}: {error}" for cell, error in self._queue.failures()],
+        )
+
+    def _look(self, titles: Collection[str]) -> list[RunningTrial]:
+        """What checkpoints say about the trials that run, looked up from time to time."""
+        now = time.monotonic()
+        if self._folder is not None and now - self._looked > LOOK_SECONDS:
+            try:
+                self._running = running_trials(self._folder)
+            except StorageError:  # the sweep itself will say so
+                self._running = []
+            took = time.monotonic() - now  # of an object store, most of it waiting
+            self._looked = now + COST * took
+        return [running for running in self._running if running.trial.id in titles]

@@ -80,7 +80,7 @@ def run_study(
             leases.tidy(store.trial_ids())
             spread = slots if resources.fuse is None else None
             searcher = QueueSearcher(
-                queue, store, leases, Progress(queue, slots), settled.fuse, spread
+                queue, store, leases, Progress(queue, slots, store.folder), settled.fuse, spread
             )
             _fit(queue.study, store, searcher, settled, slots, actor)
     finally:
@@ -149,7 +149,8 @@ def _fit(
                 f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
                 "same command goes on"
             ) from error
-    searcher.progress.close()
+        finally:  # also on Ctrl-C: a live view hides the cursor
+            searcher.progress.close()
     if searcher.stopped is not None:
         raise searcher.stopped
 

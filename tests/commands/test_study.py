@@ -76,7 +76,7 @@ def test_no_run_prints_a_table_of_dashes(
 
 def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        table2("--help")
+        table2("--help-all")
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for word in ("demo", "low-data", "minilm", "hub", "embedded", "wnli", "aa-focused-sim", "s3://",

@@ -1,10 +1,14 @@
 """aa_ray.sweep.progress: what the line says, in a terminal and in a log file."""
 
+import dataclasses
 import io
+import re
 from collections import Counter
 
 import pytest
 
+from aa_ray.store.running import RunningTrial
+from aa_ray.store.storage import Folder
 from aa_ray.study.forecast import duration
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import progress
@@ -42,24 +46,35 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_line_is_rewritten_and_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_rewritten_and_a_last_line_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
     queue, stream = TrialQueue(make_study(), []), Terminal()
-    shown = Progress(queue, 2, stream)
+    shown = Progress(queue, 2, stream=stream)
     shown.update()
-    queue.next()
+    cell, trial = queue.next() or pytest.fail("nothing to run")
+    running = RunningTrial(trial, (0.25,), (0.75,))
+    other = RunningTrial(dataclasses.replace(trial, seed=999))  # of another driver
+    monkeypatch.setattr(progress, "running_trials", lambda folder: [running, other])
+    shown = Progress(queue, 2, Folder("."), stream)
+    shown.update()
+    shown.say("a remark")
     now = progress.time.monotonic()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now + 2)
-    shown.update()
     shown.close()
-    lines = stream.getvalue().split("\r")
-    assert "0 running" in lines[1] and "1 running" in lines[2]
-    assert all(len(line.rstrip("\n")) <= 79 for line in lines)
-    assert stream.getvalue().endswith("\n")
+    text = stream.getvalue()
+    assert "0 running" in text and f"{cell}" in text and "0.250" in text and "999" not in text
+    assert "\x1b[?25l" in text and text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor
+    assert "a remark\n" in text
+    assert (
+        re.sub(r"\x1b\[\d[AK]", "", text.splitlines()[-1])
+        == "[0:02] 0/25 trials done, 1 running, 24 waiting"
+    )
 
 
 def test_a_log_gets_a_line_only_when_something_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     queue, stream = TrialQueue(make_study(), []), io.StringIO()
-    shown = Progress(queue, 2, stream)
+    shown = Progress(queue, 2, stream=stream)
     clock = progress.time.monotonic()
     for step in range(6):
         monkeypatch.setattr(progress.time, "monotonic", lambda t=step: clock + 20 * t)
@@ -75,7 +90,7 @@ def test_every_line_of_a_large_study_fits_80_columns(monkeypatch: pytest.MonkeyP
               "lost": 8}  # fmt: skip
     monkeypatch.setattr(queue, "counts", lambda: Counter(counts))
     monkeypatch.setattr(queue, "seconds_left", lambda slots: 200000.0)
-    Progress(queue, 2, stream).close()
+    Progress(queue, 2, stream=stream).close()
     said = stream.getvalue().splitlines()
     assert len(said) == 2 and all(len(line) < 80 for line in said)
     assert "10199/101221 trials done, 12 failed, about 2.3 days left, 128 running" in said[0]
@@ -84,7 +99,7 @@ def test_every_line_of_a_large_study_fits_80_columns(monkeypatch: pytest.MonkeyP
 
 def test_what_takes_long_to_find_out_is_said_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, clock, spent = io.StringIO(), [1000.0], [0.0]
-    shown = Progress(TrialQueue(make_study(), []), 2, stream)
+    shown = Progress(TrialQueue(make_study(), []), 2, stream=stream)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(progress.time, "process_time", lambda: spent[0])
 

@@ -1,0 +1,119 @@
+"""``aa-ray``: every study and command under one name, from a checkout or from an installed wheel.
+
+A study stays a script in ``studies/``, which a wheel carries as ``aa_ray/studies``. Only the one
+that is asked for is read, so that ``--help`` need not wait for the others.
+"""
+
+import ast
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import aa_ray
+from aa_ray.commands import study, subcommands
+from aa_ray.commands.parser import WIDTH
+from aa_ray.errors import WRONG_USAGE
+
+PROGRAM = "aa-ray"
+
+# The studies by what they do, in the order of the help. What is not named here comes last.
+GROUPS = {
+    "train and print a table": (
+        "table2", "table3", "table4", "appendix-a", "controls", "step-size", "fidelity",
+    ),
+    "read existing rows": (
+        "report", "claims", "contrasts", "policies", "cells", "efficiency", "table1",
+    ),
+}  # fmt: skip
+FIGURES = "draw figures from existing rows"
+OTHERS = "others"
+
+
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run the study or command that the command line names; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    scripts = studies()
+    name = given[0].replace("_", "-") if given else ""
+    if completing():
+        name = _word_before_the_cursor()
+    if name in scripts:
+        return _run_study(scripts[name], f"{PROGRAM} {name}", given[1:])
+    if not given and not completing():
+        subcommands.parser(program, overview()).print_help(sys.stderr)
+        return WRONG_USAGE
+    return study.one(subcommands.parser(program, overview(), list(scripts)), given)
+
+
+def studies() -> dict[str, Path]:
+    """Name on the command line -> the study's script."""
+    package = Path(aa_ray.__file__).parent
+    folders = (package / "studies", package.parent / "studies")  # of a wheel, of a checkout
+    folder = next((folder for folder in folders if (folder / "table2.py").is_file()), None)
+    scripts = [] if folder is None else sorted(folder.glob("*.py"))
+    return {path.stem.replace("_", "-"): path for path in scripts if path.stem != "__init__"}
+
+
+def title(script: Path) -> str:
+    """What a study does, in one line: the first sentence of its docstring."""
+    text = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    end = min((paragraph.find(mark) for mark in (". ", "? ") if mark in paragraph), default=-1)
+    return (paragraph if end < 0 else paragraph[: end + 1]).rstrip(".")
+
+
+def overview() -> str:
+    """The studies in their groups, a line each, for ``--help``."""
+    left = studies()
+    groups = {heading: [n for n in names if n in left] for heading, names in GROUPS.items()}
+    groups[FIGURES] = [name for name in left if name.startswith("plot-")]
+    known = {name for names in groups.values() for name in names}
+    groups[OTHERS] = [name for name in left if name not in known]
+    width = max(map(len, left), default=0)
+    lines = []
+    for heading, names in groups.items():
+        if names:
+            entries = (_entry(name, title(left[name]), width) for name in names)
+            lines += [f"{heading}:", *entries, ""]
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str, width: int) -> str:
+    """A name of at most that width, and what it does, wrapped beside it."""
+    lead = f"  {name:{width}}  "
+    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
+
+
+def _run_study(script: Path, program: str, arguments: Sequence[str]) -> int:
+    """Run the script as if by hand; its exit status."""
+    code = compile(script.read_text("utf-8"), str(script), "exec")
+    before = sys.argv
+    sys.argv = [program, *arguments]  # runpy would put the path in the place of the program
+    try:
+        exec(code, {"__name__": "__main__", "__file__": str(script)})
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def completing() -> bool:
+    """Whether a shell asks how the command line may go on."""
+    return "_ARGCOMPLETE" in os.environ
+
+
+def _word_before_the_cursor() -> str:
+    """The study that the line to be completed names; empty while that word is being typed.
+
+    Tells argcomplete that the study's options begin after it.
+    """
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0) or None]
+    words = line.split()
+    if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+        return ""
+    name = words[1].replace("_", "-")
+    if name in studies():
+        os.environ["_ARGCOMPLETE"] = "2"
+    return name

@@ -1,0 +1,99 @@
+"""The live view of a sweep in a terminal: a bar, a line per running trial, and what failed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from aa_ray.store.running import RunningTrial
+
+# Lines of running and of failed trials, at most: a terminal has 24 lines.
+MOST_RUNNING = 12
+MOST_FAILED = 4
+# A curve keeps its last so many epochs.
+CURVE = 20
+# Columns of the view, at most.
+WIDEST = 110
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What there is to show at one moment.
+
+    Attributes:
+        headline: how far the sweep is, in one line.
+        done, total: trials finished or failed, and all; no bar without a total.
+        running: trials that run, as their checkpoints have them.
+        titles: trial id -> what to call it; the trial's own fields where it is missing.
+        failed: failed trials in words, the last one last.
+    """
+
+    headline: str
+    done: int = 0
+    total: int | None = None
+    running: Sequence[RunningTrial] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    failed: Sequence[str] = ()
+
+
+def render(snapshot: Snapshot, width: int) -> RenderableType:
+    """The snapshot as rich shows it, in at most that many columns."""
+    parts: list[RenderableType] = []
+    if snapshot.total:
+        bar = Table.grid()  # which ends the line; a bar alone does not
+        bar.add_row(ProgressBar(snapshot.total, snapshot.done, width=min(width, 60)))
+        parts.append(bar)
+    parts.append(Text(snapshot.headline))
+    if snapshot.running:
+        parts.append(_trials(snapshot))
+    more = len(snapshot.running) - MOST_RUNNING
+    if more > 0:
+        parts.append(Text(f"and {more} more", style="dim"))
+    for line in snapshot.failed[-MOST_FAILED:]:
+        parts.append(Text(f"failed: {line}", style="red", overflow="ellipsis", no_wrap=True))
+    if len(snapshot.failed) > MOST_FAILED:
+        parts.append(Text(f"{len(snapshot.failed)} failed in all", style="red"))
+    return Group(*parts)
+
+
+def _trials(snapshot: Snapshot) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("trial", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name in ("epoch", "loss", "dev"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for running in snapshot.running[:MOST_RUNNING]:
+        table.add_row(
+            snapshot.titles.get(running.trial.id, title(running)),
+            f"{running.epoch}/{running.trial.epochs}",
+            f"{running.losses[-1]:.3f}" if running.losses else "",
+            f"{100 * running.scores[-1]:.1f}" if running.scores else "",
+            curve(running.scores),
+            style="red" if running.error else "",
+        )
+    return table
+
+
+def title(running: RunningTrial) -> str:
+    """A trial where no study says under which name it runs."""
+    trial = running.trial
+    parts = [trial.task, trial.regime, f"seed {trial.seed}", trial.activation.partition(":")[0]]
+    return " ".join([*parts, *["switched"] * trial.switched, f"{len(trial.layers)} layers"])
+
+
+def curve(values: Sequence[float]) -> str:
+    """The last values as a line of small bars, from their lowest to their highest."""
+    shown = list(values)[-CURVE:]
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    if high == low:
+        return BARS[0] * len(shown)
+    return "".join(BARS[round((v - low) / (high - low) * (len(BARS) - 1))] for v in shown)
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines can be rewritten there."""
+    return console.is_terminal and not console.is_dumb_terminal
