@@ -19,7 +19,12 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 OTHERS = ["RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/reference/README.md"]
-DOCUMENTS = [*PAGES, *(ROOT / path for path in OTHERS), *sorted(ROOT.glob("benchmarks/*.md"))]
+DOCUMENTS = [
+    *PAGES,
+    *sorted((ROOT / "docs" / "results").rglob("*.md")),
+    *(ROOT / path for path in OTHERS),
+    *sorted(ROOT.glob("benchmarks/*.md")),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
 LONGER = {"own.md": 200}  # its examples are whole files
