@@ -1,8 +1,8 @@
 """aa_ray: a Ray-distributed reproduction of "Adaptable Adapters" (Moosavi et al., NAACL 2022).
 
-``import aa_ray`` registers the rational activation with AdapterHub, so that stock ``adapters``
-takes ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with it; see
-``aa_ray.core.registration``. It imports neither torch nor transformers: every name below is
+``import aa_ray`` registers rationals and switches with AdapterHub, so that stock ``adapters`` takes
+``AdaptableConfig()`` and ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with
+either; see docs/adapters.md and ``aa_ray.core.registration``. It imports neither torch nor transformers: every name below is
 imported when it is first used.
 """
 
@@ -14,8 +14,11 @@ from aa_ray.core import registration
 # Type checkers take the names from here, Python from ``_PLACES``.
 if TYPE_CHECKING:
     from aa_ray import architectures, own, results
-    from aa_ray.core.adapter import AdaptableAdapter, SwitchSettings, make_adaptable
+    from aa_ray.core.adaptable_config import AdaptableConfig
+    from aa_ray.core.adapter import AdaptableAdapter
     from aa_ray.core.architectures import METHODS, Method
+    from aa_ray.core.focus import add_adapter, focus, selected_layers
+    from aa_ray.core.optimizers import optimizers, parameter_groups
     from aa_ray.core.rational import Rational
     from aa_ray.store.rows import read
     from aa_ray.study.plugins import activation, architecture, task
@@ -28,18 +31,22 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "AdaptableAdapter",
+    "AdaptableConfig",
     "Method",
     "Rational",
-    "SwitchSettings",
     "Trial",
     "activation",
+    "add_adapter",
     "architecture",
     "architectures",
-    "make_adaptable",
+    "focus",
     "make_trial",
+    "optimizers",
     "own",
+    "parameter_groups",
     "read",
     "results",
+    "selected_layers",
     "task",
     "train",
 ]
@@ -47,19 +54,23 @@ __all__ = [
 # Name -> the module that defines it; a module itself stands behind "".
 _PLACES = {
     "AdaptableAdapter": "core.adapter",
+    "AdaptableConfig": "core.adaptable_config",
     "METHODS": "core.architectures",
     "Method": "core.architectures",
     "Rational": "core.rational",
-    "SwitchSettings": "core.adapter",
     "Trial": "trial",
     "activation": "study.plugins",
+    "add_adapter": "core.focus",
     "architecture": "study.plugins",
     "architectures": "",
-    "make_adaptable": "core.adapter",
+    "focus": "core.focus",
     "make_trial": "study.trials",
+    "optimizers": "core.optimizers",
     "own": "",
+    "parameter_groups": "core.optimizers",
     "read": "store.rows",
     "results": "",
+    "selected_layers": "core.focus",
     "task": "study.plugins",
     "train": "training.api",
 }

@@ -10,6 +10,13 @@ class UsageError(Exception):
     """
 
 
+class AdapterError(UsageError, ValueError):
+    """An adapter that the method is not defined for, in this model or composition.
+
+    A ValueError, on which AdapterHub removes what it had added of the adapter.
+    """
+
+
 class SweepError(Exception):
     """A sweep cannot go on now, but the same command may later: one line and exit status 1."""
 

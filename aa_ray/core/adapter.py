@@ -23,7 +23,7 @@ from adapters.methods.bottleneck import BottleneckLayer
 from adapters.methods.modeling import Adapter
 from torch import Tensor, nn
 
-from aa_ray.errors import UsageError, unknown
+from aa_ray.errors import AdapterError, unknown
 
 # Order of the two logits in the released code; on a tie argmax returns the first, the identity.
 IDENTITY, ADAPTER = 0, 1
@@ -52,13 +52,14 @@ class AdaptableAdapter(Adapter):
     """AdapterHub's sequential bottleneck, behind a switch if it is switched.
 
     Runs in AdapterHub's own forward pass. The activation is the configuration's ``non_linearity``,
-    "rational:one" in the paper (see ``aa_ray.core.rational``). ``make_adaptable`` puts it into a
-    model. AdapterHub's Fuse composition reads the bottleneck's output before the switch.
+    "rational:one" in the paper (see ``aa_ray.core.rational``). ``aa_ray.AdaptableConfig`` puts it
+    into a model.
 
     Args:
         adapter_name, input_size, down_sample, config: as for AdapterHub's ``Adapter``.
         switch: the settings of its switch; None for a bottleneck without one.
-        generator: draws the Gumbel noise; None takes torch's global one.
+        generator: draws the Gumbel noise; None takes torch's global one. Gradient checkpointing
+            needs the global one, whose state it restores before it computes a layer again.
 
     Attributes:
         switch: the ``Switch``, or None.
@@ -137,7 +138,8 @@ class Switch(nn.Module):
         noise = self.noise
         if noise is None:
             noise = sample_gumbel((batch, 2), self.generator, self.logits.device)
-        return soft_weights(self.logits, noise.to(self.logits), self.settings.temperature)
+        logits = self.logits.to(torch.promote_types(self.logits.dtype, torch.float32))
+        return soft_weights(logits, noise.to(logits), self.settings.temperature)
 
     @property
     def selected(self) -> bool:
@@ -211,15 +213,16 @@ def make_adaptable(
         for module in model.modules()
         if isinstance(module, BottleneckLayer) and name in module.adapters
     ]
-    return [_replace(layer, name, switch, generator) for layer in layers]
+    return [make_layer_adaptable(layer, name, switch, generator) for layer in layers]
 
 
-def _replace(
+def make_layer_adaptable(
     layer: BottleneckLayer,
     name: str,
-    switch: SwitchSettings | None,
-    generator: torch.Generator | None,
+    switch: SwitchSettings | None = RELEASED,
+    generator: torch.Generator | None = None,
 ) -> AdaptableAdapter:
+    """As ``make_adaptable``, for the one bottleneck of that name in the layer."""
     plain = layer.adapters[name]
     config = layer.adapters_config.match(name, BnConfig, layer.layer_idx, layer.location_key)
     with torch.random.fork_rng(devices=[]):  # its initial weights are replaced at once
@@ -239,7 +242,7 @@ def _check(config: BnConfig, switch: SwitchSettings) -> None:
         raise unknown("identity branch", switch.identity, ("released", "plain"))
     sequential = not config["is_parallel"] and config["original_ln_before"]
     if not (sequential and config["residual_before_ln"] is True):
-        raise UsageError(
+        raise AdapterError(
             "a switched adapter needs AdapterHub's sequential bottleneck after the layer's own "
             "LayerNorm; use SeqBnConfig"
         )

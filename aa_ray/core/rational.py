@@ -106,12 +106,13 @@ def rational(
     """R(x) of G rationals side by side.
 
     Args:
-        x: [G, ...]; half precision is evaluated in float32 (x^5 of an input of 10 already exceeds
-            float16) and the result is cast back.
+        x: [G, ...]; half precision (also of coefficients) is evaluated in float32, since x^5 of an
+            input of 10 already exceeds float16, and the result is cast back.
         numerators, denominators: [G, 6] and [G, 4].
         version, gradient: see ``Rational``.
     """
     precision = torch.promote_types(x.dtype, numerators.dtype)
+    precision = torch.promote_types(precision, torch.float32)
     y = _RationalFunction.apply(
         x.flatten(1).to(precision),
         numerators.to(precision),

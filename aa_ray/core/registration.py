@@ -1,9 +1,16 @@
-"""Makes the rationals and the mean-pooling head known to AdapterHub, whoever is imported first.
+"""Makes rationals, switches and the mean-pooling head known to AdapterHub.
 
-After ``import aa_ray``, stock AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")``, and
-loads adapters and heads that were saved with either. Importing transformers (and with it torch)
-takes seconds, and most commands need neither. So ``register`` imports nothing: what it adds to a
-module is added at once where that module has been imported, else as soon as somebody imports it.
+After ``import aa_ray``, stock AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and
+``AdaptableConfig()``, and loads adapters and heads that were saved with either.
+
+Activations and named configurations are tables, to which anybody may add. AdapterHub 1.3 has no
+place for further configuration classes, bottleneck modules or heads; there, a method is wrapped.
+All of it is in this module, and tests/core/test_registration.py fails when a newer AdapterHub
+changes what it rests on.
+
+Importing transformers (and with it torch) takes seconds, and most commands need neither. So
+``register`` imports nothing: what it adds to a module is added at once where that module has been
+imported, else as soon as somebody imports it.
 """
 
 import importlib
@@ -18,6 +25,12 @@ from aa_ray.core.coefficients import RATIONALS
 
 # AdapterHub's name for ``aa_ray.core.heads.MeanPoolingHead``.
 HEAD_TYPE = "mean_classification"
+
+# AdapterHub's name of ``AdaptableConfig``, and what saved adapters have as their architecture.
+# AdapterHub looks the latter up when it loads one, and without aa_ray ends in a KeyError that
+# consists of it. Unless there is one, it would ignore the switches.
+CONFIG_NAME = "adaptable"
+ARCHITECTURE = "adaptable adapter: run 'import aa_ray' before loading it"
 
 
 def register() -> None:
@@ -36,6 +49,52 @@ def add_rationals(activations: Any) -> None:
 
     for name, settings in RATIONALS.items():
         activations.ACT2FN[name] = (Rational, settings._asdict())
+
+
+def add_config(adapter_config: Any) -> None:
+    """Let AdapterHub make an ``AdaptableConfig`` from the name "adaptable" and from saved ones.
+
+    AdapterHub finds the class of a saved configuration in a table inside a static method.
+    """
+    from aa_ray.core.adaptable_config import AdaptableConfig
+
+    adapter_config.ADAPTER_CONFIG_MAP[CONFIG_NAME] = AdaptableConfig()
+    original = adapter_config.AdapterConfig._get_config_class
+    if getattr(original, "knows_adaptable", False):
+        return
+
+    def get_config_class(config: dict[str, Any]) -> Any:
+        return AdaptableConfig if config.get("architecture") == ARCHITECTURE else original(config)
+
+    get_config_class.knows_adaptable = True  # type: ignore[attr-defined]
+    adapter_config.AdapterConfig._get_config_class = staticmethod(get_config_class)
+
+
+def add_switches(bottleneck: Any) -> None:
+    """Let AdapterHub's bottleneck layers hold ``AdaptableAdapter``s.
+
+    AdapterHub writes the class of the module into ``BottleneckLayer.add_adapter``, through which
+    every new or loaded adapter comes. ``compose`` is where every forward pass with an adapter
+    comes through, whoever has set the composition.
+    """
+    layer = bottleneck.BottleneckLayer
+    add_adapter, compose = layer.add_adapter, layer.compose
+    if getattr(add_adapter, "knows_adaptable", False):
+        return
+
+    def add(self: Any, adapter_name: str, layer_idx: int) -> bool:
+        from aa_ray.core import placement  # imports adapters as a whole
+
+        return placement.add_adapter(self, adapter_name, layer_idx, add_adapter)
+
+    def check_and_compose(self: Any, adapter_setup: Any, state: Any) -> Any:
+        from aa_ray.core import placement
+
+        placement.check_composition(self, adapter_setup)
+        return compose(self, adapter_setup, state)
+
+    add.knows_adaptable = True  # type: ignore[attr-defined]
+    layer.add_adapter, layer.compose = add, check_and_compose
 
 
 def add_head(model_mixin: Any) -> None:
@@ -63,6 +122,8 @@ def add_head(model_mixin: Any) -> None:
 # Module -> what is added to it.
 ADDITIONS: dict[str, Callable[[Any], None]] = {
     "transformers.activations": add_rationals,
+    "adapters.configuration.adapter_config": add_config,
+    "adapters.methods.bottleneck": add_switches,
     "adapters.heads.model_mixin": add_head,
 }
 

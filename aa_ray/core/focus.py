@@ -1,0 +1,224 @@
+"""The method in anyone's model: add adaptable adapters, read the selection, keep what it selected.
+
+Functions of models with AdapterHub's adapters, whatever their architecture.
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from adapters import AdapterConfig, ConfigUnion, SeqBnConfig
+from adapters.methods.bottleneck import BottleneckLayer
+from torch import nn
+
+from aa_ray.core.adaptable_config import AdaptableConfig
+from aa_ray.core.adapter import Switch
+from aa_ray.errors import AdapterError, UsageError, unknown
+
+
+def add_adapter(
+    model: Any, name: str, config: AdapterConfig | None = None, **options: Any
+) -> None:
+    """Add an adaptable adapter to a model: AdapterHub's ``add_adapter``, with checks.
+
+        aa_ray.add_adapter(model, "sst2", aa_ray.AdaptableConfig(layers=[8, 9, 10, 11]))
+        model.train_adapter("sst2")
+
+    ``model.add_adapter(name, config=config)`` does the same, but ignores layers that the model does
+    not have.
+
+    Args:
+        model: one of AdapterHub's, or one of transformers' after ``adapters.init(model)``.
+        config: ``AdaptableConfig()`` unless given. Any other configuration of AdapterHub's is
+            taken, too, such as a ``ConfigUnion`` of an ``AdaptableConfig`` and LoRA.
+        options: AdapterHub's ``overwrite_ok`` and ``set_active``.
+
+    Raises:
+        AdapterError: a model without AdapterHub's adapters, layers that the model does not have,
+            or switches on layers that share their weights.
+    """
+    _check_model(model)
+    config = AdaptableConfig() if config is None else config
+    count = sum(1 for _ in model.iter_layers())
+    for part in _parts(config):
+        if isinstance(part, AdaptableConfig) and part.layers != "all":
+            beyond = [layer for layer in part.layers if layer >= count]
+            if beyond:
+                raise AdapterError(
+                    f"the model has {count} layers, counted from 0, and the configuration names "
+                    f"layer {beyond[0]}"
+                )
+    model.add_adapter(name, config=config, **options)
+
+
+def selected_layers(model: Any, name: str) -> list[int]:
+    """The layers in which the adapter is used in evaluation, ascending and counted from 0.
+
+    Behind a switch, these are the layers whose adapter logit is strictly larger than the
+    identity's. Without switches, they are all layers with an adapter.
+
+        aa_ray.selected_layers(model, "sst2")  # [3, 7, 8, 11]
+
+    Args:
+        model: any of AdapterHub's.
+        name: of a bottleneck adapter.
+
+    Raises:
+        UsageError: the model has no adapter of that name.
+    """
+    layers = bottleneck_layers(model, name)
+    return sorted({layer.layer_idx for layer in layers if _selected(layer, name)})
+
+
+def focus(model: Any, name: str, exact: bool = False) -> list[int]:
+    """Keep the adapters of the selected layers only, as plain bottlenecks of AdapterHub's.
+
+    The weights stay the same parameters. Afterwards the model holds nothing of aa_ray but its
+    activation: an adapter with a plain one loads without aa_ray, one with a rational needs
+    ``import aa_ray``.
+
+        aa_ray.focus(model, "sst2")
+        model.save_adapter("out", "sst2")
+
+    Where a switch chose the identity, the released code computes LN(LN(h+i) + h + i), which is not
+    the layer without adapter (D2). So the predictions change, a warning says so, and the adapters
+    are usually trained once more, as in AA-focused. ``exact`` keeps the predictions: such a layer
+    gets a linear bottleneck of full width with identity matrices, which costs 2 H (H + 1) numbers,
+    H being the hidden size. With ``switch_identity="plain"`` nothing changes, and ``exact`` has no
+    effect.
+
+    Args:
+        model: any of AdapterHub's.
+        name: of an adapter that was added with an ``AdaptableConfig``.
+        exact: whether predictions stay what they are.
+
+    Returns:
+        The selected layers.
+
+    Raises:
+        UsageError: no such adapter, one of another configuration, or one without the skip
+            connection that AdapterHub's bottlenecks always have (D1).
+    """
+    selected = selected_layers(model, name)
+    adaptable = _adaptable_part(model, name)
+    if adaptable.switched and adaptable.switch_skip == "no" and selected:
+        raise AdapterError(
+            "with switch_skip='no' an adapter has no skip connection, and AdapterHub's bottleneck "
+            "always has one, so it cannot be a plain adapter"
+        )
+    layers = bottleneck_layers(model, name)
+    off = [layer.layer_idx for layer in layers if layer.layer_idx not in selected]
+    identities = off if adaptable.switch_identity == "released" else []
+    if identities and not exact:
+        warnings.warn(
+            f"layers {', '.join(map(str, identities))} of {name!r} lose LN(LN(h+i) + h + i), which "
+            "they compute with switch_identity='released': predictions change; train the adapter "
+            "once more, or give exact=True",
+            stacklevel=2,
+        )
+    identities = identities if exact else []
+    _replace_config(model, name, adaptable, selected, identities)
+    with torch.random.fork_rng(devices=[]):  # AdapterHub draws weights, which are replaced at once
+        for layer in layers:
+            _make_plain(layer, name, layer.layer_idx in identities)
+    return selected
+
+
+def _check_model(model: Any) -> None:
+    if not hasattr(model, "adapters_config"):
+        raise AdapterError(
+            f"{type(model).__name__} has no adapters of AdapterHub's; call adapters.init(model) "
+            "first"
+        )
+
+
+def bottleneck_layers(model: Any, name: str) -> list[BottleneckLayer]:
+    """AdapterHub's bottleneck layers that hold the adapter, from the lowest layer up.
+
+    Raises:
+        UsageError: the model has no adapter of that name.
+    """
+    _check_model(model)
+    if name not in model.adapters_config:
+        raise unknown("adapter", name, model.adapters_config)
+    modules = [module for module in model.modules() if isinstance(module, BottleneckLayer)]
+    return sorted(
+        (module for module in modules if name in module.adapters),
+        key=lambda module: module.layer_idx,
+    )
+
+
+def _selected(layer: BottleneckLayer, name: str) -> bool:
+    switch: Switch | None = getattr(layer.adapters[name], "switch", None)
+    return switch is None or switch.selected
+
+
+def _parts(config: AdapterConfig) -> tuple[AdapterConfig, ...]:
+    return tuple(config.configs) if isinstance(config, ConfigUnion) else (config,)
+
+
+def _adaptable_part(model: Any, name: str) -> AdaptableConfig:
+    parts = _parts(AdapterConfig.load(model.adapters_config.get(name)))
+    adaptable = [part for part in parts if isinstance(part, AdaptableConfig)]
+    if not adaptable:
+        raise UsageError(
+            f"adapter {name!r} has no AdaptableConfig, so there is nothing to focus on; add it "
+            "with aa_ray.add_adapter"
+        )
+    return adaptable[0]
+
+
+def _replace_config(
+    model: Any,
+    name: str,
+    adaptable: AdaptableConfig,
+    selected: list[int],
+    identities: list[int],
+) -> None:
+    """Tell AdapterHub what the adapter consists of from now on."""
+    numbers = [number for number, _ in model.iter_layers()]
+
+    def all_but(layers: Iterable[int]) -> list[int]:
+        return [number for number in numbers if number not in layers]
+
+    plain = []
+    if identities:
+        plain.append(
+            SeqBnConfig(
+                reduction_factor=1, non_linearity="linear", leave_out=all_but(identities)
+            )
+        )
+    if selected or not identities:
+        plain.append(adaptable.plain(leave_out=all_but(selected)))
+    config = AdapterConfig.load(model.adapters_config.get(name))
+    parts = [
+        new
+        for part in _parts(config)
+        for new in (plain if isinstance(part, AdaptableConfig) else [part])
+    ]
+    del model.adapters_config.adapters[name]
+    model.adapters_config.add(name, parts[0] if len(parts) == 1 else ConfigUnion(*parts))
+
+
+def _make_plain(layer: BottleneckLayer, name: str, identity: bool) -> None:
+    """Put what the new configuration says in place of the layer's adapter."""
+    old = layer.adapters[name]
+    layer.delete_adapter(name)
+    if not layer.add_adapter(name, layer.layer_idx):
+        return
+    new = layer.adapters[name]
+    first = next(old.parameters())
+    new.to(first.device, first.dtype).train(old.training)
+    if identity:
+        for linear in (new.adapter_down[0], new.adapter_up):
+            nn.init.eye_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        new.requires_grad_(False)  # it stands for a frozen computation
+        return
+    named = old.named_parameters(remove_duplicate=False)  # the activation has two names
+    kept = {key: value for key, value in named if not key.startswith("switch.")}
+    trained = {key: value.requires_grad for key, value in kept.items()}
+    new.load_state_dict(kept, assign=True)
+    for key, value in new.named_parameters():
+        value.requires_grad_(trained[key])

@@ -1,0 +1,96 @@
+"""Where adaptable adapters may be, and how they get into AdapterHub's bottleneck layers.
+
+``aa_ray.core.registration`` calls it in place of, or before, two methods of AdapterHub's.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from adapters import BnConfig
+from adapters.composition import AdapterCompositionBlock, Fuse, Stack
+from adapters.methods.bottleneck import BottleneckLayer
+
+from aa_ray.core.adaptable_config import AdaptableConfig
+from aa_ray.core.adapter import SwitchSettings, make_layer_adaptable
+from aa_ray.errors import AdapterError
+
+
+def add_adapter(
+    layer: BottleneckLayer,
+    name: str,
+    layer_idx: int,
+    original: Callable[[BottleneckLayer, str, int], bool],
+) -> bool:
+    """``BottleneckLayer.add_adapter`` for any configuration; ``original`` is AdapterHub's.
+
+    Returns:
+        Whether the layer has an adapter of that name now.
+
+    Raises:
+        AdapterError: a switch that several layers of the model would share.
+    """
+    config = layer.adapters_config.match(name, BnConfig, layer_idx, layer.location_key)
+    if not isinstance(config, AdaptableConfig):
+        return original(layer, name, layer_idx)
+    if not config.has_adapter(layer_idx):
+        layer.layer_idx = layer_idx  # as AdapterHub does where leave_out has it
+        return False
+    if not config.switched:
+        return original(layer, name, layer_idx)
+    if shares_layers(layer.model_config):
+        raise AdapterError(
+            f"{layer.model_config.model_type} computes {layer.model_config.num_hidden_layers} "
+            f"layers with the weights of {layer.model_config.num_hidden_groups}, and a switch needs "
+            "a layer of its own; set switched=False"
+        )
+    added = original(layer, name, layer_idx)
+    if added:
+        make_layer_adaptable(layer, name, _settings(config))
+    return added
+
+
+def shares_layers(model_config: Any) -> bool:
+    """Whether the model has fewer layers' weights than layers, as ALBERT."""
+    groups = getattr(model_config, "num_hidden_groups", None)
+    return groups is not None and groups < model_config.num_hidden_layers
+
+
+def _settings(config: AdaptableConfig) -> SwitchSettings:
+    return SwitchSettings(config.temperature, config.switch_skip == "yes", config.switch_identity)
+
+
+def check_composition(layer: BottleneckLayer, setup: AdapterCompositionBlock | str) -> None:
+    """Refuse a composition that has no meaning for the switched adapters of the layer.
+
+    Fuse reads the bottlenecks' outputs before their switches. In a Stack, the upper switch would
+    choose between its adapter and the identity of whatever the lower one has chosen. Every other
+    composition keeps its adapters apart.
+
+    Raises:
+        AdapterError: it has one below Fuse, or more than one in a Stack.
+    """
+    if isinstance(setup, str):
+        return
+    switched = [child for child in setup if _switched(layer, child)]
+    if isinstance(setup, Fuse) and switched:
+        raise AdapterError(
+            f"Fuse reads adapters before their switches, and {_names(switched)} has one; call "
+            "aa_ray.focus first"
+        )
+    if isinstance(setup, Stack) and len(switched) > 1:
+        raise AdapterError(
+            f"a Stack may hold one adapter with switches, and {_names(switched)} have them; call "
+            "aa_ray.focus first"
+        )
+    for child in setup:
+        check_composition(layer, child)
+
+
+def _switched(layer: BottleneckLayer, setup: AdapterCompositionBlock | str) -> bool:
+    names = [setup] if isinstance(setup, str) else setup.flatten()
+    modules = [layer.adapters[name] for name in names if name in layer.adapters]
+    return any(getattr(module, "switch", None) is not None for module in modules)
+
+
+def _names(children: list[AdapterCompositionBlock | str]) -> str:
+    return " and ".join(map(str, children))
