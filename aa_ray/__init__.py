@@ -1,9 +1,9 @@
 """aa_ray: a Ray-distributed reproduction of "Adaptable Adapters" (Moosavi et al., NAACL 2022).
 
-``import aa_ray`` registers rationals and switches with AdapterHub, so that stock ``adapters`` takes
-``AdaptableConfig()`` and ``SeqBnConfig(non_linearity="rational:one")`` and loads adapters saved with
-either; see docs/adapters.md and ``aa_ray.core.registration``. It imports neither torch nor transformers: every name below is
-imported when it is first used.
+``import aa_ray`` registers rationals and switches with AdapterHub: stock ``adapters`` then takes
+``AdaptableConfig()`` and ``SeqBnConfig(non_linearity="rational:one")``, and loads adapters saved
+with either. See docs/adapters.md and ``aa_ray.core.registration``. It imports neither torch nor
+transformers: every name below is imported when it is first used.
 """
 
 import importlib

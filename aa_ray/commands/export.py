@@ -1,11 +1,7 @@
 """A trained trial as an adapter in AdapterHub's own format, which stock ``adapters`` loads.
 
-A switch is resolved to its choice. Where it chose the adapter, that layer is a plain bottleneck.
-Where it did not, the layer is LN(x + h + i) with x = LN(h + i) in the released code, which is not
-the layer without adapter. But a bottleneck as wide as the layer, with linear activation and
-identity matrices, gives up(down(x)) + h = x + h, so that stock AdapterHub computes just that. It
-costs 2 H (H + 1) numbers per such layer, H being the hidden size. With ``switch_identity=plain``
-such a layer needs no adapter.
+Switches are resolved to what they chose, by ``aa_ray.core.focus`` with ``exact``: a user gets the
+very predictions that the trial was tested with.
 """
 
 import hashlib
@@ -14,18 +10,18 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from adapters import AutoAdapterModel, ConfigUnion, SeqBnConfig
-from torch import Tensor, nn
+from adapters import AutoAdapterModel
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from aa_ray.commands.trained import Trained
-from aa_ray.core import heads, model
+from aa_ray.core import adaptable_config, focus, heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
@@ -186,23 +182,20 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
     """A stock ``BertAdapterModel`` with the adapter, not active, and its head."""
     stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
     stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a path of this machine
-    stock.add_adapter(name, config=_config(trained))
+    config = adaptable_config.of_trial(trained.trial)
+    if not config.switched:  # AdapterDrop uses the last layers only
+        config = config.replace(layers=trained.layers)
+    focus.add_adapter(stock, name, config)
     labels = dict(enumerate(task.labels)) if task.labels else None
     _add_head(stock, name, task.outputs, labels, trained.trial.pooling)
-    head = stock.heads[name][-1]
-    weights = {f"classifier.{part}": getattr(head, part) for part in ("weight", "bias")}
-    blocks = stock.base_model.encoder.layer
-    for layer in trained.layers:
-        parameters = blocks[layer].output.adapters[name].named_parameters()
-        weights |= {f"adapters.{layer}.{part}": p for part, p in parameters}
+    modules = {"classifier": stock.heads[name][-1]}
+    for layer in focus.bottleneck_layers(stock, name):
+        modules[f"adapters.{layer.layer_idx}"] = layer.adapters[name]
     with torch.no_grad():
-        for part, parameter in weights.items():
-            parameter.copy_(trained.weights[part])
-        for layer in trained.identities:
-            adapter = blocks[layer].output.adapters[name]
-            for linear in (adapter.adapter_down[0], adapter.adapter_up):
-                nn.init.eye_(linear.weight)
-                nn.init.zeros_(linear.bias)
+        for prefix, module in modules.items():
+            for part, parameter in module.named_parameters():
+                parameter.copy_(trained.weights[f"{prefix}.{part}"])
+    focus.focus(stock, name, exact=True)
     return stock
 
 
@@ -217,27 +210,6 @@ def _add_head(
         stock.add_classification_head(
             name, num_labels=outputs, layers=1, use_pooler=True, id2label=labels
         )
-
-
-def _config(trained: Trained) -> Any:
-    """AdapterHub's description of the adapter."""
-
-    def part(layers: Iterable[int], reduction_factor: int, non_linearity: str) -> SeqBnConfig:
-        others = [i for i in range(trained.num_layers) if i not in layers]
-        return SeqBnConfig(
-            reduction_factor=reduction_factor, non_linearity=non_linearity, leave_out=others
-        )
-
-    trial = trained.trial
-    parts = []
-    if trained.identities:
-        parts.append(part(trained.identities, 1, "linear"))
-    if trained.layers:
-        name = model.non_linearity(trial)
-        parts.append(part(trained.layers, trial.reduction_factor, name))
-    if not parts:  # a classifier alone
-        parts.append(part([], trial.reduction_factor, "relu"))
-    return parts[0] if len(parts) == 1 else ConfigUnion(*parts)
 
 
 def check(folder: Path, trained: Trained, backbone: Backbone, official: Official) -> int:

@@ -13,6 +13,7 @@ from aa_ray.core import deviations
 from aa_ray.core.coefficients import RATIONALS, activation_name
 from aa_ray.core.registration import ARCHITECTURE
 from aa_ray.errors import UsageError, unknown
+from aa_ray.trial import Trial
 
 
 @dataclass(eq=False)
@@ -87,6 +88,21 @@ class AdaptableConfig(SeqBnConfig):
         """AdapterHub's own configuration with the same bottleneck, in every layer."""
         shared = {name: self[name] for name in SeqBnConfig.__dataclass_fields__}
         return SeqBnConfig(**(shared | changes))
+
+
+def of_trial(trial: Trial) -> AdaptableConfig:
+    """The adapters of a trial of the study."""
+    deviating = {name: getattr(trial, name) for name in ("denominator", "gradient_at_zero")}
+    return AdaptableConfig(
+        non_linearity=trial.activation,
+        reduction_factor=trial.reduction_factor,
+        layers=list(trial.layers),
+        switched=trial.switched,
+        temperature=trial.temperature,
+        switch_skip=trial.switch_skip,
+        switch_identity=trial.switch_identity,
+        **(deviating if trial.rational else {}),
+    )
 
 
 def _with_deviations(name: str, denominator: str | None, gradient_at_zero: str | None) -> str:

@@ -17,9 +17,7 @@ from aa_ray.core.adapter import Switch
 from aa_ray.errors import AdapterError, UsageError, unknown
 
 
-def add_adapter(
-    model: Any, name: str, config: AdapterConfig | None = None, **options: Any
-) -> None:
+def add_adapter(model: Any, name: str, config: AdapterConfig | None = None, **options: Any) -> None:
     """Add an adaptable adapter to a model: AdapterHub's ``add_adapter``, with checks.
 
         aa_ray.add_adapter(model, "sst2", aa_ray.AdaptableConfig(layers=[8, 9, 10, 11]))
@@ -185,9 +183,7 @@ def _replace_config(
     plain = []
     if identities:
         plain.append(
-            SeqBnConfig(
-                reduction_factor=1, non_linearity="linear", leave_out=all_but(identities)
-            )
+            SeqBnConfig(reduction_factor=1, non_linearity="linear", leave_out=all_but(identities))
         )
     if selected or not identities:
         plain.append(adaptable.plain(leave_out=all_but(selected)))

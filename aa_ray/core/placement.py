@@ -9,6 +9,8 @@ from typing import Any
 from adapters import BnConfig
 from adapters.composition import AdapterCompositionBlock, Fuse, Stack
 from adapters.methods.bottleneck import BottleneckLayer
+from adapters.methods.modeling import Adapter
+from torch import Tensor
 
 from aa_ray.core.adaptable_config import AdaptableConfig
 from aa_ray.core.adapter import SwitchSettings, make_layer_adaptable
@@ -30,23 +32,23 @@ def add_adapter(
         AdapterError: a switch that several layers of the model would share.
     """
     config = layer.adapters_config.match(name, BnConfig, layer_idx, layer.location_key)
-    if not isinstance(config, AdaptableConfig):
-        return original(layer, name, layer_idx)
-    if not config.has_adapter(layer_idx):
+    adaptable = config if isinstance(config, AdaptableConfig) else None
+    if adaptable and not adaptable.has_adapter(layer_idx):
         layer.layer_idx = layer_idx  # as AdapterHub does where leave_out has it
         return False
-    if not config.switched:
-        return original(layer, name, layer_idx)
-    if shares_layers(layer.model_config):
+    switched = adaptable is not None and adaptable.switched
+    if switched and shares_layers(layer.model_config):
+        model = layer.model_config
         raise AdapterError(
-            f"{layer.model_config.model_type} computes {layer.model_config.num_hidden_layers} "
-            f"layers with the weights of {layer.model_config.num_hidden_groups}, and a switch needs "
-            "a layer of its own; set switched=False"
+            f"{model.model_type} computes {model.num_hidden_layers} layers with the weights of "
+            f"{model.num_hidden_groups}, and a switch needs a layer of its own; set switched=False"
         )
-    added = original(layer, name, layer_idx)
-    if added:
-        make_layer_adaptable(layer, name, _settings(config))
-    return added
+    if not original(layer, name, layer_idx):
+        return False
+    if adaptable is not None and switched:
+        make_layer_adaptable(layer, name, _settings(adaptable))
+    save_activation_once(layer.adapters[name])
+    return True
 
 
 def shares_layers(model_config: Any) -> bool:
@@ -57,6 +59,33 @@ def shares_layers(model_config: Any) -> bool:
 
 def _settings(config: AdaptableConfig) -> SwitchSettings:
     return SwitchSettings(config.temperature, config.switch_skip == "yes", config.switch_identity)
+
+
+# The two names under which AdapterHub's bottleneck holds its activation.
+_ACTIVATION, _SEQUENCE = "non_linearity.", "adapter_down."
+
+
+def save_activation_once(adapter: Adapter) -> None:
+    """Leave the second name of the activation's parameters out of the bottleneck's state.
+
+    AdapterHub registers the activation twice, as it has none with parameters, and safetensors
+    refuses tensors with two names. States with both names load as well.
+    """
+    if any(True for _ in adapter.non_linearity.parameters()):
+        adapter.register_state_dict_post_hook(_drop_second_names)
+        adapter.register_load_state_dict_pre_hook(_add_second_names)
+
+
+def _drop_second_names(adapter: Adapter, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix + _ACTIVATION)]:
+        del state[name]
+
+
+def _add_second_names(adapter: Adapter, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+    place = list(adapter.adapter_down).index(adapter.non_linearity)
+    first = f"{prefix}{_SEQUENCE}{place}."
+    for name in [name for name in state if name.startswith(first)]:
+        state.setdefault(prefix + _ACTIVATION + name.removeprefix(first), state[name])
 
 
 def check_composition(layer: BottleneckLayer, setup: AdapterCompositionBlock | str) -> None:
@@ -74,13 +103,13 @@ def check_composition(layer: BottleneckLayer, setup: AdapterCompositionBlock | s
     switched = [child for child in setup if _switched(layer, child)]
     if isinstance(setup, Fuse) and switched:
         raise AdapterError(
-            f"Fuse reads adapters before their switches, and {_names(switched)} has one; call "
-            "aa_ray.focus first"
+            f"Fuse reads adapters before their switches (here {_names(switched)}); call "
+            "aa_ray.focus(model, name, exact=True) on each first"
         )
     if isinstance(setup, Stack) and len(switched) > 1:
         raise AdapterError(
-            f"a Stack may hold one adapter with switches, and {_names(switched)} have them; call "
-            "aa_ray.focus first"
+            f"a Stack may hold one adapter with switches (here {_names(switched)}); call "
+            "aa_ray.focus on the others first"
         )
     for child in setup:
         check_composition(layer, child)

@@ -1,0 +1,84 @@
+"""Tiny encoders of several architectures, with random weights, as AdapterHub's models."""
+
+from typing import Any
+
+import adapters
+import torch
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    DistilBertConfig,
+    PretrainedConfig,
+    RobertaConfig,
+)
+
+LAYERS, HIDDEN, WORDS = 3, 32, 50
+_SIZE = {
+    "vocab_size": WORDS,
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+_DISTILBERT = {"vocab_size": WORDS, "dim": HIDDEN, "n_layers": LAYERS, "n_heads": 2}
+ENCODERS = ("bert", "roberta", "distilbert")
+
+
+def config(name: str) -> PretrainedConfig:
+    """A new configuration: AdapterHub writes the model's heads into it."""
+    if name == "distilbert":
+        return DistilBertConfig(**_DISTILBERT, hidden_dim=64, initializer_range=0.2)
+    kind = {"bert": BertConfig, "roberta": RobertaConfig, "albert": AlbertConfig}[name]
+    return kind(**_SIZE, initializer_range=0.2)
+
+
+def encoder(name: str = "bert", adapter: Any = None, seed: int = 0) -> Any:
+    """A model with the head "sst2" and, where a configuration is given, an adapter of that name.
+
+    LayerNorms are as after pre-training: where they are all 1 and 0, LN(LN(z) + z) = LN(z), and
+    the released identity changes nothing.
+    """
+    torch.manual_seed(seed)
+    model = adapters.AutoAdapterModel.from_config(config(name))
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "layernorm" in key.lower().replace("_", ""):
+                parameter.add_(torch.randn(parameter.shape), alpha=0.5)
+    model.add_classification_head("sst2", num_labels=2)
+    if adapter is not None:
+        model.add_adapter("sst2", config=adapter)
+        model.train_adapter("sst2")
+    return model
+
+
+def batch(examples: int = 8, tokens: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, WORDS, (examples, tokens), generator=generator)
+    return {"input_ids": ids, "labels": ids[:, 0] % 2}
+
+
+def perturb(model: Any, scale: float = 0.3, seed: int = 0) -> None:
+    """Move the trained parameters away from where they start."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=scale)
+
+
+def select(model: Any, layers: list[int], name: str = "sst2") -> None:
+    """Set the switches so that they select these layers."""
+    from aa_ray.core.focus import bottleneck_layers
+
+    with torch.no_grad():
+        for layer in bottleneck_layers(model, name):
+            picked = layer.layer_idx in layers
+            layer.adapters[name].switch.logits.copy_(torch.tensor([0.5, 1.0 if picked else 0.0]))
+
+
+def logits(model: Any) -> torch.Tensor:
+    """In evaluation."""
+    model.eval()
+    with torch.inference_mode():
+        result: torch.Tensor = model(batch()["input_ids"]).logits
+    return result
