@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_linear_schedule_with_warmup
 
 from aa_ray.core.adapter import Switch
 from aa_ray.core.backbones import RELEASED_RATES
@@ -60,7 +61,7 @@ def optimizers(
         return optimizer, None
     if steps < 1:
         raise UsageError(f"steps is {steps}; expected at least 1, the steps of the training run")
-    return optimizer, LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+    return optimizer, get_linear_schedule_with_warmup(optimizer, 0, steps)
 
 
 def parameter_groups(

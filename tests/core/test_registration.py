@@ -1,16 +1,20 @@
 """aa_ray.core.registration: AdapterHub knows rationals and head, whichever package comes first."""
 
+import ast
+import importlib.util
 import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from adapters import BertAdapterModel, SeqBnConfig
 from transformers import BertConfig
 
-from aa_ray.core import heads
+from aa_ray.core import heads, registration
+from aa_ray.core.adaptable_config import AdaptableConfig
 from aa_ray.core.coefficients import RATIONALS, activation_name
 from aa_ray.core.rational import Rational
 
@@ -95,6 +99,124 @@ def test_every_name_makes_its_rational() -> None:
         assert isinstance(rational, Rational) and activation_name(*settings) == name
         assert (rational.init, rational.version, rational.gradient) == settings
     assert len(RATIONALS) == 7 * 2 * 2
+
+
+def test_an_adaptable_adapter_loads_whoever_is_imported_first(tmp_path: Path) -> None:
+    model = BertAdapterModel(BertConfig(**CONFIG))
+    model.add_adapter("a", config=AdaptableConfig(non_linearity="relu"))
+    model.save_adapter(str(tmp_path), "a")
+    load = LOAD[: LOAD.index("[rational]")]
+    load += "print(*(type(m).__name__ for m in model.modules() if hasattr(m, 'switch')))"
+    for order in (("aa_ray", "adapters"), ("heads", "aa_ray"), ("transformers", "aa_ray")):
+        ran = run("\n".join([FIRST[name] for name in order]) + load, str(tmp_path))
+        assert (ran.returncode, ran.stdout) == (0, "AdaptableAdapter\n"), ran.stderr
+
+
+def source(function: Any) -> str:
+    """Of what AdapterHub itself has written, without our wrapper."""
+    module = importlib.util.find_spec(function[0])
+    assert module is not None and module.origin is not None
+    tree = ast.parse(Path(module.origin).read_text("utf-8"))
+    body: list[ast.stmt] = tree.body
+    for name in function[1].split("."):
+        [node] = [n for n in body if getattr(n, "name", None) == name]
+        assert isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        body = node.body
+    return ast.unparse(node)
+
+
+BOTTLENECK = "adapters.methods.bottleneck"
+CONFIGURATION = "adapters.configuration.adapter_config"
+
+
+@pytest.mark.parametrize(
+    ("function", "facts"),
+    [
+        # The class of a saved configuration comes from a table that nobody can add to.
+        (
+            (CONFIGURATION, "AdapterConfig._get_config_class"),
+            ["config_dict.get('architecture', None)", "arch_to_config[architecture]"],
+        ),
+        ((CONFIGURATION, "AdapterConfig.load"), ["cls._get_config_class(config_dict)"]),
+        ((CONFIGURATION, "ConfigUnion.from_dict"), ["cls._get_config_class(c)"]),
+        # The module's class is written there, and its arguments are those that we replace it by.
+        (
+            (BOTTLENECK, "BottleneckLayer.add_adapter"),
+            [
+                "def add_adapter(self, adapter_name: str, layer_idx: int) -> bool:",
+                "self.layer_idx = layer_idx",
+                "adapter_class = Adapter",
+                "if self.is_layer_hooked:\n        adapter.original_ln_after = False",
+                "self.adapters[adapter_name] = adapter",
+            ],
+        ),
+        # Every new and every loaded adapter comes through it ...
+        (
+            ("adapters.model_mixin", "ModelAdaptersMixin._add_adapter_weights"),
+            ["layer.add_adapter(adapter_name, i)"],
+        ),
+        (
+            ("adapters.methods.adapter_layer_base", "AdapterLayerBase.average_adapter"),
+            ["self.add_adapter(adapter_name, self.layer_idx)"],
+        ),
+        # ... and is taken back on a ValueError.
+        (
+            ("adapters.model_mixin", "ModelAdaptersMixin.add_adapter"),
+            ["except ValueError as ex:\n        self.delete_adapter(adapter_name)"],
+        ),
+        # Every forward pass with an adapter comes through ``compose``.
+        (
+            (BOTTLENECK, "BottleneckLayer.bottleneck_layer_forward"),
+            ["state = self.compose(adapter_setup, state)"],
+        ),
+        # Fuse takes what the bottleneck returns third, not the mixture.
+        (
+            (BOTTLENECK, "BottleneckLayer.compose_single"),
+            ["residual_input=state.adapter_residual", "layer_output[0], layer_output[2]"],
+        ),
+        # A bottleneck is one for AdapterHub if its configuration has no architecture.
+        (
+            ("adapters.interface", "AdapterMethod.get_from_config"),
+            ["if config.architecture is None"],
+        ),
+        # The type of a head comes from a list of the model's class or from the model.
+        (
+            ("adapters.heads.model_mixin", "ModelWithFlexibleHeadsAdaptersMixin"),
+            ["def add_prediction_head_from_config(self, head_name: str, config: dict"],
+        ),
+        # The activation has two names.
+        (
+            ("adapters.methods.modeling", "Adapter.__init__"),
+            ["seq_list.append(self.non_linearity)", "config['non_linearity'].lower()"],
+        ),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_adapterhub_is_what_the_hooks_rest_on(function: tuple[str, str], facts: list[str]) -> None:
+    """It fails with a newer AdapterHub that has changed one of these places: look at it there."""
+    text = " ".join(source(function).split())
+    for fact in facts:
+        assert " ".join(fact.split()) in text, fact
+
+
+def test_no_layer_goes_around_the_hooks() -> None:
+    """No class below AdapterHub's bottleneck layer has an ``add_adapter`` of its own."""
+    import adapters.models.bert.mixin_bert
+    from adapters.methods.bottleneck import BottleneckLayer
+
+    for kind in (BottleneckLayer, adapters.models.bert.mixin_bert.BertOutputAdaptersMixin):
+        assert issubclass(kind, BottleneckLayer)
+        for method in ("add_adapter", "compose"):
+            assert getattr(kind, method) is getattr(BottleneckLayer, method)
+    assert BottleneckLayer.add_adapter.knows_adaptable
+
+
+def test_a_process_wraps_adapterhubs_methods_once() -> None:
+    from adapters.methods import bottleneck
+
+    before = bottleneck.BottleneckLayer.add_adapter, bottleneck.BottleneckLayer.compose
+    registration.register()
+    assert (bottleneck.BottleneckLayer.add_adapter, bottleneck.BottleneckLayer.compose) == before
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
