@@ -52,9 +52,11 @@ def encoder(name: str = "bert", adapter: Any = None, seed: int = 0) -> Any:
 
 
 def batch(examples: int = 8, tokens: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Examples [examples, tokens] of odd or even words only, which is their label."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(5, WORDS, (examples, tokens), generator=generator)
-    return {"input_ids": ids, "labels": ids[:, 0] % 2}
+    labels = torch.randint(2, (examples,), generator=generator)
+    words = torch.randint(3, WORDS // 2, (examples, tokens), generator=generator)
+    return {"input_ids": 2 * words + labels[:, None], "labels": labels}
 
 
 def perturb(model: Any, scale: float = 0.3, seed: int = 0) -> None:

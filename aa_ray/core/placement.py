@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from adapters import BnConfig
 from adapters.composition import AdapterCompositionBlock, Fuse, Stack
@@ -13,7 +13,7 @@ from adapters.methods.modeling import Adapter
 from torch import Tensor
 
 from aa_ray.core.adaptable_config import AdaptableConfig
-from aa_ray.core.adapter import SwitchSettings, make_layer_adaptable
+from aa_ray.core.adapter import Identity, SwitchSettings, make_layer_adaptable
 from aa_ray.errors import AdapterError
 
 
@@ -58,7 +58,8 @@ def shares_layers(model_config: Any) -> bool:
 
 
 def _settings(config: AdaptableConfig) -> SwitchSettings:
-    return SwitchSettings(config.temperature, config.switch_skip == "yes", config.switch_identity)
+    identity = cast(Identity, config.switch_identity)
+    return SwitchSettings(config.temperature, config.switch_skip == "yes", identity)
 
 
 # The two names under which AdapterHub's bottleneck holds its activation.

@@ -20,7 +20,9 @@ def test_the_defaults_are_the_released_codes() -> None:
     assert (config.layers, config.switched, config.temperature) == ("all", True, 0.1)
     for name in ("switch_skip", "switch_identity"):
         assert config[name] == DEVIATIONS[name].released
-    released = {name: DEVIATIONS[name].released for name in ("denominator", "gradient_at_zero")}
+    released: dict[str, Any] = {
+        name: DEVIATIONS[name].released for name in ("denominator", "gradient_at_zero")
+    }
     assert AdaptableConfig(**released) == config
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from adapters import ConfigUnion, LoRAConfig, ParBnConfig, SeqBnConfig
+from adapters import ConfigUnion, LoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig
 from adapters.composition import Average, BatchSplit, Fuse, Parallel, Split, Stack
 from adapters.methods.modeling import Adapter
 
@@ -55,9 +55,10 @@ def test_it_computes_what_the_studys_own_model_does(
     theirs.train_adapter("aa")
     theirs.classifier.load_state_dict(trial_model.classifier.state_dict())
     inputs = batch()
-    pairs = []
+    pairs: list[tuple[Any, Any]] = []
     for layer in bottleneck_layers(theirs, "aa"):
-        module, expected = layer.adapters["aa"], trial_model.adapter(layer.layer_idx)
+        module: Any = layer.adapters["aa"]
+        expected: Any = trial_model.adapter(layer.layer_idx)
         module.load_state_dict(expected.state_dict())
         pairs.append((module, expected))
         if trial.switched:
@@ -119,6 +120,7 @@ def test_it_learns_beside_lora(name: str) -> None:
     before = logits(model)
     model.add_adapter("lora", config=LoRAConfig(r=2, alpha=2, init_weights="bert"))
     model.add_adapter("parallel", config=ParBnConfig())
+    model.add_adapter("prefix", config=PrefixTuningConfig())
     assert torch.equal(logits(model), before)
     model.train_adapter("lora")
     model.active_head = "sst2"
@@ -178,6 +180,7 @@ def test_compositions_without_a_meaning_are_refused(setup: Any, message: str) ->
         Split("sst2", "b", splits=[3, 4]),
         Average("sst2", "b"),
         Stack("plain", Average("sst2", "b")),
+        Stack("sst2", "plain"),
     ],
     ids=str,
 )
@@ -212,8 +215,12 @@ def test_what_docs_say_of_adapterhubs_compositions_in_different_layers(make: Any
     first, second = make(leave_out=[0]), make(leave_out=[2])
     setups = [BatchSplit("sst2", "b", batch_sizes=[4, 4]), Parallel("sst2", "b"),
               Split("sst2", "b", splits=[3, 4]), Average("sst2", "b")]  # fmt: skip
-    for setup in [*setups, BatchSplit("b", "sst2", batch_sizes=[4, 4])]:
+    setups += [BatchSplit("b", "sst2", batch_sizes=[4, 4])]
+    setups += [Fuse("sst2", "b")] * (make is SeqBnConfig)  # refused with switches
+    for setup in setups:
         model = two(first, second)
+        if isinstance(setup, Fuse):
+            model.add_adapter_fusion(["sst2", "b"])
         model.set_active_adapters(setup)
         model.active_head = ["sst2", "b"] if isinstance(setup, Parallel) else "sst2"
         with pytest.raises((KeyError, TypeError)):
