@@ -1,5 +1,6 @@
 """The method in a user's own script: trainers, plain loops, checkpointing, bfloat16, compiler."""
 
+import os
 import re
 import subprocess
 import sys
@@ -37,7 +38,10 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
 
 
 def trainer_of(kind: type[Trainer], model: Any, folder: Path, **changes: Any) -> Trainer:
-    pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+    accelerate = pytest.importorskip("accelerate", reason="transformers' Trainer needs it")
+    # Both keep the precision of the process's first trainer.
+    accelerate.state.AcceleratorState._reset_state(True)
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     return kind(
         model=model,
         args=arguments(folder, **changes),
@@ -172,9 +176,9 @@ def test_without_the_state_of_torchs_generator_it_would_not() -> None:
 def test_autocast_to_bfloat16_is_near_float32(name: str) -> None:
     exact = gradients(encoder(name, aa_ray.AdaptableConfig(temperature=0.5)))
     rounded = gradients(encoder(name, aa_ray.AdaptableConfig(temperature=0.5)), torch.bfloat16)
-    for result, value in zip(rounded, exact, strict=True):
-        assert result.dtype == torch.float32
-        assert (result - value).norm() < 0.15 * value.norm() + 1e-6
+    assert {gradient.dtype for gradient in rounded} == {torch.float32}
+    result, expected = (torch.cat([g.flatten() for g in each]) for each in (rounded, exact))
+    assert (result - expected).norm() < 0.1 * expected.norm()
 
 
 def test_a_whole_model_in_bfloat16() -> None:
