@@ -12,9 +12,9 @@ table3.py and table4.py first, with the same options.
 
 import sys
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
 from aa_ray.report import claims
 
 if __name__ == "__main__":
-    sys.exit(study.show(__doc__ or "", architectures.ALL_TABLES, claims.table, sys.argv[1:]))
+    sys.exit(views.judge(__doc__ or "", architectures.ALL_TABLES, claims.table, sys.argv[1:]))

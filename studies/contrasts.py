@@ -10,9 +10,9 @@ with the same options, once with --rates released and once with the other rates.
 
 import sys
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
 from aa_ray.report import contrasts
 
 if __name__ == "__main__":
-    sys.exit(study.compare(__doc__ or "", architectures.CONTROLS, contrasts.table, sys.argv[1:]))
+    sys.exit(views.compare(__doc__ or "", architectures.CONTROLS, contrasts.table, sys.argv[1:]))

@@ -9,9 +9,9 @@ minute.
 
 import sys
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
 from aa_ray.report import efficiency
 
 if __name__ == "__main__":
-    sys.exit(study.show(__doc__ or "", architectures.EFFICIENCY, efficiency.table, sys.argv[1:]))
+    sys.exit(views.show(__doc__ or "", architectures.EFFICIENCY, efficiency.table, sys.argv[1:]))

@@ -11,16 +11,16 @@ import itertools
 import sys
 from collections.abc import Iterable
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
-from aa_ray.report import figures
 from aa_ray.report.drawing import Drawing
+from aa_ray.report.figures import activations
 from aa_ray.report.results import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:
-    return itertools.chain(*(figures.rationals(results, r) for r in results.study.regimes))
+    return itertools.chain(*(activations.rationals(results, r) for r in results.study.regimes))
 
 
 if __name__ == "__main__":
-    sys.exit(study.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))
+    sys.exit(views.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))

@@ -1,27 +1,29 @@
-"""Score against learning rate, per method: the picture to step_size.py. Runs nothing.
+"""Test score against learning rate, per method, task and regime: the picture to step_size.py.
+
+Every training run, the mean with its 95 % interval, chance, and how many runs take off. Drawn from
+rows, runs nothing.
 
     python studies/step_size.py && python studies/plot_step_size.py
-
-Needs the rows of step_size.py, run with the same options.
 """
 
 import sys
 from collections.abc import Iterable
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
-from aa_ray.report import figures, step_size
+from aa_ray.report import step_size
 from aa_ray.report.drawing import Drawing
+from aa_ray.report.figures import rates
 from aa_ray.report.results import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:
-    return [figures.learning_rates(results)]
+    return rates.learning_rates(results)
 
 
 if __name__ == "__main__":
     sys.exit(
-        study.draw(
+        views.draw(
             __doc__ or "",
             architectures.STEP_SIZE,
             drawings,

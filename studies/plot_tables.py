@@ -7,16 +7,16 @@ score against adapter parameters. Drawn from rows, runs nothing.
 import sys
 from collections.abc import Iterable
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
-from aa_ray.report import figures
 from aa_ray.report.drawing import Drawing
+from aa_ray.report.figures import scores
 from aa_ray.report.results import Results
 
 
 def drawings(results: Results) -> Iterable[Drawing]:
-    return [figures.scores(results), figures.score_against_parameters(results)]
+    return [scores.scores(results), scores.score_against_parameters(results)]
 
 
 if __name__ == "__main__":
-    sys.exit(study.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))
+    sys.exit(views.draw(__doc__ or "", architectures.TABLE2, drawings, sys.argv[1:]))

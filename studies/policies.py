@@ -11,11 +11,11 @@ table4.py first, with the same options, once with --rates released and once with
 
 import sys
 
-from aa_ray.commands import study
+from aa_ray.commands import views
 from aa_ray.core import architectures
 from aa_ray.report import interaction
 
 if __name__ == "__main__":
     sys.exit(
-        study.compare(__doc__ or "", architectures.ALL_TABLES, interaction.table, sys.argv[1:])
+        views.compare(__doc__ or "", architectures.ALL_TABLES, interaction.table, sys.argv[1:])
     )

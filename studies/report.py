@@ -12,9 +12,9 @@ first, with the same options; whatever of them is there is shown.
 
 import sys
 
-from aa_ray.commands import study
+from aa_ray.commands import report
 from aa_ray.core import architectures
 from aa_ray.report import page
 
 if __name__ == "__main__":
-    sys.exit(study.report(__doc__ or "", architectures.ALL_TABLES, page.page, sys.argv[1:]))
+    sys.exit(report.report(__doc__ or "", architectures.ALL_TABLES, page.page, sys.argv[1:]))

@@ -270,6 +270,14 @@ CASES = {
         then(TINY, newer), "a.parquet was written by a newer aa_ray (schema 99, this one knows"
     ),
     "figures without rows": Case(TINY, "no rows of this study; run it first", "plot_layers"),
+    "no margin": Case(plain("--margin", "0"), "--margin 0: expected a number of points", "claims"),
+    "margin below zero": Case(plain("--margin", "-1"), "--margin -1: expected a number of points",
+                              "plot_effects"),
+    "margin in words": Case(plain("--margin", "two"), "--margin two: expected a number of points",
+                            "policies"),
+    "endless margin": Case(plain("--margin", "inf"), "--margin inf: expected a number", "report"),
+    "tuning figure without rows": Case(TINY, "no rows of this study; run it first", "plot_tuning"),
+    "status without rows": Case(TINY, "no rows of this study; run it first", "plot_status"),
     "claims without rows": Case(TINY, "no rows of this study; run it first", "claims"),
     "times without selections": Case(TINY, "no rows of this study; run it first", "efficiency"),
 }  # fmt: skip

@@ -62,7 +62,13 @@ def test_rows_can_be_looked_at_without_their_data(folder: Path, arguments: list[
 
 @pytest.mark.parametrize(
     ("study", "figure"),
-    [("plot_rationals", "rationals-100"), ("plot_layers", "layers"), ("plot_tables", "scores")],
+    [
+        ("plot_rationals", "rationals-100"),
+        ("plot_layers", "layers"),
+        ("plot_tables", "scores"),
+        ("plot_status", "status"),
+        ("plot_effects", "effects-claims"),
+    ],
 )
 def test_figures_are_drawn_from_the_rows(
     folder: Path, arguments: list[str], study: str, figure: str
@@ -85,7 +91,11 @@ def test_the_report_is_written_from_the_rows(folder: Path, arguments: list[str])
     assert written.stdout.startswith("pages/r.html (0.")
     page = (folder / "pages" / "r.html").read_text("utf-8")
     assert f"studies/table4.py</span> <span>--backbone</span> <span>{arguments[1]}" in page
-    assert "--output" not in page
+    assert "--output" not in page and "--margin" not in page and "±2 points" in page
+    wider = run("report", *arguments, "--margin", "7", "--output", "r.html", cwd=folder)
+    assert wider.returncode == 0, wider.stderr
+    page = (folder / "r.html").read_text("utf-8")
+    assert "±7 points" in page and "±2 points" not in page and "<span>--margin</span>" in page
     failed = run("report", *arguments, "--output", "pages", cwd=folder)
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1
     assert "--output pages: cannot be written (Is a directory)" in failed.stderr
@@ -97,6 +107,10 @@ def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> 
     for number in range(1, 14):
         assert f"| C{number} " in judged.stdout
     assert "| C8 AA beats Switch-only |" in judged.stdout
+    assert "±2 points" in judged.stdout
+    for name in ("claims", "cells"):
+        wider = run(name, *arguments, "--margin", "3.5", cwd=folder)
+        assert "3.5 points" in " ".join(wider.stdout.split()), wider.stderr
 
 
 def test_comparisons_are_shown_cell_by_cell(folder: Path, arguments: list[str]) -> None:
@@ -119,6 +133,13 @@ def test_policies_are_compared(folder: Path, arguments: list[str]) -> None:
     assert both.returncode == 0, both.stderr
     assert "|  | released | 0.003 | difference |" in both.stdout
     assert "| C8 AA beats Switch-only |" in both.stdout
+    assert "±2 points" in both.stdout
+    for name in ("policies", "contrasts"):
+        wider = run(name, *arguments, "--rates", "3e-3", "--margin", "3.5", cwd=folder)
+        assert "±3.5 points" in " ".join(wider.stdout.split()), wider.stderr
+    drawn = run("plot_effects", *arguments, "--rates", "3e-3", "--margin", "3.5", cwd=folder)
+    assert drawn.returncode == 0, drawn.stderr
+    assert "figures/effects-contrasts.pdf" in drawn.stdout
 
 
 def test_efficiency_is_measured_on_the_architectures_found(
@@ -166,6 +187,10 @@ def test_controls_with_tuned_rates(tiny_folder: Path, tmp_path: Path) -> None:
     assert {row["status"] for row in rows} == {"finished"}
     last = [row for row in rows if row["method"] == "baseline-last-n"]
     assert {tuple(row["adapter_layers"]) for row in last} == {(1, 2)}
+    drawn = run("plot_tuning", *arguments[:-6], *arguments[-4:-2], "--tuning-budget", "2",
+                cwd=tmp_path)  # fmt: skip
+    assert drawn.returncode == 0, drawn.stderr
+    assert "figures/tuning-rates.pdf" in drawn.stdout
     again = run("controls", *arguments, "--plan", cwd=tmp_path)
     assert "runnable  0\nblocked   0" in again.stdout
 

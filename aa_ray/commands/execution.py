@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,18 +96,31 @@ def note_untrained_pooler(study: Study) -> None:
         )
 
 
-def results(study: Study, uri: str, may_be_empty: bool) -> Results:
+def results(study: Study, uri: str) -> Results:
     """The results of the study in the folder at ``uri``.
 
     Raises:
-        UsageError: there are none, unless they may be empty.
+        UsageError: there are none.
     """
-    table = Store(uri).read()
-    trials = Resolver(study, table.select(RESOLVE_COLUMNS).to_pylist()).cells
-    of_study = Results(study, _rows_of(trials, table))
-    if not (of_study.used or may_be_empty):
-        raise UsageError(f"--results {uri}: no rows of this study; run it first")
+    of_study = several({"": study}, uri)[""]
+    if not of_study.used:
+        raise no_rows(uri)
     return of_study
+
+
+def several(studies: Mapping[str, Study], uri: str) -> dict[str, Results]:
+    """The results of each of the studies, by its name; they may be empty."""
+    table = Store(uri).read()
+    decisive = table.select(RESOLVE_COLUMNS).to_pylist()
+    return {
+        name: Results(study, _rows_of(Resolver(study, decisive).cells, table))
+        for name, study in studies.items()
+    }
+
+
+def no_rows(uri: str) -> UsageError:
+    """The error for a study that has not been run."""
+    return UsageError(f"--results {uri}: no rows of this study; run it first")
 
 
 def _rows_of(trial_ids: Iterable[str], rows: pa.Table) -> list[Row]:

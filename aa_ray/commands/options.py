@@ -104,6 +104,20 @@ def add_format(group: Any) -> None:
     completes(option, FORMATS)
 
 
+def add_margin(group: Any) -> None:
+    """The option for the margin of verdicts."""
+    from aa_ray.report import verdicts  # with numpy, which other commands' --help need not wait for
+
+    group.add_argument(
+        "--margin",
+        type=values.above_zero("--margin", "points of score (x 100)"),
+        default=verdicts.MARGIN,
+        metavar="POINTS",
+        help="points of score (x 100) within which two methods count as on par, and by more than "
+        f"which one is considerably better (default: {verdicts.MARGIN:g})",
+    )
+
+
 def add_results(group: Any) -> None:
     group.add_argument(
         "--results",

@@ -47,6 +47,21 @@ def number(option: str, kind: type[int] | type[float], least: float) -> Callable
     return convert
 
 
+def above_zero(option: str, of_what: str) -> Callable[[str], float]:
+    """A finite number above 0, in units of ``of_what``."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < float("inf"):
+            raise UsageError(f"{option} {text}: expected a number of {of_what} above 0")
+        return value
+
+    return convert
+
+
 def number_or_auto(
     option: str, kind: type[int] | type[float], least: float
 ) -> Callable[[str], Any]:

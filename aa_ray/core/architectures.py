@@ -231,6 +231,9 @@ STEP_SIZE = (BASELINE, "rational-only", AA, "aa-focused-sim", "baseline-last-n")
 CONTROLS = (BASELINE, "rational-only", "baseline-last-n", "rational-last-n", AA, "switch-only",
             "adapter-drop", "aa-focused-spec", "random-n")  # fmt: skip
 
+# Those of the tables and of the controls, for what looks at both.
+EVERY_STUDY = tuple(dict.fromkeys(ALL_TABLES + CONTROLS))
+
 
 def get(name: str) -> Method:
     """The method of that name.

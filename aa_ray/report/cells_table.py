@@ -39,18 +39,19 @@ def table(results: Results, margin: float = verdicts.MARGIN) -> Table:
             heading = f"{comparison.claim} {comparison.text} (rule: {comparison.rule(margin).text})"
             lines = [*_averages(shown), *_cells(results, comparison, shown)]
             sections.append(Section(heading, lines))
-    return Table(_caption(results), list(COLUMNS), sections)
+    return Table(_caption(results, margin), list(COLUMNS), sections)
 
 
-def _caption(results: Results) -> str:
+def _caption(results: Results, margin: float) -> str:
     study = results.study
     return (
         f"Comparisons cell by cell, for backbone {study.backbone.identity}, tasks "
         f"{listed(study.tasks)}, regimes {listed(study.regimes)}, seeds {listed(study.seeds)}. "
         "Effects: first method (A) minus second (B), points of score (x 100), paired by seed; p "
-        "values and intervals of single cells are not adjusted for their number. Variance: the "
-        "part that a cell has of the variance of the average. P(A > B): share of pairs in which A "
-        "is better. Takes off: share of training runs above chance by more than three standard "
+        "values and intervals of single cells are not adjusted for their number. The margin of the "
+        f"rules is {margin:g} points. Variance: the part that a cell has of the variance of the "
+        "average. P(A > B): share of pairs in which A is better. Takes off: share of training runs "
+        "above chance by more than three standard "
         "errors of the test set. In brackets 95 % intervals (Wilson). The average is over the "
         "cells in which A or B has learned something, or of which rows do not tell. Tasks drawn "
         "at random: a bootstrap over tasks and seeds, for comparison."

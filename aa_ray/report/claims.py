@@ -47,7 +47,7 @@ def judge(results: Results, margin: float = MARGIN) -> list[Judgement]:
 
 
 def table(
-    results: Results, judgements: Iterable[Judgement] | None = None, margin: float = MARGIN
+    results: Results, margin: float = MARGIN, judgements: Iterable[Judgement] | None = None
 ) -> Table:
     """The judgements as a table; ``judgements``: where they have been made already."""
     return claims_table.table(

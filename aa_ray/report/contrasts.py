@@ -82,21 +82,28 @@ def judge(policies: Mapping[str, Results], margin: float = MARGIN) -> dict[str, 
     """
     of_margin = rule(margin)
     drafts = {
-        name: [draft("", shown.text, _under(results, shown), of_margin) for shown in CONTRASTS]
+        name: [draft("", shown.text, under(results, shown), of_margin) for shown in CONTRASTS]
         for name, results in policies.items()
     }
-    if len(policies) > 1:
-        (first, one), (second, other) = list(policies.items())[:2]
-        between = _parts(one, ACROSS, 1.0) + _parts(other, ACROSS, -1.0)
-        regimes = [r for r in one.study.regimes if r in other.study.regimes]
-        shown = contrast(between, regimes)
-        drafts[f"{first} minus {second}"] = [draft("", ACROSS.text, shown, of_margin)]
+    for name, shown in across(policies).items():
+        drafts[name] = [draft("", ACROSS.text, shown, of_margin)]
     judged = iter(settle(list(itertools.chain.from_iterable(drafts.values()))))
     return {name: [next(judged) for _ in of_policy] for name, of_policy in drafts.items()}
 
 
-def _under(results: Results, shown: Contrast) -> Evidence:
+def under(results: Results, shown: Contrast) -> Evidence:
+    """What rows under one policy say about a contrast."""
     return contrast(_parts(results, shown, 1.0), results.study.regimes)
+
+
+def across(policies: Mapping[str, Results]) -> dict[str, Evidence]:
+    """Heading -> what rows say about ``ACROSS`` between the first two policies; empty for one."""
+    if len(policies) < 2:
+        return {}
+    (first, one), (second, other) = list(policies.items())[:2]
+    between = _parts(one, ACROSS, 1.0) + _parts(other, ACROSS, -1.0)
+    regimes = [r for r in one.study.regimes if r in other.study.regimes]
+    return {f"{first} minus {second}": contrast(between, regimes)}
 
 
 def _parts(results: Results, shown: Contrast, sign: float) -> list[Part]:

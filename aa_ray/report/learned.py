@@ -92,6 +92,21 @@ class Gate:
         )
 
 
+def development_chance(row: Row) -> Chance | None:
+    """What one answer for every example scores on the row's development set; None if unknown."""
+    from aa_ray.data.chance import Chance
+
+    if row.get("dev_chance") is None or row.get("dev_chance_error") is None:
+        return None
+    return Chance(row["dev_chance"], row["dev_chance_error"])
+
+
+def development_took_off(row: Row) -> bool | None:
+    """Whether the best development score is above chance; None where that is not known."""
+    level = development_chance(row)
+    return None if level is None else level.exceeded(row["dev_metric"], ERRORS_ABOVE_CHANCE)
+
+
 class LabelledTest(NamedTuple):
     """What the labels of a test set tell.
 

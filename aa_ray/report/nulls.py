@@ -77,6 +77,27 @@ def _random_distances(sets: np.ndarray, draws: int, rng: np.random.Generator) ->
     return mean_distance(order < sets.sum(axis=-1)[:, None])
 
 
+def layer_counts(sizes: Sequence[int], num_layers: int) -> np.ndarray:
+    """How many of several random sets hold a certain layer: probabilities [len(sizes) + 1].
+
+    Each set is drawn at random among those of its size, so it holds any one layer with probability
+    size / num_layers. For equal sizes that is a binomial distribution; for others it is narrower
+    than the binomial one with the same mean.
+    """
+    probabilities = np.ones(1)
+    for size in sizes:
+        share = size / num_layers
+        probabilities = np.convolve(probabilities, [1 - share, share])
+    return probabilities
+
+
+def central(probabilities: np.ndarray, level: float = 0.95) -> tuple[int, int]:
+    """The smallest range of counts with at most (1 - level) / 2 below it, and as little above."""
+    tail = (1 - level) / 2 + ROUNDING
+    below, above = np.cumsum(probabilities), np.cumsum(probabilities[::-1])
+    return int((below <= tail).sum()), len(probabilities) - 1 - int((above <= tail).sum())
+
+
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

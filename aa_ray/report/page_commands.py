@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from aa_ray.core import architectures
 from aa_ray.data import glue
 from aa_ray.report.results import Results
+from aa_ray.report.verdicts import MARGIN
 from aa_ray.study import plugins
 
 # Study script -> the methods that it runs or shows.
@@ -17,8 +18,23 @@ _SCRIPTS = {
     "plot_layers": architectures.TABLE2,
     "plot_rationals": architectures.TABLE2,
     "claims": architectures.ALL_TABLES,
+    "controls": architectures.CONTROLS,
+    "contrasts": architectures.CONTROLS,
+    "step_size": architectures.STEP_SIZE,
+    "fidelity": architectures.FIDELITY,
+    "plot_step_size": architectures.STEP_SIZE,
+    "plot_status": architectures.EVERY_STUDY,
+    "plot_effects": architectures.EVERY_STUDY,
+    "plot_tuning": architectures.EVERY_STUDY,
     "report": architectures.ALL_TABLES,
 }
+
+
+# Those that would train, too.
+_RUNNING = ("table2", "table3", "table4", "controls", "step_size", "fidelity")
+
+# Those whose verdicts or pictures have a margin.
+_WITH_MARGIN = ("claims", "contrasts", "plot_effects", "report")
 
 
 def shown_by(script: str, results: Results) -> list[str]:
@@ -31,11 +47,27 @@ def shown_by(script: str, results: Results) -> list[str]:
     ]
 
 
-def command_line(script: str, results: Results, options: Sequence[str]) -> str:
+def command_line(
+    script: str, results: Results, options: Sequence[str], margin: float = MARGIN
+) -> str:
     """The command line of a study's script that shows what the page shows."""
     methods = shown_by(script, results)
     by_default = (*_SCRIPTS[script], *plugins.method_names())
     picked = ["--methods", *methods] if len(methods) < len(by_default) else []
-    if results.study.source.location == glue.ROWS and script.startswith("table"):
+    if results.study.source.location == glue.ROWS and script in _RUNNING:
         picked.append("--no-run")  # without the data nothing can be trained
+    if margin != MARGIN and script in _WITH_MARGIN:
+        picked += ["--margin", f"{margin:g}"]
     return " ".join(["python", f"studies/{script}.py", shlex.join([*options, *picked])]).rstrip()
+
+
+def narrowed(options: Sequence[str], results: Results) -> list[str]:
+    """The options with the study's own tasks and regimes in place of theirs."""
+    kept: list[str] = []
+    dropping = False
+    for option in options:
+        if option.startswith("--"):
+            dropping = option in ("--tasks", "--regimes")
+        kept += [] if dropping else [option]
+    study = results.study
+    return [*kept, "--tasks", *study.tasks, "--regimes", *study.regimes]

@@ -13,7 +13,7 @@ from aa_ray.data.glue import Source
 from aa_ray.data.tasks import TASKS
 from aa_ray.report import statistics
 from aa_ray.report.learned import State
-from aa_ray.report.results import Line, Results, layers_in_use, score, shown_tasks
+from aa_ray.report.results import Line, Results, layers_in_use, score
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import METRIC_TITLES, commit_text, listed
 from aa_ray.report.tuned_rates import rates_text
@@ -88,6 +88,13 @@ def learned_tasks(results: Results, lines: Iterable[Line]) -> dict[str, list[str
                 kept[regime].append(task)
             ruled_out |= not all(state.informative for state in states)
     return kept if ruled_out else None
+
+
+def shown_tasks(study: Study) -> tuple[str, ...]:
+    """The columns of a table: all nine tasks, or the study's if some of them are custom."""
+    if any(TASKS[task].origin is not None for task in study.tasks):
+        return study.tasks
+    return tuple(task.name for task in TASKS.values() if task.origin is None)
 
 
 def _by_task(results: Results, line: Line, regime: str) -> list[list[Row]]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from aa_ray.core import architectures, deviations
 from aa_ray.core.architectures import AA, FIRST_SEED, UNI, N, Selection
 from aa_ray.data import regimes
-from aa_ray.data.tasks import TASKS
 from aa_ray.errors import UsageError
 from aa_ray.report import statistics
 from aa_ray.report.learned import Gate, State
@@ -73,7 +72,7 @@ class Results:
                 self._failed.append(row)
         self._resolver = Resolver(study, self._rows())
         self._by_line: dict[tuple[Line, str], dict[str, dict[int, Row]]] = {}  # see ``rows``
-        self.used = [row for cell in study.cells for row in self._of(cell)]
+        self.used = [row for cell in study.cells for row in self.finished(cell)]
         self._check_fingerprints()
         self._check_settings()
 
@@ -81,6 +80,16 @@ class Results:
         """The results of the study with those of its methods alone."""
         kept = tuple(name for name in methods if name in self.study.methods)
         return Results(dataclasses.replace(self.study, methods=kept), self._rows())
+
+    def within(self, tasks: Iterable[str], regimes: Iterable[str]) -> Results:
+        """The results of the study in those of its tasks and regimes alone."""
+        kept_tasks, kept_regimes = set(tasks), set(regimes)
+        kept = dataclasses.replace(
+            self.study,
+            tasks=tuple(task for task in self.study.tasks if task in kept_tasks),
+            regimes=tuple(name for name in self.study.regimes if name in kept_regimes),
+        )
+        return Results(kept, self._rows())
 
     def lines(self) -> list[Line]:
         """The lines for the study's methods; AdapterDrop has one per inference depth."""
@@ -108,7 +117,7 @@ class Results:
     def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
         """The row of a line in one cell; None while there is none."""
         cell = Cell(line.method, task, regime, seed, line.variant)
-        rows = self._of(cell)
+        rows = self.finished(cell)
         if line.depth is not None:
             depth = self.size(line.depth, cell)
             rows = [row for row in rows if inference_depth(row) == depth]
@@ -136,6 +145,12 @@ class Results:
     def state(self, line: Line, task: str, regime: str) -> State:
         """What the line has learned there, as far as rows and data tell."""
         return self._gate.state(list(self.rows(line, regime)[task].values()))
+
+    def chance(self, line: Line, task: str, regime: str) -> float | None:
+        """What one answer for every test example scores x 100; None where that is not known."""
+        rows = list(self.rows(line, regime)[task].values())
+        level = self._gate.chance(rows[0]) if rows else None
+        return None if level is None else 100 * level.score
 
     def runs(self, line: Line, regime: str) -> dict[str, Runs]:
         """Task -> seed -> the line's training run."""
@@ -216,7 +231,7 @@ class Results:
         """All rows; the finished ones come last, so that of a trial that has both they count."""
         return itertools.chain(self._failed, *self._finished.values())
 
-    def _of(self, cell: Cell) -> list[Row]:
+    def finished(self, cell: Cell) -> list[Row]:
         """The cell's finished rows."""
         trial = self._resolver.trials.get(cell)
         return [] if trial is None else self._finished.get(trial.id, [])
@@ -270,13 +285,6 @@ def inference_depth(row: Row) -> int:
     """
     depth = row.get("inference_depth")
     return len(row["adapter_layers"]) if depth is None else depth
-
-
-def shown_tasks(study: Study) -> tuple[str, ...]:
-    """The columns of a table: all nine tasks, or the study's if some of them are custom."""
-    if any(TASKS[task].origin is not None for task in study.tasks):
-        return study.tasks
-    return tuple(task.name for task in TASKS.values() if task.origin is None)
 
 
 def _numbered(title: str, uni_size: int | None) -> str:

@@ -26,6 +26,7 @@ COLOURS = {
     "#e0e0e0": "var(--shade)",  # distributions
     "#737373": "var(--soft)",  # initial functions
     "#0072b2": "var(--blue)",
+    "#ffffff": "var(--page)",  # the inside of hollow marks
 }
 _GEOMETRY = ("d", "x", "y", "width", "height", "transform")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}(?:e-?\d+)?")
@@ -81,7 +82,7 @@ def _adapt(element: ElementTree.Element, name: str) -> None:
         elif key == "style":
             for colour, variable in COLOURS.items():
                 value = value.replace(colour, variable)
-            element.set(key, re.sub(r"font-family: [^;]+; ?|: ", _tightened, value))
+            element.set(key, re.sub(r"(?:; )?font-family: [^;]+|: ", _tightened, value))
         elif key in _GEOMETRY:
             element.set(key, " ".join(_LONG_NUMBER.sub(_rounded, value).split()))
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.spatial.distance import jaccard as scipy_jaccard
 
 from aa_ray.report import nulls
@@ -89,3 +90,24 @@ def test_null_models_are_rejected_as_often_as_they_should_where_they_are_right()
     count = 300
     for rejected in simulation.null_rejections(count, np.random.default_rng(0)):
         assert rejected <= 0.05 + 4 * (0.05 * 0.95 / count) ** 0.5
+
+
+@pytest.mark.parametrize(("sets", "size"), [(3, 2), (20, 3), (20, 1), (5, 5), (4, 0)])
+def test_counts_of_a_layer_are_binomial_for_sets_of_one_size(sets: int, size: int) -> None:
+    counts = nulls.layer_counts([size] * sets, 5)
+    np.testing.assert_allclose(counts, stats.binom.pmf(range(sets + 1), sets, size / 5), atol=1e-12)
+    low, high = nulls.central(counts)
+    assert counts[:low].sum() <= 0.025 + 1e-8 and counts[high + 1 :].sum() <= 0.025 + 1e-8
+    assert counts[: low + 1].sum() > 0.025 and counts[high:].sum() > 0.025  # no narrower
+
+
+def test_counts_of_a_layer_for_sets_of_any_size_are_those_of_drawn_sets() -> None:
+    sizes, num_layers = [1, 2, 4, 4], 6
+    rng = np.random.default_rng(1)
+    drawn = [sum(0 in rng.permutation(num_layers)[:size] for size in sizes) for _ in range(20_000)]
+    shares = np.bincount(drawn, minlength=5) / len(drawn)
+    counts = nulls.layer_counts(sizes, num_layers)
+    np.testing.assert_allclose(shares, counts, atol=0.015)
+    spread = float((counts * np.arange(5) ** 2).sum() - (counts * np.arange(5)).sum() ** 2)
+    share = sum(sizes) / len(sizes) / num_layers
+    assert spread < len(sizes) * share * (1 - share)  # than the binomial with the same mean

@@ -15,12 +15,16 @@ from aa_ray.core import architectures
 from aa_ray.core.architectures import ALL_TABLES, TABLE2, TABLE3, TABLE4, Method
 from aa_ray.data.glue import ROWS, Source
 from aa_ray.errors import UsageError
-from aa_ray.report import claims, page_commands, paper_tables
+from aa_ray.report import claims, page_commands, paper_tables, summary
 from aa_ray.report import page as report
+from aa_ray.report.beside import Beside, varied, with_rows
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
 from aa_ray.study.resolve import Resolver
+from tests.report.test_contrasts import study as contrast_study
 from tests.report.test_paper_tables import made_up
+from tests.report.test_step_size import results as ladder_results
+from tests.report.test_step_size import step_size_explains
 from tests.study.test_grid import make_study
 
 LAYERS = 5
@@ -65,25 +69,31 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.tables: list[list[list[str]]] = []
+        self.behind: list[list[list[str]]] = []  # the tables behind figures
         self.texts: list[str] = []
         self.scripts: list[str] = []
         self._open: list[str] = []
+        self._details: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attributes)))
         if tag in ("small", "script", "style", "td", "th"):
             self._open.append(tag)
+        elif tag == "details":
+            self._details.append(dict(attributes).get("class") or "")
         elif tag == "table":
-            self.tables.append([])
+            self._current.append([])
         elif tag == "tr":
-            self.tables[-1].append([])
+            self._current[-1].append([])
         if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
+            self._current[-1][-1].append("")
 
     def handle_endtag(self, tag: str) -> None:
         if self._open and self._open[-1] == tag:
             self._open.pop()
+        if tag == "details":
+            self._details.pop()
 
     def handle_data(self, data: str) -> None:
         if "script" in self._open:
@@ -91,7 +101,11 @@ class Page(HTMLParser):
         elif "style" not in self._open:
             self.texts.append(data)
             if {"td", "th"} & set(self._open) and "small" not in self._open:
-                self.tables[-1][-1][-1] += data.strip("\n")
+                self._current[-1][-1][-1] += data.strip("\n")
+
+    @property
+    def _current(self) -> list[list[list[str]]]:
+        return self.behind if "behind" in self._details else self.tables
 
     @property
     def text(self) -> str:
@@ -272,3 +286,61 @@ def test_data_that_is_not_there_costs_table_1_only(
     text = Page(report.page(results)).text
     assert "cannot be shown here: the hub cannot be reached" in text
     assert "Table 2. Test scores" in text
+
+
+def test_the_first_screen_has_three_sentences_made_of_the_verdicts(
+    results: Results, html: str
+) -> None:
+    start = html.index('<div class="summary">')
+    told = Page(html[start : html.index("</div>", start)])
+    assert [tag for tag, _ in told.elements].count("p") == 3
+    expected = summary.sentences(claims.judge(results))
+    assert "".join(told.text.split()) == shown("".join("".join(expected).split()))
+    # Then the map, before everything else.
+    order = [html.index(part) for part in ('class="summary"', 'id="learned"', 'class="facts"',
+                                           'id="claims"')]  # fmt: skip
+    assert order == sorted(order)
+
+
+def test_every_new_figure_has_its_table_behind_it(page: Page) -> None:
+    heads = [table[0][1:] for table in page.behind]
+    assert ["SST-2 100", "CoLA 100"] in heads  # the status map
+    assert ["effect", "95 % interval", "learned"] in heads  # the claims' comparisons
+    assert [*(f"layer {n}" for n in range(LAYERS)), "random sets"] in heads
+
+
+def test_the_margin_is_said_and_goes_into_the_commands(results: Results) -> None:
+    wider = Page(report.page(results, OPTIONS, margin=4.5)).text
+    assert "90 % interval within ±4.5 points" in wider and "margin of ±4.5 points" in wider
+    for script, takes in (("claims", True), ("plot_effects", True), ("report", True),
+                          ("table2", False)):  # fmt: skip
+        command = rf"python studies/{script}.py --tasks sst2 cola --results 'my rows'[^.]*"
+        assert bool(re.search(rf"{command} --margin 4\.5", wider)) is takes
+
+
+def test_methods_that_are_the_same_training_runs_are_named(results: Results, page: Page) -> None:
+    # AA selects the last of five layers for QQP: N is 1, and -uni is -sim.
+    assert "AA-focused uni and AA-focused sim are the same training runs here" in page.text
+
+
+def test_other_studies_are_shown_where_they_have_rows(results: Results) -> None:
+    assert "The parts of AA, and the rates" not in Page(report.page(results)).text
+    policies = {"released": contrast_study(), "0.003": contrast_study(noise=0.003)}
+    ladder = ladder_results(step_size_explains)
+    beside = Beside(policies=policies, ladder=ladder)
+    text = Page(report.page(results, OPTIONS, beside)).text
+    for part in ("The parts of AA, and the rates", "released minus 0.003", "released rates",
+                 "Architecture or step size", "Test score against learning rate",
+                 "of this project's"):  # fmt: skip
+        assert part in text, part
+    assert "studies/step_size.py --results 'my rows' --tasks sst2 cola --regimes 100" in text
+
+
+def test_what_lies_beside_has_rows_of_its_own() -> None:
+    ladder = ladder_results(step_size_explains)
+    empty = Results(ladder.study, [])
+    assert with_rows({"released": empty}, empty, None) == Beside()
+    shown = with_rows({"released": ladder}, ladder, ladder)
+    assert list(shown.policies) == ["released"] and shown.ladder is not None
+    assert shown.ladder.study.tasks == ladder.study.tasks
+    assert varied(ladder, 1000) is None

@@ -10,7 +10,7 @@ import pytest
 
 from aa_ray.core.architectures import METHODS, STEP_SIZE, Method
 from aa_ray.core.backbones import RELEASED_RATES
-from aa_ray.report import figures, step_size
+from aa_ray.report import step_size
 from aa_ray.report.results import Line, Results
 from aa_ray.report.step_size import ladder, variant
 from aa_ray.study.grid import Cell
@@ -112,18 +112,6 @@ def test_verdict_rule(
 ) -> None:
     effects = [made_effect(*bounds) for bounds in (released, chosen)]
     assert step_size.verdict(*effects).startswith(expected)
-
-
-def test_the_figure_has_a_curve_per_method_and_names_what_is_missing() -> None:
-    drawing = figures.learning_rates(results(step_size_explains))
-    assert drawing.missing == []
-    [ax] = drawing.figure.axes
-    curves = [line for line in ax.lines if len(np.asarray(line.get_xdata())) == 5]
-    assert len(curves) == len(STEP_SIZE)
-    baseline = np.asarray(curves[0].get_ydata())
-    assert baseline.argmax() == step_size.ADAPTER_LADDER.index(3e-3)
-    empty = figures.learning_rates(Results(study(), []))
-    assert len(empty.missing) == 5 * len(STEP_SIZE)
 
 
 def test_a_method_is_shown_the_rates_that_it_has_whatever_its_name(

@@ -1,0 +1,30 @@
+"""Development score against learning rate, for the seeds with which --rates tuned tunes rates.
+
+Every training run of each method's ladder, the mean with its interval, chance, how many runs take
+off, and the rate that the method got. Development scores alone: no test score takes part. Drawn
+from rows, runs nothing; run another study with --rates tuned first.
+
+    python studies/controls.py --last-n 3 --rates tuned
+    python studies/plot_tuning.py --last-n 3
+"""
+
+import sys
+from collections.abc import Iterable
+
+from aa_ray.commands import views
+from aa_ray.core import architectures
+from aa_ray.report.drawing import Drawing
+from aa_ray.report.figures import rates
+from aa_ray.report.results import Results
+
+
+def drawings(results: Results) -> Iterable[Drawing]:
+    return rates.tuning_rates(results)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        views.draw(
+            __doc__ or "", architectures.EVERY_STUDY, drawings, ["--rates", "tuned", *sys.argv[1:]]
+        )
+    )
