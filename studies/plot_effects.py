@@ -7,7 +7,8 @@ hollow where neither method is above chance; the grey band is the margin. Drawn 
 nothing.
 
     python studies/table2.py && python studies/plot_effects.py
-    python studies/plot_effects.py --rates tuned --last-n 3 --data DIR --tasks sst2 --regimes 500
+    python studies/plot_effects.py --rates tuned --last-n 3 --data DIR \\
+        --tasks sst2 --regimes 500
 """
 
 import sys

@@ -5,7 +5,8 @@ and the models give more than one answer. Shown under the released rates and und
 --rates, where these have rows. Drawn from rows, runs nothing.
 
     python studies/table2.py && python studies/plot_status.py
-    python studies/plot_status.py --rates tuned --data DIR --tasks sst2 stsb --regimes 500
+    python studies/plot_status.py --rates tuned --data DIR --tasks sst2 stsb \\
+        --regimes 500
 """
 
 import sys

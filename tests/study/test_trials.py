@@ -1,11 +1,11 @@
 """aa_ray.study.trials: a trial by names is the trial of every study."""
 
-import argparse
 from typing import Any
 
 import pytest
 
 from aa_ray.commands import from_options, options
+from aa_ray.commands.parser import Parser
 from aa_ray.core.architectures import METHODS
 from aa_ray.core.backbones import RELEASED_RATES, Backbone
 from aa_ray.errors import UsageError
@@ -14,7 +14,7 @@ from aa_ray.study.trials import make_trial
 
 def of_command(*words: str) -> Any:
     """The trial that ``python -m aa_ray run`` runs for those options."""
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     options.add_trial(parser)
     study = from_options.study_of_one(parser.parse_args(words))
     [cell] = study.grid()

@@ -71,7 +71,7 @@ def test_policies_stand_side_by_side_in_their_own_colours() -> None:
     ax = drawing.figure.axes[0]
     assert {colour for _, colour, _ in places(ax, "o")} == {BLUE}
     assert {colour for _, colour, _ in places(ax, "s")} == {VERMILION}
-    heights = [line.get_ydata()[0] for marker in "os" for line in ax.lines
+    heights = [np.asarray(line.get_ydata())[0] for marker in "os" for line in ax.lines
                if line.get_marker() == marker]  # fmt: skip
     assert len(set(heights)) == 6
     names = [text.get_text() for text in drawing.figure.legends[0].texts]
