@@ -100,8 +100,7 @@ def _with(table: Table, columns: Collection[str]) -> Table:
 
 
 # What a page has room for; the other columns are in the table's other forms.
-_OF_CONTRASTS = ("effect", "95 % interval", "learned", "p differs", "p on par", "verdict",
-                 "seeds to settle")  # fmt: skip
+_OF_CONTRASTS = ("effect", "95 % interval", "learned", "p differs", "p on par", "verdict")
 
 
 def of_others(beside: Beside, options: Sequence[str], margin: float) -> list[ShownTable]:

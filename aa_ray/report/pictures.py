@@ -56,8 +56,8 @@ def of_status(policies: Mapping[str, Results], command: Command) -> Picture | No
     about = (
         "Each square is a method on one task and number of examples: learned, that is, its mean "
         "test score is above chance by more than three standard errors of the test set; at chance; "
-        "or one class, where most of its models give one answer to every example. Only a method "
-        "that has learned says something about methods."
+        "or one class, where most of its models give one answer to every example. Scores "
+        "at chance say nothing about a method."
     )
     return _picture(drawing, "What each method has learned", about, command("plot_status"))
 

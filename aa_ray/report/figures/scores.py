@@ -143,8 +143,8 @@ def _named_points(ax: Axes, places: dict[Point, list[str]]) -> None:
             va="center",
             fontsize=6.5,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": SOFT, "shrinkA": 1,
-                        "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "linewidth": 0.4, "color": SOFT,
+                        "shrinkA": 1, "shrinkB": 2},
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aa_ray.core.architectures import SEEDS
 from aa_ray.report.drawing import AMBER, BLUE, PAPER, SHADE
 from aa_ray.report.figures import status
 from aa_ray.report.learned import State
@@ -101,3 +102,16 @@ def test_without_rows_there_is_nothing_on_the_map() -> None:
     drawing = status.status_map({"": empty})
     assert drawing.table is not None and drawing.table.columns == []
     assert "Baseline" in drawing.missing
+
+
+def test_a_square_rests_on_all_seeds() -> None:
+    def change(row: dict[str, Any], rng: np.random.Generator) -> None:
+        row |= {"chance": 0.5, "chance_error": 0.01}
+        row["test_metric"] = 0.66 if row["seed"] == SEEDS[-1] else 0.5  # 0.532 on average
+
+    def letter(seeds: tuple[int, ...]) -> str:
+        study = with_scores(as_in_the_paper, seeds=seeds, change=change)
+        [ax] = status.status_map({"": study}).figure.axes
+        return squares(ax)[0, 0][0]
+
+    assert letter(SEEDS) == "L" and letter(SEEDS[:-1]) == "C"
