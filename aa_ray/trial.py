@@ -52,15 +52,18 @@ class Trial:
         reduction_factor: hidden size / bottleneck size.
         learning_rate: of adapters and classifier at the first step; ``rational_learning_rate`` and
             ``switch_learning_rate`` of theirs. All decay linearly to 0.
-        epochs, batch_size, max_length: passes, examples per step, tokens per example at most.
+        epochs, batch_size, max_length: passes, examples per step, tokens per example at most, or
+            as many as the backbone has positions.
         max_gradient_norm: the gradient of all trained parameters is clipped to this 2-norm.
         temperature: of the switch's Gumbel-softmax.
         precision: in which the frozen backbone computes: fp32, bf16, or tf32 (float32 with products
             in TensorFloat-32, on NVIDIA GPUs only). What is trained is kept in float32 throughout.
         switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
             empty_selection: where paper and released code differ; see ``aa_ray.core.deviations``.
-        pooling: what the classifier reads: "cls", the first token through the backbone's own
-            pooler, as in the paper; or "mean", the mean of the last layer's tokens.
+        pooling: what the classifier reads: "cls", the first token, through the backbone's own
+            pooler if it has one, as in the paper; or "mean", the mean of the last layer's tokens.
+        configuration: AdapterHub's configuration of other adapters in these layers, as text (see
+            ``aa_ray.core.configurations``); empty for the bottlenecks that the fields describe.
     """
 
     task: str
@@ -90,6 +93,7 @@ class Trial:
     restored_switches: str = "best"
     empty_selection: str = "classifier"
     pooling: Pooling = "cls"
+    configuration: str = ""
 
     def to_json(self) -> str:
         """Canonical JSON of all fields; ``from_json`` reads it back."""

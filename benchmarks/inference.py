@@ -21,6 +21,7 @@ from aa_ray.data.glue import Source
 from aa_ray.store import provenance
 from aa_ray.training import evaluation
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.engine import FusedEngine
 from aa_ray.training.evaluation import Job
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import PRECISIONS, Trial
@@ -92,7 +93,7 @@ def main() -> None:
             for repeat in range(REPEATS + 1):  # the first warms up
                 for name, job in jobs.items():
                     started = time.perf_counter()
-                    evaluation.evaluate(bert, [job])
+                    evaluation.evaluate(FusedEngine(bert), [job])
                     if repeat:
                         taken[name].append(time.perf_counter() - started)
             rates = {name: len(examples) / statistics.median(s) for name, s in taken.items()}

@@ -18,7 +18,7 @@ CHANGES: dict[str, Any] = {
     "precision": "bf16",
     "switch_skip": "no", "switch_identity": "plain", "denominator": "B", "gradient_at_zero": "abs",
     "drop_range": "released", "restored_switches": "last", "empty_selection": "full",
-    "pooling": "mean",
+    "pooling": "mean", "configuration": "lora",
 }  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def _metadata(trained: Trained, row: Row, backbone: Backbone, task: Task) -> Mod
         metrics=[name for name, _ in _measured(row)],
         library_name="adapter-transformers",  # the hub's name of the library ``adapters``
         pipeline_tag="text-classification",
-        tags=["adapter-transformers", "bert", "adaptable-adapters"],
+        tags=["adapter-transformers", backbone.kind, "adaptable-adapters"],
     )
 
 
@@ -96,7 +96,12 @@ def _backbone(backbone: Backbone) -> str:
 def _architecture(trained: Trained) -> str:
     """Which layers have what."""
     count, activation = trained.num_layers, trained.non_linearity
-    if activation is None:
+    if trained.trial.configuration:
+        text = (
+            f"AdapterHub's configuration {trained.trial.configuration} in layers "
+            f"{listed(trained.layers)} of {count} (counted from 0)"
+        )
+    elif activation is None:
         text = f"none of the {count} layers has a trained adapter"
     else:
         text = (

@@ -44,7 +44,7 @@ def describe(study: Study, trial: Trial, splits: Splits) -> str:
 def _adapters(trial: Trial) -> str:
     if not trial.layers:
         return "in no layer" + ("; the backbone is trained" if trial.fine_tunes else "")
-    text = f"in layers {_listed(trial.layers)}; {trial.activation}"
+    text = f"in layers {_listed(trial.layers)}; {trial.configuration or trial.activation}"
     if trial.switched:
         text += ", each behind a switch"
     if trial.inference_depths is not None:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aa_ray.commands.from_options import resources_from
-from aa_ray.core import backbones
+from aa_ray.core import architectures, backbones, configurations
+from aa_ray.core.engines import engine_for
 from aa_ray.errors import FAILED_WORK, UsageError
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Table
@@ -36,6 +37,7 @@ def run(
         StorageError, SweepError: see ``aa_ray.sweep.tune.run_study``.
     """
     resources = resources_from(options)
+    check_engine(study, resources.engine)
     if not options.no_run:
         study.check_data()
     for (task, regime), available in study.left_out.items():
@@ -61,6 +63,17 @@ def run(
     print(table.render(options.format), end="")
     failures = _report_failures(queue, store)
     return FAILED_WORK if failures and not options.no_run else 0
+
+
+def check_engine(study: Study, wanted: str) -> None:
+    """Refuse an engine that cannot compute all of the study's methods.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    for name in study.methods:
+        configuration = architectures.get(name).configuration
+        engine_for(wanted, study.backbone, configurations.as_text(configuration or ""))
 
 
 def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None:

@@ -21,17 +21,18 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from aa_ray.commands.trained import Trained
-from aa_ray.core import adaptable_config, focus, heads, model
+from aa_ray.core import adaptable_config, configurations, configured, focus, heads, model
 from aa_ray.core.backbones import Backbone
+from aa_ray.core.engines import AUTO, engine_for
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.data.glue import Official
 from aa_ray.data.tasks import Task
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.store.rows import Row
-from aa_ray.training import side_by_side, unpadded
 from aa_ray.training.context import TrialContext
-from aa_ray.trial import Pooling, Trial
+from aa_ray.training.engine import make
+from aa_ray.trial import Trial
 
 # The file that says of which trial a folder holds the adapter.
 ABOUT = "trial.json"
@@ -179,37 +180,41 @@ def adapter_name(row: Row) -> str:
 
 
 def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
-    """A stock ``BertAdapterModel`` with the adapter, not active, and its head."""
+    """AdapterHub's own model with the adapter, not active, and its head."""
     stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
     stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a path of this machine
-    config = adaptable_config.of_trial(trained.trial)
-    if not config.switched:  # AdapterDrop uses the last layers only
-        config = config.replace(layers=trained.layers)
-    focus.add_adapter(stock, name, config)
+    focus.add_adapter(stock, name, _config(trained))
     labels = dict(enumerate(task.labels)) if task.labels else None
-    _add_head(stock, name, task.outputs, labels, trained.trial.pooling)
-    modules = {"classifier": stock.heads[name][-1]}
-    for layer in focus.bottleneck_layers(stock, name):
-        modules[f"adapters.{layer.layer_idx}"] = layer.adapters[name]
+    heads.add_head(stock, name, task.outputs, labels, trained.trial.pooling, backbone.pooler)
+    head = stock.heads[name]
+    modules: dict[str, Any] = {"classifier": head if len(heads.linears(head)) > 1 else head[-1]}
+    if trained.trial.configuration:
+        added = configured.adapter_modules(stock, name)
+        modules |= {f"adapters.{place}": module for place, module in added.items()}
+    else:
+        bottlenecks = focus.bottleneck_layers(stock, name)
+        modules |= {f"adapters.{b.layer_idx}": b.adapters[name] for b in bottlenecks}
     with torch.no_grad():
         for prefix, module in modules.items():
             for part, parameter in module.named_parameters():
-                parameter.copy_(trained.weights[f"{prefix}.{part}"])
-    focus.focus(stock, name, exact=True)
+                # What AdapterHub keeps fixed inside an adapter is no weight of the trial.
+                if (value := trained.weights.get(f"{prefix}.{part}")) is not None:
+                    parameter.copy_(value)
+    if not trained.trial.configuration:
+        focus.focus(stock, name, exact=True)
     return stock
 
 
-def _add_head(
-    stock: Any, name: str, outputs: int, labels: dict[int, str] | None, pooling: Pooling
-) -> None:
-    """A linear head without hidden layer, on what the trial's classifier reads."""
-    if pooling == "mean":
-        stock.register_custom_head(heads.HEAD_TYPE, heads.MeanPoolingHead)
-        stock.add_custom_head(heads.HEAD_TYPE, name, num_labels=outputs, layers=1, id2label=labels)
-    else:
-        stock.add_classification_head(
-            name, num_labels=outputs, layers=1, use_pooler=True, id2label=labels
-        )
+def _config(trained: Trained) -> Any:
+    """AdapterHub's description of the adapter."""
+    trial = trained.trial
+    if trial.configuration:
+        configuration = configurations.read(trial.configuration)
+        return configurations.in_layers(configuration, trial.layers, trained.num_layers)
+    config = adaptable_config.of_trial(trial)
+    if not config.switched:  # AdapterDrop uses the last layers only
+        config = config.replace(layers=trained.layers)
+    return config
 
 
 def check(folder: Path, trained: Trained, backbone: Backbone, official: Official) -> int:
@@ -224,8 +229,12 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     task = tasks.get(trained.trial.task)
     table = official.test.slice(0, CHECKED_EXAMPLES)
     tokenizer = AutoTokenizer.from_pretrained(backbone.path)
-    examples = batches.tokenise(table, task, tokenizer, trained.trial.max_length)
-    expected = _of_trial(trained, backbone, task, examples)
+    encoder = model.load(backbone.path)
+    most = trained.trial.max_length
+    most = min(most, model.most_tokens(encoder) or most)
+    segments = model.reads_segments(encoder)
+    examples = batches.tokenise(table, task, tokenizer, most, segments)
+    expected = _of_trial(trained, encoder, backbone, task, examples)
     logging.disable(logging.WARNING)  # AdapterHub remarks on what is as it should be
     try:
         stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
@@ -233,7 +242,9 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     finally:
         logging.disable(logging.NOTSET)
     stock.eval()
-    inputs = {"input_ids": examples.input_ids, "token_type_ids": examples.token_type_ids}
+    inputs = {"input_ids": examples.input_ids}
+    if segments:
+        inputs["token_type_ids"] = examples.token_type_ids
     with torch.inference_mode():
         predicted = stock(**tokenizer.pad(inputs, return_tensors="pt")).logits
     difference = (predicted - expected).abs().max().item()
@@ -245,13 +256,16 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     return len(examples)
 
 
-def _of_trial(trained: Trained, backbone: Backbone, task: Task, examples: Examples) -> Tensor:
+def _of_trial(
+    trained: Trained, encoder: Any, backbone: Backbone, task: Task, examples: Examples
+) -> Tensor:
     """The trial's own logits [n, outputs], in float32."""
-    bert = model.load(backbone.path)
-    [trial_model] = model.attach(bert, [trained.trial], task.outputs)
+    [trial_model] = model.attach(encoder, [trained.trial], task.outputs)
     trial_model.restore(trained.weights)
-    bert.eval()
-    batch, _ = unpadded.pack([examples], [np.arange(len(examples))], bert.device)
+    encoder.eval()
+    name = engine_for(AUTO, backbone, trained.trial.configuration)
+    engine = make(name, encoder)
+    batch, _ = engine.pack([examples], [np.arange(len(examples))])
     context = TrialContext(trial_model, trained.num_layers - trained.depth)
     with torch.inference_mode():
-        return side_by_side.forward(bert, batch, [context], shared=True)[0]
+        return engine.forward(batch, [context], shared=True)[0]

@@ -41,6 +41,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     """
     plugins.load(options.own or ())
     methods = (*methods, *(name for name in plugins.method_names() if name not in methods))
+    known = (*methods, *(name for name in architectures.OTHERS if name not in methods))
     preset = {"backbone": backbone} | PRESETS[options.preset]
     if plugins.task_names():  # who brings a task wants to see it
         preset["tasks"] = plugins.task_names()
@@ -50,14 +51,14 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
     for name in values["tasks"]:
         check_name("task", name, tasks.TASKS)
     for name in wanted:
-        check_name("method", name, methods)
+        check_name("method", name, known)
     settings = dict(_settings(options.set or ()))
     encoder = _read_by(backbones.find(values["backbone"]), settings)
     tuned = Tuning.with_budget(options.tuning_budget) if options.rates == "tuned" else None
     seeds = tuple(dict.fromkeys(itertools.chain.from_iterable(values["seeds"])))
     _check_seeds(seeds, tuned)
     return Study(
-        methods=_in_order(wanted, methods),
+        methods=_in_order(wanted, known),
         tasks=_in_order(values["tasks"], tasks.TASKS),
         regimes=tuple(regime.name for regime in by_size),
         seeds=seeds,

@@ -17,7 +17,7 @@ from aa_ray.commands.parser import (
     examples,
 )
 from aa_ray.commands.presets import PRESETS
-from aa_ray.core import architectures
+from aa_ray.core import architectures, engines
 from aa_ray.core.deviations import SETTINGS
 from aa_ray.data import regimes, tasks
 from aa_ray.report.tables import FORMATS
@@ -77,6 +77,7 @@ def add_trial(parser: Parser) -> None:
     _add_sources(parser)
     _add_settings(parser)
     add_results(parser)
+    _add_engine(parser)
     add(
         "--cpus-per-trial",
         type=values.number("--cpus-per-trial", int, 1),
@@ -128,6 +129,17 @@ def add_results(group: Any) -> None:
     )
 
 
+def _add_engine(group: Any) -> None:
+    group.add_argument(
+        "--engine",
+        type=values.one_of("engine", engines.ENGINES),
+        default=engines.AUTO,
+        help="what computes trials: fused (fastest; adaptable adapters on encoders with BERT's "
+        "layers), adapterhub (AdapterHub's own forward pass; any encoder, any adapter), or auto "
+        "(default; fused where it applies)",
+    )
+
+
 def _add_study(group: Any, methods: Sequence[str]) -> None:
     add = group.add_argument
     preset = add(
@@ -157,7 +169,16 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         help="non-negative integers, or ranges such as 100-119; the paper's are "
         f"{' '.join(map(str, architectures.SEEDS))}",
     )
-    completes(add("--methods", nargs="+", metavar="METHOD", help=", ".join(methods)), methods)
+    others = tuple(architectures.OTHERS)
+    completes(
+        add(
+            "--methods",
+            nargs="+",
+            metavar="METHOD",
+            help=f"{', '.join(methods)} (default: these); to compare with: {', '.join(others)}",
+        ),
+        (*methods, *others),
+    )
     _add_settings(group)
 
 
@@ -165,8 +186,8 @@ def _add_sources(group: Any) -> None:
     add = group.add_argument
     add(
         "--backbone",
-        help="minilm, a model on the hub such as bert-large-uncased, or a folder "
-        "with a BERT checkpoint",
+        help="minilm, an encoder on the hub such as bert-large-uncased or roberta-base, or a "
+        "folder with one",
     )
     add(
         "--data",
@@ -239,6 +260,7 @@ def _add_settings(group: Any) -> None:
 def _add_resources(group: Any) -> None:
     add = group.add_argument
     add_results(group)
+    _add_engine(group)
     add(
         "--cpus-per-trial",
         type=values.number("--cpus-per-trial", int, 1),

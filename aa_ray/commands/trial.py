@@ -16,13 +16,16 @@ import torch
 
 from aa_ray.commands import card, export, from_options
 from aa_ray.commands.curve import Curve, describe, result, show
-from aa_ray.commands.execution import note_untrained_pooler
+from aa_ray.commands.execution import check_engine, note_untrained_pooler
 from aa_ray.commands.push import push
 from aa_ray.commands.trained import Taker, Trained
+from aa_ray.core import encoders
+from aa_ray.core.engines import FUSED
 from aa_ray.data import glue
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row, Store
+from aa_ray.store.storage import Folder
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver, stand_in_text
 from aa_ray.training.api import run_in_store
@@ -37,6 +40,7 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
         The exit status.
     """
     study = from_options.study_of_one(options)
+    check_engine(study, options.engine)
     store = Store(options.results)
     cell = _cell(study)
     trial = _resolved(study, cell, store.read(RESOLVE_COLUMNS).to_pylist())
@@ -50,9 +54,12 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
     print(describe(study, trial, splits))
     taker = Taker(trial, target.depth) if target and not target.holds(trial) else None
     if not rows:
-        rows = trained = _first(study, cell, trial, store, taker)
+        worker = _worker(study, options.engine, store.folder)
+        rows = trained = _first(worker, cell, trial, store, taker)
     elif taker is not None and rows[0]["status"] == "finished":
-        trained = _again(study, trial, rows, store, taker)
+        # By the same engine as before: another draws other random numbers in dropout.
+        worker = _worker(study, rows[0]["engine"] or FUSED)
+        trained = _again(worker, trial, rows, store, taker)
     else:
         trained = rows
         show(rows, study.backbone.num_layers)
@@ -89,6 +96,7 @@ def _target(save: str | None, depth: int | None, trial: Trial, study: Study) -> 
         return None
     target = _Target(Path(save), _depth(depth, trial.depths(study.backbone.num_layers)))
     export.check_expressible(trial)
+    encoders.check_loadable(study.backbone.path)
     export.check_folder(target.folder)
     return target
 
@@ -146,10 +154,15 @@ def _set_threads(wanted: int | None, rows: list[Row]) -> None:
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
 
 
-def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | None) -> list[Row]:
+def _worker(study: Study, engine: str, folder: Folder | None = None) -> Worker:
+    return Worker(study.backbone, study.source, provenance.commit(), folder, engine)
+
+
+def _first(
+    worker: Worker, cell: Cell, trial: Trial, store: Store, taker: Taker | None
+) -> list[Row]:
     """Run the trial for its rows, as a study would; goes on where it was interrupted."""
     store.folder.check_writable()
-    worker = Worker(study.backbone, study.source, provenance.commit(), store.folder)
     rows = run_in_store(worker, trial, cell.method, store, Curve(trial, taker))
     for remark in worker.remarks:
         print(remark, file=sys.stderr)
@@ -158,7 +171,7 @@ def _first(study: Study, cell: Cell, trial: Trial, store: Store, taker: Taker | 
     return rows
 
 
-def _again(study: Study, trial: Trial, rows: list[Row], store: Store, taker: Taker) -> list[Row]:
+def _again(worker: Worker, trial: Trial, rows: list[Row], store: Store, taker: Taker) -> list[Row]:
     """Train the finished trial again for its weights, beside the same others; its new rows."""
     ids = rows[0]["array"] or []
     beside = [row for row in map(store.row, ids) if row is not None]
@@ -167,7 +180,6 @@ def _again(study: Study, trial: Trial, rows: list[Row], store: Store, taker: Tak
     trials = [Trial.from_json(row["settings"]) for row in beside]
     others = f", in its group of {len(ids)}" if len(ids) > 1 else ""
     print(f"has a row; trains again for its weights{others}")
-    worker = Worker(study.backbone, study.source, provenance.commit())
     by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
     trained = by_trial[ids.index(trial.id)]
     if trained[0]["status"] == "failed":

@@ -8,7 +8,7 @@ method depends on, for any backbone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aa_ray.core.coefficients import activation_name
 from aa_ray.errors import unknown
@@ -44,9 +44,6 @@ SPEC = Selection(None, None)
 UNI = Selection("qqp", "100")
 N = UNI._replace(size_only=True)
 
-# AdapterHub's configuration classes that ``aa_ray.core.model`` can build a method from.
-CONFIGS = ("SeqBnConfig",)
-
 
 class MethodLine(NamedTuple):
     """A line of tables that shows a method.
@@ -75,8 +72,10 @@ class Method:
         depths: AdapterDrop only: the inference depths of its one training run, each with its line
             in tables. Their selections are among ``needs``.
         places: the layers in words, for the report.
-        config: the class in AdapterHub's ``adapters`` that configures the adapters, one of
-            ``CONFIGS``.
+        configuration: what AdapterHub puts into the layers in place of the bottleneck that
+            ``activation`` and ``switched`` describe: one of its names or strings, "lora" or
+            "lora[r=4]", or a configuration of ``adapters``. None for that bottleneck.
+        fine_tunes: whether the whole backbone is trained, without adapters.
         counts_layers: whether tables also have a line with its number of adapter layers.
         drawn: whether ``layers`` only say how many there are. Which ones is drawn at random for
             each task, regime and seed.
@@ -90,7 +89,8 @@ class Method:
     needs: tuple[Selection, ...] = ()
     depths: tuple[MethodLine, ...] = ()
     places: str = "–"
-    config: str = "SeqBnConfig"
+    configuration: Any = None
+    fine_tunes: bool = False
     counts_layers: bool = True
     drawn: bool = False
 
@@ -124,6 +124,9 @@ class Method:
 
 def _all(num_layers: int, *_: Layers) -> Layers:
     return tuple(range(num_layers))
+
+
+_EVERYWHERE: dict[str, Any] = {"places": "every layer", "counts_layers": False}
 
 
 def last(num_layers: int, count: int) -> Layers:
@@ -233,6 +236,30 @@ CONTROLS = (BASELINE, "rational-only", "baseline-last-n", "rational-last-n", AA,
 
 # Those of the tables and of the controls, for what looks at both.
 EVERY_STUDY = tuple(dict.fromkeys(ALL_TABLES + CONTROLS))
+
+
+# Other ways to adapt a model, as AdapterHub has them; in no table unless asked for.
+OTHERS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("lora", "LoRA", _all, configuration="lora", **_EVERYWHERE),
+        Method("ia3", "(IA)^3", _all, configuration="ia3", **_EVERYWHERE),
+        Method(
+            "prefix-tuning", "Prefix tuning", _all, configuration="prefix_tuning", **_EVERYWHERE
+        ),
+        Method("parallel", "Parallel adapters", _all, configuration="par_bn", **_EVERYWHERE),
+        Method("houlsby", "Houlsby adapters", _all, configuration="double_seq_bn", **_EVERYWHERE),
+        Method(
+            "full-fine-tuning",
+            "Full fine-tuning",
+            lambda num_layers: (),
+            places="the whole backbone is trained",
+            counts_layers=False,
+            fine_tunes=True,
+        ),
+    )
+}
+METHODS |= OTHERS
 
 
 def get(name: str) -> Method:

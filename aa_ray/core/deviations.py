@@ -87,7 +87,8 @@ DEVIATIONS: dict[str, Deviation] = {
 
 POOLING = Setting(
     "pooling", "what the classifier reads; a backbone has its own default",
-    {"cls": "the first token through the backbone's pooler", "mean": "the mean of all tokens"},
+    {"cls": "the first token through the backbone's pooler, if it has one",
+     "mean": "the mean of all tokens"},
 )  # fmt: skip
 
 SETTINGS: dict[str, Setting] = {**DEVIATIONS, POOLING.name: POOLING}

@@ -1,17 +1,26 @@
-"""A classification head for AdapterHub that reads the mean of all tokens.
+"""What the classifier of a trial reads, and what it is made of.
+
+With pooling "cls" it reads the first token. BERT and ALBERT have a pooler of their own, a hidden
+layer that pre-training has left behind: as in the paper it stays frozen, and one trained linear
+layer reads it. Other encoders have none. There the classifier is AdapterHub's own, whose hidden
+layer is trained. With pooling "mean" one linear layer reads the mean of all tokens, as
+``MeanPoolingHead`` does.
 
 AdapterHub's own heads read the first token, through the model's pooler or without it. A backbone
-that was trained with mean pooling needs this one. ``aa_ray.core.registration`` makes AdapterHub
-load saved heads of this type, so that ``import aa_ray`` is all that the users of an exported
-adapter have to add.
+that was trained with mean pooling needs ``MeanPoolingHead``. ``aa_ray.core.registration`` makes
+AdapterHub load saved heads of this type, so that ``import aa_ray`` is all that the users of an
+exported adapter have to add.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from adapters.heads import ClassificationHead
+from torch import Tensor, nn
 
 from aa_ray.core.registration import HEAD_TYPE
+from aa_ray.trial import Pooling
 
 
 class MeanPoolingHead(ClassificationHead):
@@ -38,6 +47,79 @@ class MeanPoolingHead(ClassificationHead):
             if attention_mask is None:
                 cls_output = hidden.mean(dim=1)
             else:
-                mask = attention_mask[..., None].to(hidden.dtype)
-                cls_output = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+                cls_output = mean_of_tokens(hidden, attention_mask)
         return super().forward(outputs, cls_output, attention_mask, return_dict, **kwargs)
+
+
+def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[batch, hidden] of [batch, tokens, hidden]; the mask [batch, tokens] is 0 at padding."""
+    weights = mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def has_pooler(encoder: Any) -> bool:
+    """Whether transformers classifies through a pooler that is part of the encoder itself."""
+    return getattr(encoder.base_model, "pooler", None) is not None
+
+
+def head_layers(encoder: Any, pooling: Pooling) -> int:
+    """How many linear layers a trial's classifier has; see the module's docstring."""
+    return 2 if pooling == "cls" and not has_pooler(encoder) else 1
+
+
+def head_dropout(config: Any) -> float:
+    """The probability of dropout before each layer of the classifier: AdapterHub's rule."""
+    for name in ("classifier_dropout", "hidden_dropout_prob"):
+        probability = getattr(config, name, None)
+        if probability is not None:
+            return float(probability)
+    return 0.0
+
+
+def make_classifier(encoder: Any, pooling: Pooling, outputs: int) -> nn.Module:
+    """A trial's classifier with initial weights, drawn from torch's global generator."""
+    if head_layers(encoder, pooling) == 2:
+        return ClassificationHead(encoder, "classifier", num_labels=outputs, layers=2)
+    classifier = nn.Linear(encoder.config.hidden_size, outputs)
+    nn.init.normal_(classifier.weight, std=encoder.config.initializer_range)
+    nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def add_head(
+    model: Any,
+    name: str,
+    outputs: int,
+    labels: dict[int, str] | None,
+    pooling: Pooling,
+    pooler: bool,
+) -> None:
+    """Give one of AdapterHub's models with flexible heads a trial's classifier as its head.
+
+    Args:
+        pooler: whether transformers classifies through a pooler of the encoder's own.
+    """
+    settings: dict[str, Any] = {"num_labels": outputs, "layers": 1, "id2label": labels}
+    if pooling == "mean":
+        model.register_custom_head(HEAD_TYPE, MeanPoolingHead)
+        model.add_custom_head(HEAD_TYPE, name, **settings)
+    else:
+        settings["layers"] = 1 if pooler else 2
+        model.add_classification_head(name, **settings, use_pooler=pooler)
+
+
+def linears(classifier: nn.Module) -> list[nn.Linear]:
+    """The classifier's linear layers, the first first. Between two of them there is a tanh."""
+    return [module for module in classifier.modules() if isinstance(module, nn.Linear)]
+
+
+def logits(classifier: nn.Module, pooled: Tensor, dropout: Callable[[Tensor], Tensor]) -> Tensor:
+    """[..., outputs] of what the classifier reads, [..., hidden], in the classifier's precision.
+
+    Args:
+        dropout: goes before each layer.
+    """
+    for number, linear in enumerate(linears(classifier)):
+        pooled = dropout(torch.tanh(pooled) if number else pooled)
+        pooled = linear(pooled.to(linear.weight.dtype))
+    return pooled

@@ -1,20 +1,21 @@
-"""A frozen BERT, and the trained parts of the trials that share it.
+"""A frozen encoder, and the trained parts of the trials that share it.
 
-Each trial is a ``TrialModel``: ``AdaptableAdapter``s in its layers and a classifier. One BERT
+Each trial is a ``TrialModel``: its adapters in the encoder's layers, and a classifier. One encoder
 serves one set of trials after the other. AdapterHub's own forward pass runs a trial's adapters when
-they are set active; ``aa_ray.training.side_by_side`` computes the same faster.
+they are set active (``aa_ray.training.padded``); ``aa_ray.training.side_by_side`` computes the same
+faster where the layers are BERT's.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-import adapters
 import torch
-from adapters import AdapterConfig, SeqBnConfig
+from adapters import SeqBnConfig
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from aa_ray.core import encoders, heads
 from aa_ray.core.adapter import (
     AdaptableAdapter,
     Identity,
@@ -24,35 +25,76 @@ from aa_ray.core.adapter import (
     sample_gumbel,
 )
 from aa_ray.core.coefficients import activation_name
+from aa_ray.core.configured import add_adapter, add_configured, compute_in_float32
 from aa_ray.core.logs import only_errors
 from aa_ray.core.rational import Rational
 from aa_ray.errors import TrainingError
 from aa_ray.trial import Trial
 
 
-def load(path: str) -> BertForSequenceClassification:
+def load(path: str) -> PreTrainedModel:
     """The checkpoint (folder or hub name) in float32 on the CPU, with AdapterHub's hooks.
+
+    It is transformers' sequence classifier, of which trials use the encoder alone; ``dropout`` is
+    what goes before each layer of their classifiers.
 
     Raises:
         TrainingError: it lacks weights of the encoder, which would be random.
     """
     # transformers warns that the checkpoint has no classifier, and that no layer is sharded.
     with only_errors("transformers.modeling_utils", "transformers.integrations.tensor_parallel"):
-        model, loading = BertForSequenceClassification.from_pretrained(
-            path, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    optional = ("classifier.", "bert.pooler")
-    missing = [name for name in loading["missing_keys"] if not name.startswith(optional)]
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            path, config=encoders.read_config(path), use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    prefix = f"{model.base_model_prefix}."
+    names = [name for name in loading["missing_keys"] if name.startswith(prefix)]
+    missing = [name for name in names if not name.startswith(f"{prefix}pooler")]
     if missing:
         raise TrainingError(
             f"the checkpoint lacks {len(missing)} weights of its own configuration ({missing[0]}, "
             "...); copy it again"
         )
-    adapters.init(model)
-    return model
+    encoders.init(model)
+    model.dropout = nn.Dropout(heads.head_dropout(model.config))
+    return cast(PreTrainedModel, model)
 
 
-def weights_hash(model: BertForSequenceClassification) -> str:
+def num_layers(encoder: PreTrainedModel) -> int:
+    """Layers that can have an adapter of their own, as AdapterHub counts them."""
+    return len(list(encoder.base_model.iter_layers()))
+
+
+def reads_segments(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder tells the first text of a pair from the second by segment ids."""
+    return getattr(_embeddings(encoder), "token_type_embeddings", None) is not None and (
+        _embeddings(encoder).token_type_embeddings.num_embeddings > 1
+    )
+
+
+def first_position(encoder: PreTrainedModel) -> int:
+    """The position of an example's first token: 0 in BERT, behind padding's in RoBERTa."""
+    padding = padding_position(encoder)
+    return 0 if padding is None else padding + 1
+
+
+def padding_position(encoder: PreTrainedModel) -> int | None:
+    """Where positions count from the padding token, as in RoBERTa: its id, and position."""
+    positions = getattr(_embeddings(encoder), "position_embeddings", None)
+    return None if positions is None else positions.padding_idx
+
+
+def most_tokens(encoder: PreTrainedModel) -> int | None:
+    """Tokens that the longest example may have; None where positions are relative."""
+    positions = getattr(_embeddings(encoder), "position_embeddings", None)
+    return None if positions is None else positions.num_embeddings - first_position(encoder)
+
+
+def _embeddings(encoder: PreTrainedModel) -> Any:
+    return encoder.base_model.embeddings
+
+
+def weights_hash(model: PreTrainedModel) -> str:
     """SHA-256 over names and values of the backbone's parameters, adapters left out."""
     digest = hashlib.sha256()
     for name, parameter in model.base_model.named_parameters():
@@ -68,11 +110,12 @@ class TrialModel(nn.Module):
     Attributes:
         trial: the trial.
         name: of its adapter inside the model, for AdapterHub's own functions.
-        adapters: its bottlenecks, by layer (as text).
+        adapters: its bottlenecks, by layer (as text); of another configuration of AdapterHub's, its
+            modules, by their place in the model.
         layers: those with an adapter, ascending.
-        rationals: layer -> its rational activation; empty for another activation.
-        classifier: from the pooled output to the task's outputs.
-        backbone: the BERT itself where the trial trains it, else None.
+        rationals: layer -> the rational activation of its bottleneck; empty for another activation.
+        classifier: from the pooled output to the task's outputs; see ``aa_ray.core.heads``.
+        backbone: the encoder itself where the trial trains it, else None.
         generator: draws the trial's Gumbel noise and skipped layers. It is on the CPU, so that the
             draws depend on the seed alone, not on the device or on what trains beside it.
     """
@@ -81,26 +124,29 @@ class TrialModel(nn.Module):
         self,
         trial: Trial,
         name: str,
-        bottlenecks: dict[int, AdaptableAdapter],
-        classifier: nn.Linear,
+        modules: dict[str, nn.Module],
+        classifier: nn.Module,
         backbone: nn.Module | None,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.trial = trial
         self.name = name
-        self.adapters = nn.ModuleDict({str(i): module for i, module in bottlenecks.items()})
+        self.adapters = nn.ModuleDict(modules)
         self.classifier = classifier
         self.backbone = backbone
         # Needed in every layer of every step, so looked up once.
-        self.layers = list(bottlenecks)
+        self.layers = list(trial.layers)
         self.rationals: dict[int, Rational] = {
-            layer: module
-            for layer, adapter in bottlenecks.items()
+            int(layer): module
+            for layer, adapter in modules.items()
+            if isinstance(adapter, AdaptableAdapter)
             for module in adapter.modules()
             if isinstance(module, Rational)
         }
         self.generator = generator
+        # What AdapterHub keeps fixed inside an adapter, such as VeRA's random matrices.
+        self._fixed = {id(p) for p in self.adapters.parameters() if not p.requires_grad}
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Every trained parameter once: bottlenecks, then switches, then classifier and backbone.
@@ -114,7 +160,8 @@ class TrialModel(nn.Module):
                 return 2
             return 1 if name.endswith(".switch.logits") else 0
 
-        return iter(sorted(super().named_parameters(*args, **kwargs), key=place))
+        named = super().named_parameters(*args, **kwargs)
+        return iter(sorted((pair for pair in named if id(pair[1]) not in self._fixed), key=place))
 
     def adapter(self, layer: int) -> AdaptableAdapter:
         """The layer's bottleneck."""
@@ -139,15 +186,17 @@ class TrialModel(nn.Module):
         return dict(zip(self.layers, noise.to(device, non_blocking=True), strict=True))
 
     def parameters_in_use(self, first: int) -> int:
-        """Number of parameters of adapters and switches from layer ``first`` on."""
-        used = [adapter for layer, adapter in self.adapters.items() if int(layer) >= first]
-        return sum(p.numel() for adapter in used for p in adapter.parameters())
+        """Number of trained parameters of adapters and switches from layer ``first`` on."""
+        unused = [self.adapter(layer) for layer in self.layers if layer < first]
+        left_out = {id(p) for adapter in unused for p in adapter.parameters()} | self._fixed
+        return sum(p.numel() for p in self.adapters.parameters() if id(p) not in left_out)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's three groups with the trial's rates: switches, rationals, all that is trained."""
         switched = self.layers if self.trial.switched else []
         logits = [self.switch(layer).logits for layer in switched]
-        coefficients = [p for rational in self.rationals.values() for p in rational.parameters()]
+        rationals = [m for m in self.adapters.modules() if isinstance(m, Rational)]
+        coefficients = [p for rational in rationals for p in rational.parameters()]
         special = {id(p) for p in logits + coefficients}
         others = [p for p in self.parameters() if id(p) not in special]
         groups = [
@@ -169,9 +218,15 @@ class TrialModel(nn.Module):
                 parameters[name].copy_(value)
 
 
-def attach(
-    bert: BertForSequenceClassification, trials: Iterable[Trial], outputs: int
-) -> list[TrialModel]:
+def remove_adapters(encoder: PreTrainedModel) -> None:
+    """Take every adapter out of the model."""
+    with only_errors("adapters.model_mixin"):  # it warns that no adapter is active
+        encoder.set_active_adapters(None)
+    for name in list(encoder.adapters_config):
+        encoder.delete_adapter(name)
+
+
+def attach(encoder: PreTrainedModel, trials: Iterable[Trial], outputs: int) -> list[TrialModel]:
     """Give the model the trials' adapters in place of earlier ones; each is drawn from its seed.
 
     ``outputs`` is the classifiers' width. Sets torch's global seed.
@@ -179,61 +234,47 @@ def attach(
     Raises:
         TrainingError: a trial's adapters would have no parameters.
     """
-    with only_errors("adapters.model_mixin"):  # it warns that no adapter is active
-        bert.set_active_adapters(None)
-    for name in list(bert.adapters_config):
-        bert.delete_adapter(name)
+    remove_adapters(encoder)
     trial_models = [
-        _trial_model(bert, trial, f"trial{k}", outputs) for k, trial in enumerate(trials)
+        _trial_model(encoder, trial, f"trial{k}", outputs) for k, trial in enumerate(trials)
     ]
-    bert.requires_grad_(False)
+    with only_errors("adapters.model_mixin"):
+        encoder.set_active_adapters(None)
+    encoder.requires_grad_(False)
     for trial_model in trial_models:
-        trial_model.to(bert.device).requires_grad_(True)
+        trial_model.to(encoder.device).requires_grad_(True)
     return trial_models
 
 
-def _trial_model(
-    bert: BertForSequenceClassification, trial: Trial, name: str, outputs: int
-) -> TrialModel:
+def _trial_model(encoder: PreTrainedModel, trial: Trial, name: str, outputs: int) -> TrialModel:
     torch.manual_seed(trial.seed)
-    add_adapter(bert, name, _config(trial, bert.config.num_hidden_layers), bool(trial.layers))
     generator = torch.Generator().manual_seed(trial.seed)
-    adaptable = make_adaptable(bert, name, _switch_settings(trial), generator)
-    classifier = nn.Linear(bert.config.hidden_size, outputs)
-    nn.init.normal_(classifier.weight, std=bert.config.initializer_range)
-    nn.init.zeros_(classifier.bias)
-    bottlenecks = dict(zip(trial.layers, adaptable, strict=True))
-    backbone = bert.base_model if trial.fine_tunes else None
-    return TrialModel(trial, name, bottlenecks, classifier, backbone, generator)
+    if trial.configuration:
+        modules = add_configured(encoder, trial, name)
+    else:
+        modules = _add_adaptable(encoder, trial, name, generator)
+    if encoder.dtype != torch.float32:
+        for module in modules.values():
+            compute_in_float32(module, encoder.dtype)
+    classifier = heads.make_classifier(encoder, trial.pooling, outputs)
+    backbone = encoder.base_model if trial.fine_tunes else None
+    return TrialModel(trial, name, modules, classifier, backbone, generator)
 
 
-def add_adapter(
-    bert: BertForSequenceClassification, name: str, config: AdapterConfig, expected: bool = True
-) -> None:
-    """AdapterHub's ``add_adapter``, which is silent where it finds no place for an adapter.
-
-    Args:
-        expected: whether the configuration has to add parameters.
-
-    Raises:
-        TrainingError: it was to add parameters and added none.
-    """
-    before = sum(p.numel() for p in bert.parameters())
-    bert.add_adapter(name, config=config)
-    if expected and sum(p.numel() for p in bert.parameters()) == before:
-        bert.delete_adapter(name)
-        raise TrainingError(
-            f"the adapter configuration {type(config).__name__} adds no parameters to this model; "
-            "if it extends linear layers, these must be AdapterHub's own, not faster ones in their "
-            "place"
-        )
+def _add_adaptable(
+    encoder: PreTrainedModel, trial: Trial, name: str, generator: torch.Generator
+) -> dict[str, nn.Module]:
+    """The trial's adaptable bottlenecks, by layer."""
+    add_adapter(encoder, name, _config(trial, num_layers(encoder)), bool(trial.layers))
+    adaptable = make_adaptable(encoder, name, _switch_settings(trial), generator)
+    return {str(i): module for i, module in zip(trial.layers, adaptable, strict=True)}
 
 
-def _config(trial: Trial, num_layers: int) -> SeqBnConfig:
+def _config(trial: Trial, layers: int) -> SeqBnConfig:
     return SeqBnConfig(
         reduction_factor=trial.reduction_factor,
         non_linearity=non_linearity(trial),
-        leave_out=[layer for layer in range(num_layers) if layer not in trial.layers],
+        leave_out=[layer for layer in range(layers) if layer not in trial.layers],
     )
 
 

@@ -22,12 +22,21 @@ class Examples:
         return len(self.labels)
 
 
-def tokenise(table: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Examples:
-    """Tokenise a task's one or two text columns, cut to ``max_length`` tokens per example."""
+def tokenise(
+    table: pa.Table, task: Task, tokenizer: Any, max_length: int, segments: bool = True
+) -> Examples:
+    """Tokenise a task's one or two text columns, cut to ``max_length`` tokens per example.
+
+    Args:
+        segments: whether the encoder reads segment ids. They are 0 where it does not, or where the
+            tokeniser gives none.
+    """
     texts = [table[column].to_pylist() for column in task.texts]
     encoded = tokenizer(*texts, truncation=True, max_length=max_length)
     labels = table["label"].to_numpy().astype(np.float32 if task.regression else np.int64)
-    return Examples(encoded["input_ids"], encoded["token_type_ids"], labels)
+    ids = encoded["input_ids"]
+    token_type_ids = encoded.get("token_type_ids") if segments else None
+    return Examples(ids, token_type_ids or [[0] * len(example) for example in ids], labels)
 
 
 def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

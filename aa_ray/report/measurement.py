@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, PreTrainedModel
 
-from aa_ray.core import model
+from aa_ray.core import engines, model
 from aa_ray.data import batches, tasks
 from aa_ray.data.glue import split
 from aa_ray.study.grid import Study
-from aa_ray.training import evaluation, loop
+from aa_ray.training import engine, evaluation, loop
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.evaluation import Job
 from aa_ray.training.trainer import Parts, TrialTrainer
@@ -47,7 +47,9 @@ def device() -> torch.device:
 
 def measure(trials: dict[str, Trial], study: Study) -> dict[str, Measurement]:
     """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
-    bert = freeze(model.load(study.backbone.path), device(), study.precision)
+    # LoRA and others live inside AdapterHub's own linear layers; then all are timed with these.
+    fast = not any(trial.configuration for trial in trials.values())
+    encoder = freeze(model.load(study.backbone.path), device(), study.precision, fast)
     tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
     first = next(iter(trials.values()))
     task = tasks.get(first.task)
@@ -60,13 +62,15 @@ def measure(trials: dict[str, Trial], study: Study) -> dict[str, Measurement]:
     measured: dict[str, Measurement] = {}
     for repeat in range(REPEATS + 1):  # the first round warms up
         for title, trial in trials.items():
-            [trial_model] = model.attach(bert, [trial], task.outputs)
-            trainer = TrialTrainer(trial_model, task, parts, bert.config.num_hidden_layers)
+            [trial_model] = model.attach(encoder, [trial], task.outputs)
+            trainer = TrialTrainer(trial_model, task, parts, study.backbone.num_layers)
+            name = engines.engine_for(engines.AUTO, study.backbone, trial.configuration)
+            of_trial = engine.make(name, encoder)
             if repeat == 0:
-                measured[title] = _count(bert, trainer)
-            train_time = _seconds(partial(loop.train_epoch, bert, [trainer], epoch=1))
+                measured[title] = _count(encoder, trainer)
+            train_time = _seconds(partial(loop.train_epoch, of_trial, [trainer], epoch=1))
             job = Job(trainer, trainer.num_layers, test)
-            test_time = _seconds(partial(evaluation.evaluate, bert, [job]))
+            test_time = _seconds(partial(evaluation.evaluate, of_trial, [job]))
             if repeat > 0:
                 measured[title].train_seconds.append(train_time)
                 measured[title].test_seconds.append(test_time)
@@ -81,9 +85,9 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _count(bert: BertForSequenceClassification, trainer: TrialTrainer) -> Measurement:
+def _count(encoder: PreTrainedModel, trainer: TrialTrainer) -> Measurement:
     trial_model = trainer.trial_model
     with tempfile.TemporaryDirectory() as folder:
-        bert.save_adapter(folder, trial_model.name)
+        encoder.save_adapter(folder, trial_model.name)
         stored = sum(path.stat().st_size for path in Path(folder).glob("pytorch_adapter*"))
     return Measurement(len(trial_model.layers), trial_model.parameters_in_use(0), stored)

@@ -14,8 +14,9 @@ import pyarrow as pa
 from aa_ray.trial import TrialColumns
 
 # 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth; 5: chance, chance_error,
-# dev_chance, dev_chance_error, answers. Columns are only ever added; in older rows they are null.
-SCHEMA_VERSION = 5
+# dev_chance, dev_chance_error, answers; 6: engine. Columns are only ever added; in older rows they
+# are null.
+SCHEMA_VERSION = 6
 
 VERSION_KEY = b"aa_ray.schema_version"
 
@@ -98,6 +99,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
      "included; null if it was alone"),
     ("device", pa.string(), "GPU model, or cpu with its number of threads"),
+    ("engine", pa.string(), "what computed it: fused or adapterhub; null in rows of before schema "
+     "6, which are fused"),
     ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
     ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
     ("versions", pa.string(), "JSON object: package -> version"),
@@ -128,13 +131,14 @@ class EnvironmentColumns(TypedDict):
 
 
 class AttemptColumns(TypedDict):
-    """When it ran, beside which trials, and after which interruptions. Built by the worker."""
+    """When and how it ran, beside which trials, after which interruptions. Built by the worker."""
 
     started_at: datetime
     finished_at: datetime
     hosts: list[str]
     resumed_after: list[int]
     array: list[str] | None
+    engine: str
 
 
 class InputColumns(TypedDict):

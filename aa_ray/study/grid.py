@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from aa_ray.core import architectures, deviations
-from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Selection, last
+from aa_ray.core import architectures, configurations, deviations
+from aa_ray.core.architectures import AA, FIRST_SEED, Layers, Method, Selection, last
 from aa_ray.core.backbones import Backbone, Rates
 from aa_ray.data import glue, regimes
 from aa_ray.data.glue import Source
@@ -22,8 +22,9 @@ from aa_ray.trial import Precision, Trial
 PLAIN = ""
 
 # Fields of a trial in which the cells of one grid differ.
-CELL_FIELDS = frozenset("task regime seed data layers activation switched inference_depths".split())
-
+CELL_FIELDS = frozenset(
+    "task regime seed data layers activation switched inference_depths configuration".split()
+)
 
 # And those in which they differ where rates are tuned.
 RATE_FIELDS = frozenset("learning_rate rational_learning_rate switch_learning_rate".split())
@@ -91,6 +92,10 @@ class Study:
     select_per_variant: bool = True
     tuning: Tuning | None = None
     last_n: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            check_method(name, self.backbone)
 
     def with_variants(
         self, variants: Iterable[Variant], select_per_variant: bool = True
@@ -220,6 +225,8 @@ class Study:
             epochs=self.epochs,
             precision=self.precision,
             pooling=self.backbone.pooling,
+            configuration=_configuration(method, layers),
+            empty_selection="full" if method.fine_tunes else "classifier",
         )
         settings = self._settings.get(cell.variant, ())
         changes = {name: value for name, value in settings if deviations.applies(name, trial)}
@@ -253,6 +260,30 @@ class Study:
             raise glue.too_large(regime, available)
         for task, regime in sorted({(cell.task, cell.regime) for cell in self.cells}):
             glue.split(self.source.load(task), regime, FIRST_SEED)
+
+
+def check_method(name: str, backbone: Backbone) -> None:
+    """Refuse a method that tells layers apart, on an encoder whose layers share their weights.
+
+    Raises:
+        UsageError: it does.
+    """
+    method = architectures.get(name)
+    tells_apart = method.switched or method.needs or method.drawn or method.depths
+    if backbone.passes > 1 and tells_apart:
+        raise UsageError(
+            f"--methods {name}: {backbone.identity} runs {backbone.num_layers} layer(s) "
+            f"{backbone.passes} times with the same weights, and with them the same adapter, so no "
+            "method can choose among its layers; use baseline, rational-only, or one without "
+            "switches such as lora"
+        )
+
+
+def _configuration(method: Method, layers: Layers) -> str:
+    """AdapterHub's configuration of the method as text; empty without one, or without layers."""
+    if method.configuration is None or not layers:
+        return ""
+    return configurations.as_text(method.configuration)
 
 
 def _drawn(num_layers: int, count: int, cell: Cell) -> Layers:

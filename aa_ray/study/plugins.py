@@ -181,8 +181,8 @@ def architecture(method: Method) -> None:
 
     Raises:
         UsageError: a name that is taken or not allowed, an activation that is not known, a
-            configuration of AdapterHub that this package cannot train, or an inference depth that
-            follows no selection the method waits for.
+            configuration that AdapterHub does not take or that is not a whole method, or an
+            inference depth that follows no selection the method waits for.
     """
     _check_name("method", method.name, architectures.METHODS)
     activation = _activations.get(method.activation, method.activation)
@@ -190,8 +190,7 @@ def architecture(method: Method) -> None:
     if activation not in ours and activation not in _adapterhub_activations():
         known = [*_activations, *_adapterhub_activations()]
         raise unknown(f"activation of method {method.name}", activation, known)
-    if method.config not in architectures.CONFIGS:
-        raise unknown(f"config of method {method.name}", method.config, architectures.CONFIGS)
+    _check_configuration(method)
     for line in method.depths:
         if line.depth not in method.needs:
             raise unknown(f"depth of method {method.name}", line.depth, method.needs)
@@ -209,6 +208,21 @@ def architecture(method: Method) -> None:
         method, layers=layers, activation=activation
     )
     _methods.append(method.name)
+
+
+def _check_configuration(method: Method) -> None:
+    """Refuse a configuration of AdapterHub's that cannot be trained, or that is not used."""
+    if method.configuration is None:
+        return
+    bottleneck = method.switched or method.depths or method.activation != RELU
+    if bottleneck or method.fine_tunes:
+        raise UsageError(
+            f"method {method.name}: with a configuration there are no switches, depths or "
+            "activation of the method's own, and no fine-tuning; say all in the configuration"
+        )
+    from aa_ray.core import configurations
+
+    configurations.read(configurations.as_text(method.configuration))
 
 
 def activation(name: str, make: Callable[..., Any]) -> str:

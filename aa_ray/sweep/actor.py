@@ -95,6 +95,7 @@ class TrialActor(tune.Trainable):
             Source(setting["source"]),
             tuple(setting["commit"]),
             store.folder,
+            setting["engine"],
         )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

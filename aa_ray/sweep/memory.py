@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aa_ray.core.backbones import Backbone
+from aa_ray.core.engines import ADAPTERHUB, engine_for
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep.resources import Resources, Settled
 from aa_ray.trial import Precision
@@ -40,13 +41,13 @@ ASSUMED_BYTES = 16 * 10**9
 def of_weights(backbone: Backbone, precision: Precision) -> int:
     """Bytes of the frozen weights."""
     hidden = backbone.hidden_size
-    count = backbone.num_layers * 12 * hidden**2 + VOCABULARY * hidden
+    count = backbone.parameters or backbone.num_layers * 12 * hidden**2 + VOCABULARY * hidden
     return count * (2 if precision == "bf16" else 4)
 
 
 def of_trial(backbone: Backbone, precision: Precision) -> int:
     """Bytes that a trial adds in training, on the longest texts."""
-    units = backbone.num_layers * backbone.hidden_size * BATCH_TOKENS
+    units = backbone.num_layers * backbone.passes * backbone.hidden_size * BATCH_TOKENS
     return units * BYTES_PER_UNIT // (2 if precision == "bf16" else 1)
 
 
@@ -67,6 +68,8 @@ def settle(resources: Resources, queue: TrialQueue, gpus: Sequence[int]) -> Sett
     trial = queue.forecast.peak_bytes(weights) or of_trial(study.backbone, study.precision)
     usable = USABLE * min(gpus, default=ASSUMED_BYTES)
     share, fuse = resources.gpus_per_trial, resources.fuse
+    if fuse is None and engine_for(resources.engine, study.backbone) == ADAPTERHUB:
+        fuse = 1  # it computes the trials of a group one after the other
     if share is None:
         if not gpus:
             share = 0.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aa_ray.core.engines import AUTO
 from aa_ray.errors import UsageError
 
 
@@ -24,6 +25,7 @@ class Resources:
             happened in it for so long.
         address: address of a running Ray cluster. None: start Ray on this machine.
         dashboard: start Ray's dashboard too, if Ray is started.
+        engine: what computes trials, one of ``aa_ray.core.engines.ENGINES``.
         trackers: tools that get the trials' learning curves (see ``aa_ray.sweep.trackers``).
     """
 
@@ -34,6 +36,7 @@ class Resources:
     stall_seconds: float = 1800.0
     address: str | None = None
     dashboard: bool = False
+    engine: str = AUTO
     trackers: tuple[str, ...] = ()
 
 

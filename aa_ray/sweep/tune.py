@@ -186,6 +186,7 @@ def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
         "commit": provenance.commit(),
         "threads": resources.cpus_per_trial,
         "stall_seconds": resources.stall_seconds,
+        "engine": resources.engine,
     }
 
 

@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from aa_ray.core import backbones
+from aa_ray.core import backbones, engines
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks
 from aa_ray.data.glue import HUB_DATASET, Source
-from aa_ray.errors import SweepError, TrainingError, UsageError
+from aa_ray.errors import SweepError, TrainingError, UsageError, unknown
 from aa_ray.store import provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Row, Store
@@ -27,6 +27,7 @@ def train(
     results: str | None = None,
     method: str = "custom",
     listener: Listener | None = None,
+    engine: str = engines.AUTO,
 ) -> list[Row]:
     """Train and test the trial, on a GPU if there is one; gives its rows.
 
@@ -50,6 +51,7 @@ def train(
             there is not trained again. Without it, nothing is kept.
         method: the name under which the rows say that the trial was run.
         listener: is told of every epoch and test; see ``aa_ray.training.loop.Listener``.
+        engine: ``auto``, ``fused`` or ``adapterhub``; see ``aa_ray.core.engines``.
 
     Returns:
         One row per inference depth: one, except for AdapterDrop. Columns as in
@@ -57,20 +59,24 @@ def train(
         times in seconds.
 
     Raises:
-        UsageError: backbone or data is missing, or is not the one that the trial names.
+        UsageError: backbone or data is missing, or is not the one that the trial names; or the
+            engine cannot compute the trial.
         TrainingError: the trial failed; the message is the row's ``error``.
         StorageError: the results folder cannot be written to.
         SweepError: another process is running the trial in the same results folder.
     """
     encoder, source = _backbone(trial, backbone), _source(trial, data)
+    if engine not in engines.ENGINES:
+        raise unknown("engine", engine, engines.ENGINES)
+    engines.engine_for(engine, encoder, trial.configuration)
     if results is None:
-        worker = Worker(encoder, source, provenance.commit())
+        worker = Worker(encoder, source, provenance.commit(), wanted_engine=engine)
         [rows] = worker.run([trial], [method], listener)
     else:
         store = Store(results)
         rows = store.rows(trial.id)
         if not rows or rows[0]["status"] == "failed":
-            worker = Worker(encoder, source, provenance.commit(), store.folder)
+            worker = Worker(encoder, source, provenance.commit(), store.folder, engine)
             rows = run_in_store(worker, trial, method, store, listener)
             for remark in worker.remarks:
                 logger.warning(remark)

@@ -13,7 +13,7 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
     """Self-attention within each example, [rows, T, H].
 
     Args:
-        layer: transformers' ``BertSelfAttention``.
+        layer: transformers' ``BertSelfAttention``, or a copy of it.
         hidden: [rows, T, H], where rows are the batch's contexts, or so many copies of its one.
     """
     copies = len(hidden) // batch.num_contexts

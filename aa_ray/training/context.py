@@ -25,7 +25,7 @@ class TrialContext:
 
     def adapts(self, layer: int) -> bool:
         """Whether it has an adapter in the layer, and does not skip it."""
-        return layer >= self.first_layer and str(layer) in self.trial_model.adapters
+        return layer >= self.first_layer and layer in self.trial_model.layers
 
     @property
     def lowest(self) -> float:

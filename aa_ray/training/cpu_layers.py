@@ -17,17 +17,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
+from transformers import PreTrainedModel
 
 from aa_ray.trial import Precision
 
 
 def freeze(
-    model: BertForSequenceClassification,
+    model: PreTrainedModel,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
     fast_linears: bool = True,
-) -> BertForSequenceClassification:
+) -> PreTrainedModel:
     """Bring the model to the device for trials that do not change it.
 
     On the CPU its dropouts, and its linear layers, are replaced by faster ones. In bf16 it computes
@@ -93,14 +93,16 @@ class FrozenLinear(nn.Module):
 def replace_linears(module: nn.Module) -> None:
     """Replace every linear layer below ``module``, all of them frozen and on the CPU.
 
-    Does nothing where that would not be faster; see ``onednn_is_faster``.
+    Does nothing where that would not be faster; see ``onednn_is_faster``. A layer with hooks stays:
+    in ModernBERT they are how AdapterHub runs adapters.
     """
     dtypes = {p.dtype for p in module.parameters()}
     if not onednn_is_faster(torch.bfloat16 if torch.bfloat16 in dtypes else torch.float32):
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
+            hooked = child._forward_hooks or child._forward_pre_hooks
+            if isinstance(child, nn.Linear) and not hooked:
                 setattr(parent, name, FrozenLinear(child))
 
 

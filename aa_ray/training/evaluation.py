@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers import BertForSequenceClassification
 
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.chance import answers
 from aa_ray.errors import TrainingError
-from aa_ray.training import side_by_side, unpadded, watchdog
+from aa_ray.training import watchdog
 from aa_ray.training.context import TrialContext, sort_key
+from aa_ray.training.engine import Engine
 from aa_ray.training.trainer import TrialTrainer
 
 # Tokens of an evaluation batch, over all contexts: what a CPU's cache and a GPU's cores like.
@@ -46,34 +46,33 @@ class Scores(NamedTuple):
     answers: int
 
 
-def evaluate(
-    bert: BertForSequenceClassification, jobs: Sequence[Job]
-) -> list[Scores | TrainingError]:
+def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError]:
     """Each job's scores; jobs with the same examples share what lies below their adapters."""
-    bert.eval()
+    engine.encoder.eval()
     by_examples: dict[int, list[int]] = {}
     for number, job in enumerate(jobs):
         by_examples.setdefault(id(job.examples), []).append(number)
     scores: dict[int, Scores | TrainingError] = {}
     for numbers in by_examples.values():
         ordered = sorted(numbers, key=lambda number: sort_key(jobs[number].trainer.trial))
-        logits = _logits(bert, [jobs[number] for number in ordered])
+        logits = _logits(engine, [jobs[number] for number in ordered])
         for number, job_logits in zip(ordered, logits, strict=True):
             scores[number] = _scores(jobs[number], job_logits)
     return [scores[number] for number in range(len(jobs))]
 
 
-def _logits(bert: BertForSequenceClassification, jobs: Sequence[Job]) -> np.ndarray:
+def _logits(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
     """[jobs, examples, outputs] of jobs on the same examples."""
     trainer, _, examples = jobs[0]
     contexts = [job.context for job in jobs]
-    tokens = EVALUATION_TOKENS.get(bert.device.type, EVALUATION_TOKENS["cuda"]) // len(jobs)
+    device = engine.encoder.device.type
+    tokens = EVALUATION_TOKENS.get(device, EVALUATION_TOKENS["cuda"]) // len(jobs)
     logits = np.empty((len(jobs), len(examples), trainer.task.outputs), dtype=np.float32)
     with torch.inference_mode():
         for indices in batches.by_length(examples, tokens):
             watchdog.beat()
-            batch, _ = unpadded.pack([examples], [indices], bert.device)
-            batch_logits = side_by_side.forward(bert, batch, contexts, shared=True)
+            batch, _ = engine.pack([examples], [indices])
+            batch_logits = engine.forward(batch, contexts, shared=True)
             logits[:, indices] = batch_logits.float().cpu().numpy()
     return logits
 

@@ -13,15 +13,15 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification
 
 from aa_ray.core import model
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
 from aa_ray.errors import CheckpointError, TrainingError
-from aa_ray.training import histograms, side_by_side, unpadded, watchdog
+from aa_ray.training import histograms, watchdog
 from aa_ray.training.context import sort_key
+from aa_ray.training.engine import Engine
 from aa_ray.training.evaluation import Job, Scores, evaluate
 from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Parts, TrainerState, TrialTrainer
@@ -69,7 +69,7 @@ class Listener(Protocol):
 
 
 def run(
-    bert: BertForSequenceClassification,
+    engine: Engine,
     trials: Sequence[Trial],
     task: Task,
     parts: Sequence[Parts],
@@ -82,6 +82,7 @@ def run(
     """Attach the trials' adapters to the frozen model, train them, and test their best epochs.
 
     Args:
+        engine: computes logits on the frozen model.
         trials: of equal ``fuse_key``.
         parts: each trial's training and development examples, the same number for each.
         resumed: where an interrupted run of these trials had come to; it goes on from there.
@@ -96,16 +97,16 @@ def run(
     """
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     order = sorted(range(len(trials)), key=lambda k: sort_key(trials[k]))
-    trainers = _trainers(bert, [trials[k] for k in order], task, [parts[k] for k in order])
+    trainers = _trainers(engine, [trials[k] for k in order], task, [parts[k] for k in order])
     if resumed is not None:
-        _resume(bert, trainers, resumed)
+        _resume(engine, trainers, resumed)
     _tell(listener, trainers)
-    for trained in train(bert, trainers):
+    for trained in train(engine, trainers):
         _tell(listener, trained)
         if keeper is not None and keeper.due():
-            keeper.save(_state(bert, trainers, time.monotonic() - started))
+            keeper.save(_state(engine, trainers, time.monotonic() - started))
     seconds = time.monotonic() - started
-    evaluations = _test(bert, trainers, test, listener)
+    evaluations = _test(engine, trainers, test, listener)
     outcomes = {
         k: _outcome(trainer, evaluations[trainer], seconds)
         for k, trainer in zip(order, trainers, strict=True)
@@ -113,13 +114,10 @@ def run(
     return [outcomes[k] for k in range(len(trials))]
 
 
-def train(
-    bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer]
-) -> Iterator[Sequence[TrialTrainer]]:
+def train(engine: Engine, trainers: Sequence[TrialTrainer]) -> Iterator[Sequence[TrialTrainer]]:
     """The paper's section 4: in each epoch the training set, then the development set.
 
-    Goes on after the last epoch in the trainers' histories. A trainer that has ended early takes no
-    further part.
+    Goes on after the last epoch in the trainers' histories, without trainers that have ended early.
 
     Yields:
         After each epoch the trainers that took part in it.
@@ -129,21 +127,21 @@ def train(
         training = [trainer for trainer in trainers if trainer.error is None]
         if not training:
             return
-        train_epoch(bert, training, epoch)
-        _develop(bert, training)
+        train_epoch(engine, training, epoch)
+        _develop(engine, training)
         yield training
 
 
 def _trainers(
-    bert: BertForSequenceClassification,
+    engine: Engine,
     trials: Sequence[Trial],
     task: Task,
     parts: Sequence[Parts],
 ) -> list[TrialTrainer]:
     """A trainer for each trial, at epoch 0; seeds torch's global generator for dropout."""
-    trial_models = model.attach(bert, trials, task.outputs)
+    trial_models = model.attach(engine.encoder, trials, task.outputs)
     torch.manual_seed(trials[0].seed)  # however many numbers the initial weights have drawn
-    num_layers = bert.config.num_hidden_layers
+    num_layers = model.num_layers(engine.encoder)
     return [
         TrialTrainer(trial_model, task, examples, num_layers)
         for trial_model, examples in zip(trial_models, parts, strict=True)
@@ -156,18 +154,14 @@ def _tell(listener: Listener | None, trainers: Sequence[TrialTrainer]) -> None:
             listener.after_epoch(trainer)
 
 
-def _state(
-    bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer], seconds: float
-) -> State:
+def _state(engine: Engine, trainers: Sequence[TrialTrainer], seconds: float) -> State:
     random = {"cpu": torch.get_rng_state()}
-    if bert.device.type == "cuda":
-        random["cuda"] = torch.cuda.get_rng_state(bert.device)
+    if engine.encoder.device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(engine.encoder.device)
     return State([trainer.state() for trainer in trainers], random, seconds)
 
 
-def _resume(
-    bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer], state: State
-) -> None:
+def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> None:
     """Put the state back.
 
     Raises:
@@ -177,17 +171,15 @@ def _resume(
         for trainer, trainer_state in zip(trainers, state.trainers, strict=True):
             trainer.resume(trainer_state)
         torch.set_rng_state(state.random["cpu"])
-        if bert.device.type == "cuda":
-            torch.cuda.set_rng_state(state.random["cuda"], bert.device)
+        if engine.encoder.device.type == "cuda":
+            torch.cuda.set_rng_state(state.random["cuda"], engine.encoder.device)
     except Exception as error:  # of another version of the program, or of torch
         raise CheckpointError(f"it does not fit ({type(error).__name__}: {error})") from error
 
 
-def train_epoch(
-    bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer], epoch: int
-) -> None:
+def train_epoch(engine: Engine, trainers: Sequence[TrialTrainer], epoch: int) -> None:
     """One pass of each trainer over its own training set, in its own order."""
-    bert.train()  # backbone dropout is active in training
+    engine.encoder.train()  # backbone dropout is active in training
     parts = [trainer.parts.train for trainer in trainers]
     size = trainers[0].trial.batch_size
     orders = [
@@ -196,9 +188,9 @@ def train_epoch(
     ]
     for indices in zip(*orders, strict=True):
         watchdog.beat()
-        batch, labels = unpadded.pack(parts, indices, bert.device)
+        batch, labels = engine.pack(parts, indices)
         contexts = [trainer.context(len(indices[0])) for trainer in trainers]
-        logits = side_by_side.forward(bert, batch, contexts)  # [trainers, batch, outputs]
+        logits = engine.forward(batch, contexts)  # [trainers, batch, outputs]
         losses = [_loss(*pair, trainers[0].task) for pair in zip(logits, labels, strict=True)]
         # Each loss depends on the parameters of its own trial alone, so their sum serves them all.
         torch.stack(losses).sum().backward()
@@ -216,11 +208,11 @@ def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), labels)
 
 
-def _develop(bert: BertForSequenceClassification, trainers: Sequence[TrialTrainer]) -> None:
+def _develop(engine: Engine, trainers: Sequence[TrialTrainer]) -> None:
     """Score each trainer that is still well on its development set, for each inference depth."""
     pairs = [(t, depth) for t in trainers if t.error is None for depth in t.depths]
     jobs = [Job(t, evaluated_depth(t, depth), t.parts.development) for t, depth in pairs]
-    for (trainer, depth), scores in zip(pairs, evaluate(bert, jobs), strict=True):
+    for (trainer, depth), scores in zip(pairs, evaluate(engine, jobs), strict=True):
         if trainer.error is not None:
             continue
         if isinstance(scores, TrainingError):
@@ -242,7 +234,7 @@ def evaluated_depth(trainer: TrialTrainer, depth: int) -> int:
 
 
 def _test(
-    bert: BertForSequenceClassification,
+    engine: Engine,
     trainers: Sequence[TrialTrainer],
     test: Examples,
     listener: Listener | None,
@@ -262,13 +254,13 @@ def _test(
         for job in jobs:
             job.trainer.restore_best(job.depth)
         started = time.monotonic()
-        results = evaluate(bert, jobs)
+        results = evaluate(engine, jobs)
         seconds = time.monotonic() - started
         for job, scores in zip(jobs, results, strict=True):
             if isinstance(scores, TrainingError):
                 job.trainer.error = str(scores)
                 continue
-            evaluation = _evaluation(bert, job, scores, final[job.trainer], seconds)
+            evaluation = _evaluation(engine, job, scores, final[job.trainer], seconds)
             evaluations[job.trainer].append(evaluation)
             if listener is not None:
                 listener.after_test(job.trainer, job.depth)
@@ -276,7 +268,7 @@ def _test(
 
 
 def _evaluation(
-    bert: BertForSequenceClassification,
+    engine: Engine,
     job: Job,
     scores: Scores,
     final_selected: list[int] | None,
@@ -293,7 +285,7 @@ def _evaluation(
         development=trainer.history[best_epoch].development[job.depth],
         test=scores.metrics,
         answers=scores.answers,
-        input_histograms=histograms.of_inputs(bert, context, trainer.parts.development),
+        input_histograms=histograms.of_inputs(engine, context, trainer.parts.development),
         test_seconds=seconds,
         adapter_parameters=trial_model.parameters_in_use(context.first_layer),
     )

@@ -1,4 +1,4 @@
-"""K trials side by side through one frozen BERT: the forward pass.
+"""The engine ``fused``: K trials side by side through one frozen encoder with BERT's layers.
 
 A batch holds the rows of several contexts, one after the other. A context is a trial's model with
 its examples. Its adapters are stacked with those of the others and applied as batched matrix
@@ -15,12 +15,13 @@ Shapes: S contexts, B examples each, T tokens (see ``aa_ray.training.unpadded``)
 of the S contexts that have an adapter in the layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import BertForSequenceClassification
+from transformers import PreTrainedModel
 
+from aa_ray.core import heads
 from aa_ray.training.attention import attention
 from aa_ray.training.context import TrialContext
 from aa_ray.training.stacked_adapters import AdaptedRows, Observer, output_layer
@@ -37,7 +38,7 @@ Owner = TrialContext | _Shared
 
 
 def forward(
-    bert: BertForSequenceClassification,
+    bert: PreTrainedModel,
     batch: Packed,
     contexts: Sequence[TrialContext],
     shared: bool = False,
@@ -52,7 +53,7 @@ def forward(
         shared: all contexts look at the same examples.
         observe: is shown what the rationals see.
     """
-    hidden = bert.base_model.embeddings(**batch.inputs)  # [rows, T, H]
+    hidden = embedded(bert, batch)  # [rows, T, H]
     owners: list[Owner] = [SHARED] if shared else list(contexts)  # of each row
     for layer, block in enumerate(bert.base_model.encoder.layer):
         if shared:
@@ -62,15 +63,20 @@ def forward(
         adapted_rows = AdaptedRows.of(layer, owners, batch, observe)
         hidden = output_layer(block.output, intermediate, residual, adapted_rows)
     [pooling] = {context.trial_model.trial.pooling for context in contexts}  # of a group's trials
-    pooled = bert.dropout(pooled_output(bert, hidden, batch, pooling))  # [rows, B, H]
+    pooled = pooled_output(bert, hidden, batch, pooling)  # [rows, B, H]
     if shared:
         pooled = pooled[[_row_of(context, owners) for context in contexts]]  # [S, B, H]
-    return classify(pooled, contexts)
+    return classify(pooled, contexts, bert.dropout)
 
 
-def pooled_output(
-    bert: BertForSequenceClassification, hidden: Tensor, batch: Packed, pooling: Pooling
-) -> Tensor:
+def embedded(bert: PreTrainedModel, batch: Packed) -> Tensor:
+    """The lowest layer's input, [rows, T, H]; small ELECTRAs have narrower embeddings."""
+    embeddings: Tensor = bert.base_model.embeddings(**batch.inputs)
+    project = getattr(bert.base_model, "embeddings_project", None)
+    return embeddings if project is None else project(embeddings)
+
+
+def pooled_output(bert: PreTrainedModel, hidden: Tensor, batch: Packed, pooling: Pooling) -> Tensor:
     """What the classifier reads of each example, [rows, B, H].
 
     Args:
@@ -85,16 +91,28 @@ def pooled_output(
         return sums / lengths
     tokens = hidden.reshape(-1, len(batch.position_of), units)  # [copies, S * T, H]
     cls = tokens.index_select(1, batch.first_token)  # [copies, S * B, H]
-    pooled: Tensor = bert.base_model.pooler(cls.reshape(-1, 1, units))  # reads the only token
+    pooled = cls.reshape(-1, units)  # [copies * S * B, H]
+    if heads.has_pooler(bert):
+        pooled = bert.base_model.pooler(pooled[:, None])  # reads the only token
     return pooled.unflatten(0, (len(hidden), -1))
 
 
-def classify(pooled: Tensor, contexts: Sequence[TrialContext]) -> Tensor:
-    """Logits [S, B, outputs] by each context's own classifier; pooled [S, B, H]."""
-    classifiers = [context.trial_model.classifier for context in contexts]
-    weights = torch.stack([classifier.weight for classifier in classifiers])  # [S, outputs, H]
-    biases = torch.stack([classifier.bias for classifier in classifiers])
-    return torch.baddbmm(biases[:, None], pooled.to(weights.dtype), weights.transpose(1, 2))
+def classify(
+    pooled: Tensor, contexts: Sequence[TrialContext], dropout: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Logits [S, B, outputs] by each context's own classifier, as in ``heads``; pooled [S, B, H].
+
+    Args:
+        dropout: goes before each linear layer.
+    """
+    of_contexts = [heads.linears(context.trial_model.classifier) for context in contexts]
+    for number, layers in enumerate(zip(*of_contexts, strict=True)):
+        pooled = dropout(torch.tanh(pooled) if number else pooled)
+        weights = torch.stack([linear.weight for linear in layers])  # [S, out, in]
+        biases = torch.stack([linear.bias for linear in layers])
+        inputs = pooled.to(weights.dtype)
+        pooled = torch.baddbmm(biases[:, None], inputs, weights.transpose(1, 2))
+    return pooled
 
 
 def _fork(

@@ -99,7 +99,8 @@ class TrialTrainer:
         """For the next training step: what it skips, and its switches' noise, are drawn here."""
         if self.trial.inference_depths is not None:
             self.first_layer = min(self._skipped(), self.num_layers)
-        noise = self.trial_model.draw_gumbel(batch, self.trial_model.classifier.weight.device)
+        device = next(self.trial_model.classifier.parameters()).device
+        noise = self.trial_model.draw_gumbel(batch, device)
         return TrialContext(self.trial_model, self.first_layer, noise)
 
     def _skipped(self) -> int:

@@ -126,13 +126,17 @@ class _Rearranged(torch.autograd.Function):
 
 
 def pack(
-    parts: Sequence[Examples], indices: Sequence[np.ndarray], device: torch.device
+    parts: Sequence[Examples],
+    indices: Sequence[np.ndarray],
+    device: torch.device,
+    padding_position: int | None = None,
 ) -> tuple[Packed, Tensor]:
     """One batch of several sets of examples, of which each gives the same number.
 
     Args:
         parts: S sets of examples.
         indices: for each of them the indices of its B examples.
+        padding_position: see ``aa_ray.core.model.padding_position``.
 
     Returns:
         The batch, and labels [S, B].
@@ -152,7 +156,10 @@ def pack(
         return torch.from_numpy(array).to(device, non_blocking=True)
 
     packed = Packed(
-        inputs={name: sent(array) for name, array in _inputs(parts, indices, total).items()},
+        inputs={
+            name: sent(array)
+            for name, array in _inputs(parts, indices, total, padding_position).items()
+        },
         example_of_token=sent(example_of_token),
         first_token=sent(first_token),
         groups=groups,
@@ -172,18 +179,33 @@ def _rounded(tokens: int) -> int:
 
 
 def _inputs(
-    parts: Sequence[Examples], indices: Sequence[np.ndarray], total: int
+    parts: Sequence[Examples],
+    indices: Sequence[np.ndarray],
+    total: int,
+    padding_position: int | None,
 ) -> dict[str, np.ndarray]:
     """What BERT's embeddings take, [S, total] each."""
     pairs = list(zip(parts, indices, strict=True))
     ids = [[part.input_ids[i] for i in of] for part, of in pairs]
     segments = [[part.token_type_ids[i] for i in of] for part, of in pairs]
-    positions = [[range(len(example)) for example in context] for context in ids]
+    positions = [[_positions(example, padding_position) for example in context] for context in ids]
     return {
         "input_ids": _joined(ids, total),
         "token_type_ids": _joined(segments, total),
         "position_ids": _joined(positions, total),
     }
+
+
+def _positions(ids: Sequence[int], padding: int | None) -> Sequence[int]:
+    """The positions of an example's tokens: 0, 1, 2 ... as in BERT.
+
+    In RoBERTa they start behind that of padding, and a padding token within a text, where somebody
+    wrote one, has padding's.
+    """
+    if padding is None:
+        return range(len(ids))
+    real = np.asarray(ids) != padding
+    return [int(position) for position in padding + np.cumsum(real) * real]
 
 
 def _numbered(lengths: np.ndarray) -> list[list[int]]:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import torch
-from transformers import AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, PreTrainedModel
 
-from aa_ray.core import model
+from aa_ray.core import engines, model
 from aa_ray.core.backbones import Backbone, check_unchanged
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
@@ -26,9 +26,9 @@ from aa_ray.store.schema import (
     make_row,
 )
 from aa_ray.store.storage import Folder
-from aa_ray.training import columns, loop
+from aa_ray.training import columns, engine, loop
 from aa_ray.training.checkpoints import Checkpoint
-from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.cpu_layers import freeze, replace_linears, restore_linears
 from aa_ray.training.loop import Listener, State
 from aa_ray.training.outcome import Outcome
 from aa_ray.training.trainer import Parts
@@ -43,6 +43,7 @@ class Worker:
         source: where their examples come from.
         commit: commit and dirty flag to record, as known to the process that planned the trials.
         folder: the results folder, where interrupted trials are continued from; None keeps nothing.
+        wanted_engine: one of ``aa_ray.core.engines.ENGINES``.
 
     Attributes:
         remarks: what the user should be told of the last trials, apart from their rows.
@@ -54,18 +55,20 @@ class Worker:
         source: Source,
         commit: tuple[str | None, bool | None],
         folder: Folder | None = None,
+        wanted_engine: str = engines.AUTO,
     ) -> None:
         self.remarks: list[str] = []
+        self._wanted_engine = wanted_engine
         self._folder = folder
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._backbone = backbone
         self._source = source
         self._tests: dict[str, Examples] = {}
-        self._berts: dict[str, BertForSequenceClassification] = {}  # by type of their numbers
+        self._encoders: dict[str, PreTrainedModel] = {}  # by type of their numbers
         self._sha256 = ""  # of the weights as they were read
         self._environment = provenance.environment(self.device, commit)
 
-    def _bert(self, trial: Trial) -> BertForSequenceClassification:
+    def _encoder(self, trial: Trial) -> PreTrainedModel:
         """The model for the trial; loaded with the first one, so that a failure is in its row."""
         if trial.precision == "tf32" and self.device.type != "cuda":
             raise TrainingError("precision tf32 needs an NVIDIA GPU; use fp32 or bf16")
@@ -75,15 +78,21 @@ class Worker:
         if trial.fine_tunes:  # a copy of its own, since it changes the backbone
             if trial.precision == "bf16":
                 raise TrainingError("the backbone cannot be trained in bf16; use fp32 or tf32")
-            bert = model.load(self._backbone.path)
-            self._sha256 = model.weights_hash(bert)
-            return cast(BertForSequenceClassification, bert.to(self.device))
+            encoder = model.load(self._backbone.path)
+            self._sha256 = model.weights_hash(encoder)
+            return encoder.to(self.device)
         key = "bf16" if trial.precision == "bf16" else "fp32"
-        if key not in self._berts:
-            bert = model.load(self._backbone.path)
-            self._sha256 = model.weights_hash(bert)
-            self._berts[key] = freeze(bert, self.device, trial.precision)
-        return self._berts[key]
+        if key not in self._encoders:
+            encoder = model.load(self._backbone.path)
+            self._sha256 = model.weights_hash(encoder)
+            self._encoders[key] = freeze(encoder, self.device, trial.precision, fast_linears=False)
+        encoder = self._encoders[key]
+        model.remove_adapters(encoder)
+        # LoRA and others live inside AdapterHub's own linear layers.
+        fit = restore_linears if trial.configuration else replace_linears
+        if self.device.type == "cpu":
+            fit(encoder.base_model)
+        return encoder
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -170,7 +179,12 @@ class Worker:
             "hosts": [self._environment["host"]],
             "resumed_after": [],
             "array": [trial.id for trial in trials] if len(trials) > 1 else None,
+            "engine": self._engine(trials[0]),
         }
+
+    def _engine(self, trial: Trial) -> str:
+        """The name of the engine for the trial, and for those that train beside it."""
+        return engines.engine_for(self._wanted_engine, self._backbone, trial.configuration)
 
     def _continue(
         self,
@@ -213,9 +227,11 @@ class Worker:
     ) -> list[Outcome | TrainingError]:
         first = trials[0]
         task = tasks.get(first.task)
+        tokenizer, encoder = self._tokenizer, self._encoder(first)
+        most = min(first.max_length, model.most_tokens(encoder) or first.max_length)
 
         def tokenised(table: pa.Table) -> Examples:
-            return batches.tokenise(table, task, self._tokenizer, first.max_length)
+            return batches.tokenise(table, task, tokenizer, most, model.reads_segments(encoder))
 
         # Trials of a seed share their examples, and with them what lies below their adapters.
         parts = {
@@ -226,8 +242,9 @@ class Worker:
         if key not in self._tests:
             self._tests[key] = tokenised(splits[first.seed].test)
         return loop.run(
-            self._bert(first), trials, task, [parts[trial.seed] for trial in trials],
-            self._tests[key], resumed=resumed, keeper=checkpoint, listener=listener,
+            engine.make(self._engine(first), encoder), trials, task,
+            [parts[trial.seed] for trial in trials], self._tests[key],
+            resumed=resumed, keeper=checkpoint, listener=listener,
         )  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def test_depths_of_adapter_drop(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "--method", "lora"), "unknown method 'lora' (allowed: baseline"),
+        (("run", "--method", "laura"), "unknown method 'laura' (allowed: baseline"),
         (("run", "--method", "aa", "--seed", "x"), "--seed x: expected integers from 0"),
         (("run", "--method", "aa", "--regime", "half"), "unknown regime 'half'"),
         (("run", "--method", "aa", "--set", "denominator=C"), "unknown value of denominator"),

@@ -3,15 +3,15 @@
 import adapters
 import pytest
 
-from aa_ray.core import architectures
+from aa_ray.core import architectures, configurations
 from aa_ray.core.architectures import (
     AA,
     ALL_TABLES,
     BASELINE,
-    CONFIGS,
     EFFICIENCY,
     FIDELITY,
     METHODS,
+    OTHERS,
     RATIONAL,
     SPEC,
     STEP_SIZE,
@@ -62,13 +62,14 @@ def test_tables_show_methods_that_exist() -> None:
     assert set(ALL_TABLES) == {*TABLE2, *TABLE3, *TABLE4} and ALL_TABLES[: len(TABLE2)] == TABLE2
     for method in METHODS.values():
         assert {line.depth for line in method.depths} <= set(method.needs)
-        assert method.counts_layers == (method.name != BASELINE)
+        assert method.counts_layers == (method.name not in (BASELINE, *OTHERS))
 
 
 def test_configurations_are_adapterhubs() -> None:
-    assert {method.config for method in METHODS.values()} <= set(CONFIGS)
-    for name in CONFIGS:
-        assert issubclass(getattr(adapters, name), adapters.AdapterConfig)
+    for method in METHODS.values():
+        assert (method.configuration is None) == (method.name not in OTHERS) or method.fine_tunes
+        if method.configuration is not None:
+            assert isinstance(configurations.read(method.configuration), adapters.AdapterConfig)
 
 
 def test_public_names_are_those_of_the_documentation() -> None:

@@ -75,13 +75,13 @@ def test_a_configuration_that_describes_another_model(
         backbones.find(str(copy))
 
 
-def test_a_folder_that_is_no_bert(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_an_encoder(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no model.safetensors"):
         backbones.find(str(tmp_path))
     copy = shutil.copytree(tiny_folder, tmp_path / "other")
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
-    with pytest.raises(UsageError, match="model type is gpt2, expected bert"):
+    with pytest.raises(UsageError, match="gpt2 is a decoder-only model; use an encoder of"):
         backbones.find(str(copy))
 
 

@@ -15,7 +15,7 @@ import torch
 from adapters import LoRAConfig, SeqBnConfig
 from transformers import BertConfig, BertForSequenceClassification
 
-from aa_ray.core import backbones, model
+from aa_ray.core import backbones, heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.errors import TrainingError
 from aa_ray.training.cpu_layers import freeze, restore_linears
@@ -152,7 +152,8 @@ def test_initial_weights_are_what_adapterhub_draws_from_the_seed(
     stock.add_adapter("stock", config=config)
     classifier = torch.nn.Linear(32, 2)
     torch.nn.init.normal_(classifier.weight, std=stock.config.initializer_range)
-    assert torch.equal(trial_model.classifier.weight, classifier.weight)
+    [head] = heads.linears(trial_model.classifier)
+    assert torch.equal(head.weight, classifier.weight)
     for layer in (0, 2):
         adapter = stock.bert.encoder.layer[layer].output.adapters["stock"]
         ours = dict(trial_model.adapter(layer).named_parameters())

@@ -142,9 +142,9 @@ def test_names_are_refused_with_those_allowed() -> None:
     from aa_ray.errors import UsageError
 
     with pytest.raises(
-        UsageError, match=r"unknown method 'lora' \(allowed: baseline, adapter-drop"
+        UsageError, match=r"unknown method 'laura' \(allowed: baseline, adapter-drop"
     ):
-        architectures.get("lora")
+        architectures.get("laura")
     assert all(method.name == name for name, method in METHODS.items())
 
 

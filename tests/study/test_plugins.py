@@ -95,8 +95,9 @@ def test_every_command_of_the_page(
 
 
 def test_the_page_has_an_example_of_each() -> None:
-    assert set(FILES) == {"reviews.py", "tweets.py", "architectures.py", "activations.py"}
-    assert len(COMMANDS) == 8
+    assert set(FILES) == {"reviews.py", "tweets.py", "architectures.py", "activations.py",
+                          "others.py"}  # fmt: skip
+    assert len(COMMANDS) == 13
 
 
 def test_a_study_shows_own_tasks_and_methods(
@@ -258,8 +259,17 @@ def test_a_wrong_task_is_one_line(folder: Path, changes: dict[str, Any], message
         ("from aa_ray.core.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('aa', 'M', lambda n: ()))", "method aa exists already"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
-         "own.architecture(Method('m', 'M', lambda n: (), config='LoRAConfig'))",
-         "unknown config of method m 'LoRAConfig' (allowed: SeqBnConfig)"),
+         "own.architecture(Method('m', 'M', lambda n: (), configuration='lorra'))",
+         "configuration lorra: AdapterHub does not take it (ValueError: Could not identify"),
+        ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
+         "own.architecture(Method('m', 'M', lambda n: (), configuration='lora[q=3]'))",
+         "configuration lora[q=3]: AdapterHub does not take it (TypeError"),
+        ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
+         "own.architecture(Method('m', 'M', lambda n: (), configuration='prompt_tuning'))",
+         "configuration prompt_tuning: prompt_tuning needs more than one task, or changes"),
+        ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
+         "own.architecture(Method('m', 'M', lambda n: (), switched=True, configuration='lora'))",
+         "method m: with a configuration there are no switches"),
         ("from aa_ray.core.architectures import SPEC, Method, MethodLine\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), depths=(MethodLine('M^AA', SPEC),)))",
          "unknown depth of method m"),

@@ -44,7 +44,7 @@ def test_every_argument_counts(tiny: Backbone) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "lora"}, "unknown method 'lora'"),
+        ({"method": "laura"}, "unknown method 'laura'"),
         ({"task": "colla"}, "unknown task 'colla'"),
         ({"regime": "half"}, "unknown regime 'half'"),
         ({"regime": "5000"}, "the training data has 2000"),

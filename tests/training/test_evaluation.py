@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from aa_ray.core import model
+from aa_ray.core import heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks
 from aa_ray.data.batches import Examples
@@ -16,6 +16,7 @@ from aa_ray.data.tasks import Task
 from aa_ray.errors import TrainingError
 from aa_ray.training import evaluation
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.engine import FusedEngine
 from aa_ray.training.evaluation import Job, evaluate
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
@@ -67,8 +68,8 @@ def test_side_by_side_as_each_alone(
 ) -> None:
     jobs = mixed(trainers)
     monkeypatch.setitem(evaluation.EVALUATION_TOKENS, "cpu", 64)  # several batches
-    alone = [evaluate(bert, [job])[0] for job in jobs]
-    assert evaluate(bert, jobs) == alone
+    alone = [evaluate(FusedEngine(bert), [job])[0] for job in jobs]
+    assert evaluate(FusedEngine(bert), jobs) == alone
     assert len({str(scores) for scores in alone}) > 3
 
 
@@ -85,11 +86,11 @@ def test_logits_are_those_of_every_example_in_its_place(
 
     monkeypatch.setattr(Task, "scores", scores)
     together = examples(30, seed=3)
-    evaluate(bert, [Job(trainers[0], 3, together)])
+    evaluate(FusedEngine(bert), [Job(trainers[0], 3, together)])
     for k in (0, 17, 29):
         one = Examples(together.input_ids[k : k + 1], together.token_type_ids[k : k + 1],
                        together.labels[k : k + 1])  # fmt: skip
-        evaluate(bert, [Job(trainers[0], 3, one)])
+        evaluate(FusedEngine(bert), [Job(trainers[0], 3, one)])
         np.testing.assert_allclose(seen[-1][0], seen[0][k], rtol=1e-4, atol=1e-5)
 
 
@@ -97,9 +98,10 @@ def test_outputs_that_are_not_finite_are_an_error_of_their_job_alone(
     bert: BertForSequenceClassification, trainers: list[TrialTrainer]
 ) -> None:
     jobs = mixed(trainers)[: len(trainers)]
-    before = evaluate(bert, jobs)
+    before = evaluate(FusedEngine(bert), jobs)
     with torch.no_grad():
-        trainers[1].trial_model.classifier.weight.fill_(float("inf"))
-    after = evaluate(bert, jobs)
+        [classifier] = heads.linears(trainers[1].trial_model.classifier)
+        classifier.weight.fill_(float("inf"))
+    after = evaluate(FusedEngine(bert), jobs)
     assert isinstance(after[1], TrainingError) and "lower learning rates" in str(after[1])
     assert [after[k] for k in (0, 2, 3)] == [before[k] for k in (0, 2, 3)]

@@ -11,6 +11,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.training import histograms
 from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.engine import FusedEngine
 from aa_ray.trial import Trial
 from tests.training.test_loop import examples
 
@@ -27,7 +28,7 @@ def test_counts_every_token_and_unit_once_without_padding(
         bert, [make_trial(layers=(0, 2), activation="rational:one")], outputs=2
     )
     part = examples(50)
-    by_layer = histograms.of_inputs(bert, TrialContext(trial_model), part)
+    by_layer = histograms.of_inputs(FusedEngine(bert), TrialContext(trial_model), part)
     assert set(by_layer) == {0, 2}
     tokens = sum(map(len, part.input_ids))
     units = 32 // 16
@@ -43,7 +44,7 @@ def test_at_most_256_examples(
         bert, [make_trial(layers=(1,), activation="rational:one")], outputs=2
     )
     part = examples(300)
-    [histogram] = histograms.of_inputs(bert, TrialContext(trial_model), part).values()
+    [histogram] = histograms.of_inputs(FusedEngine(bert), TrialContext(trial_model), part).values()
     assert sum(histogram.counts) == 2 * sum(len(ids) for ids in part.input_ids[:256])
 
 
@@ -55,11 +56,12 @@ def test_layers_whose_switch_is_off_have_none(
     )
     with torch.no_grad():
         trial_model.switch(1).logits[1] = 2.0
-    assert set(histograms.of_inputs(bert, TrialContext(trial_model), examples(10))) == {1}
+    context = TrialContext(trial_model)
+    assert set(histograms.of_inputs(FusedEngine(bert), context, examples(10))) == {1}
 
 
 def test_nothing_without_rationals(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
     [trial_model] = model.attach(bert, [make_trial()], outputs=2)
-    assert histograms.of_inputs(bert, TrialContext(trial_model), examples(10)) == {}
+    assert histograms.of_inputs(FusedEngine(bert), TrialContext(trial_model), examples(10)) == {}

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import BertForSequenceClassification
+from transformers import PreTrainedModel
 
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
+from aa_ray.core.engines import FUSED
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
 from aa_ray.training import loop, side_by_side, unpadded
 from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.engine import make
 from aa_ray.training.evaluation import Job, Scores
 from aa_ray.training.outcome import Outcome
 from aa_ray.training.trainer import Parts, TrialTrainer
@@ -33,7 +35,7 @@ def examples(size: int, task: str = "sst2", seed: int = 0) -> Examples:
 
 
 @pytest.fixture
-def bert(tiny: Backbone) -> BertForSequenceClassification:
+def bert(tiny: Backbone) -> PreTrainedModel:
     return freeze(model.load(tiny.path))
 
 
@@ -41,16 +43,16 @@ Run = Callable[[Trial], Outcome]
 
 
 def run_array(
-    bert: BertForSequenceClassification, trials: Sequence[Trial], **settings: Any
+    bert: PreTrainedModel, trials: Sequence[Trial], engine: str = FUSED, **settings: Any
 ) -> list[Outcome | TrainingError]:
     """Train on random examples, which all trials share."""
     task = trials[0].task
     train, development, test = (examples(n, task, k) for k, n in enumerate((40, 20, 30)))
     parts = [Parts(train, development)] * len(trials)
-    return loop.run(bert, trials, tasks.get(task), parts, test, **settings)
+    return loop.run(make(engine, bert), trials, tasks.get(task), parts, test, **settings)
 
 
-def run_one(bert: BertForSequenceClassification, trial: Trial, **settings: Any) -> Outcome:
+def run_one(bert: PreTrainedModel, trial: Trial, **settings: Any) -> Outcome:
     [outcome] = run_array(bert, [trial], **settings)
     if isinstance(outcome, TrainingError):
         raise outcome
@@ -58,13 +60,13 @@ def run_one(bert: BertForSequenceClassification, trial: Trial, **settings: Any) 
 
 
 @pytest.fixture
-def run(bert: BertForSequenceClassification) -> Run:
+def run(bert: PreTrainedModel) -> Run:
     return functools.partial(run_one, bert)
 
 
 @pytest.mark.parametrize("task", ["sst2", "stsb"])
 def test_losses_equal_a_plain_recomputation(
-    bert: BertForSequenceClassification,
+    bert: PreTrainedModel,
     run: Run,
     make_trial: Callable[..., Trial],
     task: str,
@@ -141,7 +143,7 @@ def test_the_same_trial_gives_the_same_outcome(
 
 def test_the_best_epoch_is_the_first_highest_and_is_restored(
     run: Run, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch,
-    bert: BertForSequenceClassification,
+    bert: PreTrainedModel,
 ) -> None:  # fmt: skip
     scores = iter([0.2, 0.7, 0.7, 0.1, 0.9])  # four epochs, then the test
     weights = []
@@ -221,7 +223,7 @@ def test_an_empty_selection_trains_the_classifier_only(
 
 
 def test_the_backbone_stays_frozen(
-    bert: BertForSequenceClassification, run: Run, make_trial: Callable[..., Trial]
+    bert: PreTrainedModel, run: Run, make_trial: Callable[..., Trial]
 ) -> None:
     before = model.weights_hash(bert)
     run(make_trial(activation="rational:one", switched=True, learning_rate=0.1))
@@ -237,7 +239,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial(
         run(make_trial(task="stsb", learning_rate=1e30, epochs=3))
 
 
-def without_dropout(bert: BertForSequenceClassification) -> BertForSequenceClassification:
+def without_dropout(bert: PreTrainedModel) -> PreTrainedModel:
     for module in bert.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -258,7 +260,7 @@ MIXED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("setting", [{}, {"switch_skip": "no", "switch_identity": "plain"},
                                      {"denominator": "B", "gradient_at_zero": "abs"}])  # fmt: skip
 def test_side_by_side_equals_one_by_one(
-    bert: BertForSequenceClassification, make_trial: Callable[..., Trial], setting: dict[str, str]
+    bert: PreTrainedModel, make_trial: Callable[..., Trial], setting: dict[str, str]
 ) -> None:
     """After full training, with dropout off; each trial has its own noise, order and rates."""
     without_dropout(bert)
@@ -295,7 +297,7 @@ def flat(value: Any) -> Iterator[float]:
 
 
 def test_a_failing_trial_takes_no_other_down(
-    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+    bert: PreTrainedModel, make_trial: Callable[..., Trial]
 ) -> None:
     without_dropout(bert)
     good = [make_trial(epochs=3, **changes) for changes in ARCHITECTURES[:2]]
@@ -311,7 +313,7 @@ def test_a_failing_trial_takes_no_other_down(
 
 
 def test_with_dropout_trials_are_not_copies_of_each_other(
-    bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
+    bert: PreTrainedModel, make_trial: Callable[..., Trial]
 ) -> None:
     trial = make_trial(epochs=2)
     one, other = run_array(bert, [trial, trial])

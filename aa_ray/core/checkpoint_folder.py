@@ -1,0 +1,105 @@
+"""What a checkpoint says of itself, and whether its files fit together; read before anything runs.
+
+For a BERT it takes neither torch nor transformers, whose import takes seconds.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from aa_ray.core import encoders
+from aa_ray.core.encoders import Shape
+from aa_ray.errors import UsageError
+
+# Any of these holds a tokenizer's vocabulary; the last two are SentencePiece's.
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab")
+
+_OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
+
+
+def check_folder(folder: Path, shape: Shape, name: str) -> None:
+    """Find out now what every trial would stumble over, or silently train on."""
+    weights = folder / "model.safetensors"
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UsageError(
+            f"--backbone {name}: model.safetensors is not a whole safetensors file ({error}); "
+            "copy it again"
+        ) from error
+    if _written_shape(folder / "config.json") is None:
+        _check_weights(folder, shapes, name)
+    else:
+        _check_bert(shape, shapes, name)
+    if not any(path.is_file() for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise UsageError(
+            f"--backbone {name}: the folder has no tokenizer (tokenizer.json, vocab.txt or a "
+            "SentencePiece model)"
+        )
+
+
+def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
+    """Refuse weights that are not those of the configuration; builds the model to know them."""
+    missing = encoders.missing_weights(encoders.read_config(str(folder)), shapes)
+    if missing:
+        raise UsageError(
+            f"--backbone {name}: model.safetensors lacks {len(missing)} weights that config.json "
+            f"describes, or holds them in another shape ({missing[0]}, ...); copy both from one "
+            "model"
+        )
+
+
+def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
+    """The same for a BERT, without importing transformers."""
+    layers = {int(match[1]) for key in shapes if (match := _OF_LAYER.search(key))}
+    if not layers:
+        raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")
+    widths = {s[-1] for key, s in shapes.items() if key.endswith("word_embeddings.weight")}
+    if layers != set(range(shape.num_layers)) or widths != {shape.hidden_size}:
+        raise UsageError(
+            f"--backbone {name}: config.json describes {shape.num_layers} layers of "
+            f"{shape.hidden_size} units, model.safetensors holds {len(layers)} layers of "
+            f"{' or '.join(map(str, sorted(widths))) or 'unknown'} units; copy both from one model"
+        )
+
+
+def read_shape(path: str, name: str) -> Shape:
+    """What the encoder is made of."""
+    return _written_shape(Path(path) / "config.json") or _shape_by_transformers(path, name)
+
+
+def _written_shape(config: Path) -> Shape | None:
+    """The shape as the file gives it for a BERT; None where it says anything else.
+
+    It saves importing transformers, which takes seconds, to look at a finished study.
+    """
+    try:
+        written = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return _bert_shape(written) if isinstance(written, dict) else None
+
+
+def _bert_shape(config: dict[str, Any]) -> Shape | None:
+    """The shape of a BERT as it usually is; None for everything else, which takes a closer look."""
+    absolute = config.get("position_embedding_type", "absolute") == "absolute"
+    if config.get("model_type") != "bert" or config.get("is_decoder") or not absolute:
+        return None
+    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    return Shape(layers, width) if isinstance(layers, int) and isinstance(width, int) else None
+
+
+def _shape_by_transformers(path: str, name: str) -> Shape:
+    """The shape of a model on the hub, or of a folder that says less than it should."""
+    try:
+        config = encoders.read_config(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
+            f"gives ({str(error).splitlines()[0]}); check the name and the network"
+        ) from error
+    return _bert_shape(config.to_dict()) or encoders.shape_of(config, name)

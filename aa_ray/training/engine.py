@@ -1,0 +1,79 @@
+"""What the training loop asks of an engine, and the fused one; ``padded`` has the other."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from aa_ray.core import model
+from aa_ray.core.engines import FUSED
+from aa_ray.data.batches import Examples
+from aa_ray.training import side_by_side, unpadded
+from aa_ray.training.context import TrialContext
+from aa_ray.training.padded import AdapterHubEngine
+
+
+class Engine(Protocol):
+    """Computes the logits of trials on batches of examples.
+
+    Attributes:
+        name: for the row.
+        encoder: the frozen model, with the trials' adapters; its mode decides on dropout.
+    """
+
+    name: str
+    encoder: PreTrainedModel
+
+    def pack(self, parts: Sequence[Examples], indices: Sequence[np.ndarray]) -> tuple[Any, Tensor]:
+        """The batch with these examples of each part, and their labels [parts, B].
+
+        There are the same number from each part.
+        """
+
+    def forward(self, batch: Any, contexts: Sequence[TrialContext], shared: bool = False) -> Tensor:
+        """Logits [contexts, B, outputs].
+
+        Args:
+            batch: what ``pack`` has given: the contexts' examples, or those of all if ``shared``.
+            contexts: of one pooling.
+        """
+
+    def rational_inputs(self, batch: Any, context: TrialContext) -> dict[int, Tensor]:
+        """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
+
+
+class FusedEngine:
+    """Runs trials side by side on batches without padding, on encoders with BERT's layers."""
+
+    name = FUSED
+
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        self.encoder = encoder
+        self._padding_position = model.padding_position(encoder)
+
+    def pack(
+        self, parts: Sequence[Examples], indices: Sequence[np.ndarray]
+    ) -> tuple[unpadded.Packed, Tensor]:
+        return unpadded.pack(parts, indices, self.encoder.device, self._padding_position)
+
+    def forward(
+        self, batch: unpadded.Packed, contexts: Sequence[TrialContext], shared: bool = False
+    ) -> Tensor:
+        return side_by_side.forward(self.encoder, batch, contexts, shared)
+
+    def rational_inputs(self, batch: unpadded.Packed, context: TrialContext) -> dict[int, Tensor]:
+        real = batch.example_of_token[0] >= 0  # not the spare ones
+        seen: dict[int, Tensor] = {}
+
+        def keep(layer: int, _: Any, units: Tensor) -> None:
+            seen[layer] = units[0][real]
+
+        side_by_side.forward(self.encoder, batch, [context], observe=keep)
+        return seen
+
+
+def make(name: str, encoder: PreTrainedModel) -> Engine:
+    """The engine of that name on the model."""
+    return FusedEngine(encoder) if name == FUSED else AdapterHubEngine(encoder)

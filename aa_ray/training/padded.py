@@ -1,0 +1,163 @@
+"""The engine ``adapterhub``: AdapterHub's own forward pass, on any encoder and with any adapter.
+
+On a CPU the examples of a batch are computed in groups of like length, each padded to its longest:
+that leaves out most of the padding, and changes no result, since examples do not see each other. On
+a GPU, where starting another kernel costs more than padding, a batch is one group.
+
+Contexts are computed one after the other: AdapterHub's own ways to run several adapters on one
+batch need the same layers in all of them. Nothing below a context's lowest adapter has a gradient,
+since nothing there is trained.
+
+Shapes: B examples, of which G are in a group, T tokens of the longest there, H hidden units.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from aa_ray.core import heads, model
+from aa_ray.core.engines import ADAPTERHUB
+from aa_ray.data.batches import Examples
+from aa_ray.training.context import TrialContext
+
+# Examples of a group.
+GROUP_SIZE = {"cpu": 8}
+
+
+@dataclass(frozen=True)
+class PaddedGroup:
+    """Examples that are computed together.
+
+    Attributes:
+        inputs: what the encoder takes, [G, T] each.
+        examples: which of the B these are, [G].
+    """
+
+    inputs: dict[str, Tensor]
+    examples: Tensor
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """The examples of each context, or those of all, in groups."""
+
+    groups: list[list[PaddedGroup]]
+
+
+class AdapterHubEngine:
+    """Runs trials by AdapterHub's forward pass; an ``aa_ray.training.engine.Engine``.
+
+    Args:
+        encoder: the frozen model, with the trials' adapters; its mode decides on dropout.
+    """
+
+    name = ADAPTERHUB
+
+    def __init__(self, encoder: PreTrainedModel) -> None:
+        self.encoder = encoder
+        self._segments = model.reads_segments(encoder)
+        self._padding = encoder.config.pad_token_id or 0
+
+    def pack(
+        self, parts: Sequence[Examples], indices: Sequence[np.ndarray]
+    ) -> tuple[PaddedBatch, Tensor]:
+        """The batch with these examples of each part, and their labels [parts, B]."""
+        pairs = list(zip(parts, indices, strict=True))
+        batch = PaddedBatch([self._groups(part, numbers) for part, numbers in pairs])
+        labels = np.stack([part.labels[numbers] for part, numbers in pairs])
+        return batch, torch.from_numpy(labels).to(self.encoder.device)
+
+    def _groups(self, part: Examples, numbers: np.ndarray) -> list[PaddedGroup]:
+        """The examples in groups of like length."""
+        lengths = np.array([len(part.input_ids[i]) for i in numbers])
+        order = np.argsort(lengths, kind="stable")
+        size = GROUP_SIZE.get(self.encoder.device.type, len(order))
+        return [
+            self._padded(part, numbers, order[start : start + size])
+            for start in range(0, len(order), size)
+        ]
+
+    def _padded(self, part: Examples, numbers: np.ndarray, examples: np.ndarray) -> PaddedGroup:
+        """These examples of the batch, padded to their longest."""
+        of_part = numbers[examples]
+        lengths = np.array([len(part.input_ids[i]) for i in of_part])
+        mask = np.arange(lengths.max()) < lengths[:, None]  # [G, T]
+        columns = {"input_ids": (part.input_ids, self._padding)}
+        if self._segments:
+            columns["token_type_ids"] = (part.token_type_ids, 0)
+        arrays = {"attention_mask": mask.astype(np.int64)}
+        for name, (values, blank) in columns.items():
+            arrays[name] = np.full(mask.shape, blank, dtype=np.int64)
+            arrays[name][mask] = np.concatenate([values[i] for i in of_part])
+        device = self.encoder.device
+        inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        return PaddedGroup(inputs, torch.from_numpy(examples).to(device))
+
+    def forward(
+        self, batch: PaddedBatch, contexts: Sequence[TrialContext], shared: bool = False
+    ) -> Tensor:
+        """Logits [contexts, B, outputs]; ``shared`` if all contexts look at the same examples."""
+        groups = batch.groups * len(contexts) if shared else batch.groups
+        pairs = zip(contexts, groups, strict=True)
+        return torch.stack([self._logits(context, of_context) for context, of_context in pairs])
+
+    def _logits(self, context: TrialContext, groups: Sequence[PaddedGroup]) -> Tensor:
+        """[B, outputs] of one context."""
+        trial_model = context.trial_model
+        skipped = [layer for layer in trial_model.layers if layer < context.first_layer]
+        self.encoder.set_active_adapters(trial_model.name, skip_layers=skipped or None)
+        logits = torch.cat([self._of_group(context, group) for group in groups])
+        return logits[torch.cat([group.examples for group in groups]).argsort()]
+
+    def _of_group(self, context: TrialContext, group: PaddedGroup) -> Tensor:
+        """[G, outputs] of a group."""
+        trial_model, mask = context.trial_model, group.inputs["attention_mask"]
+        for layer in trial_model.layers if trial_model.trial.switched else ():
+            noise = None if context.noise is None else context.noise[layer][group.examples]
+            trial_model.switch(layer).noise = noise
+        outputs = self.encoder.base_model(**group.inputs)
+        hidden = outputs[0]  # [G, T, H]
+        if trial_model.trial.pooling == "mean":
+            pooled = heads.mean_of_tokens(hidden.float(), mask)
+        elif heads.has_pooler(self.encoder):
+            pooled = outputs.pooler_output
+        else:
+            pooled = hidden[:, 0]
+        return heads.logits(trial_model.classifier, pooled, self.encoder.dropout)
+
+    def rational_inputs(self, batch: PaddedBatch, context: TrialContext) -> dict[int, Tensor]:
+        """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
+        [groups] = batch.groups
+        rationals = context.trial_model.rationals
+        seen: dict[int, list[Tensor]] = {layer: [] for layer in rationals}
+        handles = [
+            rational.register_forward_pre_hook(_keeper(seen[layer]))
+            for layer, rational in rationals.items()
+        ]
+        try:
+            self._logits(context, groups)
+        finally:
+            for handle in handles:
+                handle.remove()
+        masks = [group.inputs["attention_mask"].bool() for group in groups]
+        return {layer: _real(inputs, masks) for layer, inputs in seen.items()}
+
+
+def _real(inputs: list[Tensor], masks: list[Tensor]) -> Tensor:
+    """The inputs [G, T, units] of each group without padding, [tokens, units].
+
+    Each group has the same number of them: one, or as many as its layer is run in ALBERT.
+    """
+    passes = len(inputs) // len(masks)
+    pairs = zip(inputs, (mask for mask in masks for _ in range(passes)), strict=True)
+    return torch.cat([x[mask] for x, mask in pairs])
+
+
+def _keeper(inputs: list[Tensor]) -> Callable[[Any, tuple[Tensor]], None]:
+    """A hook that adds what the module sees to the list."""
+    return lambda _, arguments: inputs.append(arguments[0])

@@ -1,0 +1,237 @@
+"""The two engines against AdapterHub's AdapterTrainer, padded to the batch's longest and to 128.
+
+Each contender trains Baseline on the same examples in a process of its own, which lives through the
+whole measurement. Epoch by epoch they take turns, so that what else the machine does falls on all
+of them. What counts is the CPU time of an epoch: forward, backward, optimiser, batches. Start,
+tokenising and evaluation are left out, and AdapterTrainer saves and logs nothing.
+
+    pip install 'accelerate>=1.10,<2'
+    python benchmarks/engines.py --data DIR > benchmarks/engines.md
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aa_ray.core import backbones
+from aa_ray.core.engines import ADAPTERHUB, FUSED
+from aa_ray.data import batches, tasks
+from aa_ray.data.batches import Examples
+from aa_ray.data.glue import Source, split
+from aa_ray.store import provenance
+
+LONGEST, TO_128 = "AdapterTrainer, longest", "AdapterTrainer, 128"
+CONTENDERS = (FUSED, ADAPTERHUB, LONGEST, TO_128)
+BATCH, MOST_TOKENS = 32, 128
+
+
+class Job(NamedTuple):
+    """What every contender trains."""
+
+    path: str  # of the model
+    examples: Examples
+    outputs: int
+    rate: float
+    rounds: int
+    threads: int
+
+
+def run_engine(name: str, job: Job, turn: Callable[[], None]) -> None:
+    """Train with an engine; ``turn`` is called before each epoch and after the last."""
+    from aa_ray.core import model
+    from aa_ray.training import engine, loop
+    from aa_ray.training.cpu_layers import freeze
+    from aa_ray.training.trainer import Parts, TrialTrainer
+    from aa_ray.trial import Trial
+
+    encoder = freeze(model.load(job.path))
+    layers = model.num_layers(encoder)
+    task = next(task for task in tasks.TASKS.values() if task.outputs == job.outputs)
+    trial = Trial(
+        task=task.name, regime="100", seed=42, backbone="", data="", layers=tuple(range(layers)),
+        activation="relu", switched=False, inference_depths=None, learning_rate=job.rate,
+        rational_learning_rate=0.01, switch_learning_rate=0.05, epochs=job.rounds,
+    )  # fmt: skip
+    [trial_model] = model.attach(encoder, [trial], job.outputs)
+    trainer = TrialTrainer(trial_model, task, Parts(job.examples, job.examples), layers)
+    for epoch in range(1, job.rounds + 1):
+        turn()
+        loop.train_epoch(engine.make(name, encoder), [trainer], epoch)
+    turn()
+
+
+def run_trainer(name: str, job: Job, turn: Callable[[], None]) -> None:
+    """The same with AdapterTrainer."""
+    from adapters import AdapterTrainer, AutoAdapterModel, SeqBnConfig
+    from transformers import TrainerCallback, TrainingArguments
+
+    torch.manual_seed(42)
+    model = AutoAdapterModel.from_pretrained(job.path)
+    model.add_classification_head("trial", num_labels=job.outputs, layers=1)
+    model.add_adapter("trial", config=SeqBnConfig(reduction_factor=16))
+    model.train_adapter("trial")
+    padding = model.config.pad_token_id
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        width = MOST_TOKENS if name == TO_128 else longest
+        ids = np.full((len(rows), width), padding)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for k, row in enumerate(rows):
+            ids[k, : len(row["input_ids"])] = row["input_ids"]
+            mask[k, : len(row["input_ids"])] = 1
+        labels = torch.tensor([row["labels"] for row in rows])
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask),
+                "labels": labels}  # fmt: skip
+
+    class Turns(TrainerCallback):
+        def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+            turn()
+
+    rows = [
+        {"input_ids": ids, "labels": label.item()}
+        for ids, label in zip(job.examples.input_ids, job.examples.labels, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, per_device_train_batch_size=BATCH, num_train_epochs=job.rounds,
+            learning_rate=job.rate, weight_decay=0.0, save_strategy="no", logging_strategy="no",
+            report_to=[], disable_tqdm=True, seed=42,
+        )  # fmt: skip
+        trainer = AdapterTrainer(
+            model=model, args=arguments, train_dataset=rows, data_collator=collate,
+            callbacks=[Turns()],
+        )  # fmt: skip
+        trainer.train()
+    turn()
+
+
+def contend(name: str, job: Job, parent: Connection) -> None:
+    """A contender's process: at each turn report the CPU seconds since the last, and wait."""
+    torch.set_num_threads(job.threads)
+    started: list[float] = []
+
+    def turn() -> None:
+        seconds = time.process_time() - started[-1] if started else 0.0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        parent.send((seconds, peak))
+        parent.recv()
+        started.append(time.process_time())
+
+    run = run_engine if name in (FUSED, ADAPTERHUB) else run_trainer
+    run(name, job, turn)
+
+
+def measure(job: Job) -> dict[str, tuple[list[float], float]]:
+    """Contender -> CPU seconds of each epoch but the first, and peak megabytes."""
+    context = multiprocessing.get_context("spawn")
+    pipes = {name: context.Pipe() for name in CONTENDERS}
+    processes = [context.Process(target=contend, args=(name, job, pipes[name][1]))
+                 for name in CONTENDERS]  # fmt: skip
+    for process in processes:
+        process.start()
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    peak = {}
+    for pipe, _ in pipes.values():
+        pipe.recv()  # ready
+    for number in range(job.rounds):
+        for name, (pipe, _) in pipes.items():
+            pipe.send(None)
+            taken, peak[name] = pipe.recv()
+            if number > 0:  # the first warms up
+                seconds[name].append(taken)
+    for pipe, _ in pipes.values():
+        pipe.send(None)
+    for process in processes:
+        process.join()
+    return {name: (seconds[name], peak[name]) for name in CONTENDERS}
+
+
+def roberta(folder: Path) -> str:
+    """A RoBERTa of base size with random weights; gives its path."""
+    from transformers import RobertaConfig, RobertaModel
+
+    torch.manual_seed(0)
+    config = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1)
+    RobertaModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def examples_of(options: argparse.Namespace, name: str) -> Examples:
+    """The training examples, as MiniLM's tokeniser has them, for both models."""
+    from transformers import AutoTokenizer
+
+    task = tasks.get(name)
+    train = split(Source.named(options.data).load(name), options.regime, 42).train
+    tokenizer = AutoTokenizer.from_pretrained(backbones.find("minilm").path)
+    return batches.tokenise(train, task, tokenizer, MOST_TOKENS, segments=False)
+
+
+def report(options: argparse.Namespace) -> None:
+    commit, dirty = provenance.commit()
+    arguments = " ".join(sys.argv[1:]).replace(options.data, "DIR")
+    device = provenance.device_name(torch.device("cpu"))
+    print("# The engines against AdapterTrainer\n")
+    print(f"    python benchmarks/engines.py {arguments}\n")
+    print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {device}, "
+          f"{torch.backends.cpu.get_cpu_capability()}.")  # fmt: skip
+    print(f"Baseline, {options.regime} examples, batches of {BATCH}, {options.threads} thread(s). "
+          f"Median CPU seconds of {options.rounds - 1} epochs;")  # fmt: skip
+    print("in brackets how often the time goes into AdapterTrainer's, padded to the longest.")
+    print("Peak memory in MB.\n")
+    print(f"| model | task | tokens, mean (most) | {' | '.join(CONTENDERS)} | memory |")
+    print(f"|---|---|---:|{'---:|' * len(CONTENDERS)}---:|", flush=True)
+    ratios: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {"minilm": backbones.find("minilm").path, "roberta": roberta(Path(folder))}
+        for model in options.models:
+            for name in options.tasks:
+                _row(options, model, paths[model], name, ratios)
+    print()
+    for (model, contender), values in ratios.items():
+        mean = statistics.geometric_mean(values)
+        print(f"{model}, {contender}: {mean:.2f} times, geometric mean over the tasks.\n")
+
+
+def _row(options: argparse.Namespace, model: str, path: str, name: str, ratios: Any) -> None:
+    examples = examples_of(options, name)
+    job = Job(path, examples, tasks.get(name).outputs, 1e-4, options.rounds, options.threads)
+    measured = measure(job)
+    medians = {contender: statistics.median(s) for contender, (s, _) in measured.items()}
+    lengths = [len(ids) for ids in examples.input_ids]
+    cells = []
+    for contender, seconds in medians.items():
+        ratio = medians[LONGEST] / seconds
+        ratios.setdefault((model, contender), []).append(ratio)
+        cells.append(f"{seconds:.2f} ({ratio:.2f})")
+    memory = " / ".join(f"{peak:.0f}" for _, peak in measured.values())
+    title = tasks.get(name).title
+    print(f"| {model} | {title} | {np.mean(lengths):.0f} ({max(lengths)}) | {' | '.join(cells)} | "
+          f"{memory} |", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", default="embedded")
+    parser.add_argument("--models", nargs="+", default=["minilm", "roberta"])
+    parser.add_argument("--tasks", nargs="+", default=["cola", "sst2", "qqp", "mrpc", "rte"])
+    parser.add_argument("--regime", default="300")
+    parser.add_argument("--rounds", type=int, default=6, help="epochs, of which the first warms up")
+    parser.add_argument("--threads", type=int, default=1)
+    report(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

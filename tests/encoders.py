@@ -1,0 +1,160 @@
+"""Tiny encoders of every architecture, with random weights and a tokeniser of the kind that the
+architecture has on the hub, made on the spot."""
+
+import functools
+import importlib
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    CONFIG_MAPPING,
+    AlbertTokenizerFast,
+    AutoModel,
+    AutoModelForMaskedLM,
+    BertTokenizerFast,
+    CamembertTokenizerFast,
+    DebertaTokenizerFast,
+    DistilBertTokenizerFast,
+    ElectraTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaTokenizerFast,
+    XLMRobertaTokenizerFast,
+)
+
+from aa_ray.data import generated, tasks
+
+with warnings.catch_warnings():  # they use torch.jit, which torch deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    for name in ("deberta", "deberta_v2", "modernbert"):
+        importlib.import_module(f"transformers.models.{name}.modeling_{name}")
+
+LAYERS = 3
+POSITIONS = 64  # tokens of the longest example
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": POSITIONS,
+    "initializer_range": 0.2,
+}
+ROBERTA = {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "pad_token_id": 1}
+# As in deberta-v3: relative positions, and no segments.
+RELATIVE = {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["p2c", "c2p"],
+    "type_vocab_size": 0,
+    "max_relative_positions": -1,
+}
+# Model type -> what its configuration has besides ``SIZES``.
+TYPES: dict[str, dict[str, Any]] = {
+    "albert": {"embedding_size": 16},
+    "bert": {},
+    "camembert": ROBERTA,
+    "deberta": RELATIVE,
+    "deberta-v2": RELATIVE
+    | {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+    "distilbert": {"hidden_dim": SIZES["intermediate_size"]},
+    "electra": {"embedding_size": 16},  # as ELECTRA-small, which projects its embeddings
+    "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
+                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0},
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+}  # fmt: skip
+
+
+@functools.lru_cache
+def encoder_folder(kind: str) -> Path:
+    """The folder of a checkpoint of that model type."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tiny-{kind}-"))
+    tokenizer = _tokenizer(kind, folder)
+    sizes = SIZES | TYPES[kind]
+    config = CONFIG_MAPPING[kind](vocab_size=len(tokenizer), **sizes)
+    torch.manual_seed(0)
+    # As on the hub: some are stored as what pre-training made of them, with its head, whose weights
+    # are those of the embeddings.
+    as_encoder = kind in ("albert", "bert")
+    model = (AutoModel if as_encoder else AutoModelForMaskedLM).from_config(config)
+    model.save_pretrained(folder)
+    return folder
+
+
+@functools.lru_cache
+def _texts() -> list[str]:
+    """What the embedded tasks are made of."""
+    return [
+        text
+        for name in generated.TASKS
+        for column in tasks.get(name).texts
+        for text in generated.generate(name)[0][column].to_pylist()[:500]
+    ]
+
+
+def _tokenizer(kind: str, folder: Path) -> PreTrainedTokenizerFast:
+    """Save the tokeniser; gives it."""
+    pieces = {
+        "albert": (AlbertTokenizerFast, "spiece.model"),
+        "camembert": (CamembertTokenizerFast, "sentencepiece.bpe.model"),
+        "xlm-roberta": (XLMRobertaTokenizerFast, "sentencepiece.bpe.model"),
+    }
+    words = {"bert": BertTokenizerFast, "electra": ElectraTokenizerFast,
+             "distilbert": DistilBertTokenizerFast, "modernbert": BertTokenizerFast}  # fmt: skip
+    if kind == "deberta-v2":
+        return _with_sentencepiece_alone(folder)
+    if kind in pieces:
+        kind_of_tokenizer, name = pieces[kind]
+        tokenizer = kind_of_tokenizer(vocab_file=str(_sentencepiece(folder / name)))
+    elif kind in words:
+        tokenizer = words[kind](vocab_file=str(_words(folder / "vocab.txt")))
+    else:
+        bpe = ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        if kind == "deberta":
+            special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+        bpe.train_from_iterator(_texts(), vocab_size=600, special_tokens=special)
+        bpe.save_model(str(folder))
+        made = DebertaTokenizerFast if kind == "deberta" else RobertaTokenizerFast
+        tokenizer = made(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def _words(path: Path) -> Path:
+    """A vocabulary of whole words."""
+    words = dict.fromkeys(
+        word
+        for text in _texts()
+        for word in text.lower().replace(".", " .").replace("?", " ?").split()
+    )
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n")
+    return path
+
+
+def _sentencepiece(path: Path, **special: Any) -> Path:
+    """A SentencePiece model, trained on the texts."""
+    with path.open("wb") as stream:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(_texts()), model_writer=stream, vocab_size=400,
+            hard_vocab_limit=False, minloglevel=2, num_threads=1, **special,
+        )  # fmt: skip
+    return path
+
+
+def _with_sentencepiece_alone(folder: Path) -> PreTrainedTokenizerFast:
+    """As deberta-v3 comes from the hub: transformers makes the fast tokeniser of spm.model."""
+    from transformers import AutoTokenizer
+
+    _sentencepiece(
+        folder / "spm.model", pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]",
+        bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]",
+    )  # fmt: skip
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    (folder / "config.json").write_text('{"model_type": "deberta-v2"}')  # until there is a model
+    return AutoTokenizer.from_pretrained(folder)

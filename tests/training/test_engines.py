@@ -1,0 +1,424 @@
+"""The two engines: the same logits, gradients, metrics and histograms, on every architecture."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from adapters.heads import ClassificationHead
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+
+from aa_ray.core import backbones, engines, heads, model
+from aa_ray.core.architectures import OTHERS
+from aa_ray.core.encoders import BERT_LAYERS
+from aa_ray.core.engines import ADAPTERHUB, AUTO, FUSED
+from aa_ray.data.batches import Examples
+from aa_ray.data.glue import Source
+from aa_ray.errors import TrainingError, UsageError
+from aa_ray.store.storage import Folder
+from aa_ray.training import histograms, padded
+from aa_ray.training.checkpoints import Checkpoint
+from aa_ray.training.context import TrialContext
+from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.engine import Engine, make
+from aa_ray.training.outcome import Outcome
+from aa_ray.training.worker import Worker
+from aa_ray.trial import Trial
+from tests.encoders import LAYERS, POSITIONS, TYPES, encoder_folder
+from tests.training.test_against_adapterhub import (
+    METHODS,
+    TOLERANCE,
+    attached,
+    gradients,
+    relative,
+    some_examples,
+)
+from tests.training.test_checkpoints import Killed, Mortal
+from tests.training.test_loop import run_array, run_one, without_dropout
+
+EVERYTHING = np.arange(len(some_examples()))
+
+
+def load(kind: str, **settings: Any) -> PreTrainedModel:
+    return without_dropout(freeze(model.load(str(encoder_folder(kind))), **settings))
+
+
+@pytest.fixture(scope="module")
+def encoders() -> Callable[[str], dict[str, PreTrainedModel]]:
+    """A model for each engine, by type."""
+    loaded: dict[str, dict[str, PreTrainedModel]] = {}
+
+    def of(kind: str) -> dict[str, PreTrainedModel]:
+        if kind not in loaded:
+            loaded[kind] = {name: load(kind) for name in (FUSED, ADAPTERHUB)}
+        return loaded[kind]
+
+    return of
+
+
+def examples_for(encoder: PreTrainedModel) -> Examples:
+    examples = some_examples()
+    if model.reads_segments(encoder):
+        return examples
+    return replace(examples, token_type_ids=[[0] * len(ids) for ids in examples.input_ids])
+
+
+def logits_of(engine: Engine, trial_model: Any, first_layer: int, noise: Any) -> tuple[Any, Any]:
+    """Logits [examples, 2] and labels."""
+    batch, [labels] = engine.pack([examples_for(engine.encoder)], [EVERYTHING])
+    [logits] = engine.forward(batch, [TrialContext(trial_model, first_layer, noise)])
+    return logits, labels
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", BERT_LAYERS)
+def test_both_engines_have_the_same_logits_and_gradients(
+    encoders: Callable[[str], dict[str, PreTrainedModel]], make_trial: Callable[..., Trial],
+    kind: str, method: str, training: bool,
+) -> None:  # fmt: skip
+    trial = make_trial(**METHODS[method])
+    of_engine: dict[str, tuple[Engine, Any]] = {}
+    for name, encoder in encoders(kind).items():
+        trial_model = attached(encoder, trial)
+        encoder.train(training)
+        of_engine[name] = make(name, encoder), trial_model
+    _, ours = of_engine[FUSED]
+    noise = ours.draw_gumbel(len(EVERYTHING), torch.device("cpu")) if training else None
+    for depth in trial.depths(LAYERS):
+        (logits, labels), (expected, _) = (
+            logits_of(engine, m, LAYERS - depth, noise) for engine, m in of_engine.values()
+        )
+        assert relative(logits, expected) < TOLERANCE
+        (of_fused, of_adapterhub) = (
+            gradients(x, labels, m)
+            for x, (_, m) in zip((logits, expected), of_engine.values(), strict=True)
+        )
+        for name, value in of_adapterhub.items():
+            assert relative(of_fused[name], value) < 5 * TOLERANCE, name
+        assert of_adapterhub[
+            "classifier." + dict(ours.classifier.named_parameters()).popitem()[0]
+        ].any()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_frozen_layers_are_those_of_transformers(kind: str) -> None:
+    """Whatever AdapterHub does to the model, without an adapter it computes what it did."""
+    folder = encoder_folder(kind)
+    plain, adapted = AutoModel.from_pretrained(folder).eval(), model.load(str(folder)).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(["a great film", "the plot is dull"], return_tensors="pt", padding=True)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    real = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        expected, hidden = plain(**inputs)[0], adapted.base_model(**inputs)[0]
+    assert torch.allclose(hidden[real], expected[real], atol=1e-5)
+    assert model.weights_hash(adapted) == model.weights_hash(model.load(str(folder)))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_study_runs_on_every_encoder(kind: str) -> None:
+    """From names to rows: tokeniser, training with dropout, test, histograms."""
+    from aa_ray.study.trials import make_trial
+
+    folder = str(encoder_folder(kind))
+    method = "rational-only" if kind == "albert" else "aa"
+    trial = make_trial(method, "sst2", backbone=folder, epochs=1)
+    backbone = backbones.find(folder)
+    [[row]] = Worker(backbone, Source("embedded"), (None, None)).run([trial], [method])
+    assert row["error"] is None
+    assert row["engine"] == (FUSED if kind in BERT_LAYERS else ADAPTERHUB)
+    layers = 1 if kind == "albert" else LAYERS
+    assert row["num_layers"] == backbone.num_layers == layers
+    assert backbone.passes == LAYERS // layers
+    assert row["adapter_layers"] == list(range(layers))
+    logits = row["switch_logits"]
+    assert (logits is None) == (kind == "albert")
+    if logits is not None:
+        assert logits[0] != logits[1]
+    hidden, bottleneck = 32, 2
+    adapter = 2 * hidden * bottleneck + hidden + bottleneck + 10 + 2 * (method == "aa")
+    head = 2 * (hidden + 1) + (0 if backbone.pooler else hidden * (hidden + 1))
+    assert row["trainable_parameters"] == layers * adapter + head
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind not in ("albert", "bert")])
+def test_cls_is_read_by_adapterhubs_own_head(kind: str, make_trial: Callable[..., Trial]) -> None:
+    encoder = load(kind).eval()
+    [trial_model] = model.attach(encoder, [make_trial()], outputs=2)
+    head = trial_model.classifier
+    assert (
+        isinstance(head, ClassificationHead)
+        and not backbones.find(str(encoder_folder(kind))).pooler
+    )
+    engine = make(ADAPTERHUB, encoder)
+    batch, _ = engine.pack([examples_for(encoder)], [EVERYTHING])
+    with torch.no_grad():
+        [logits] = engine.forward(batch, [TrialContext(trial_model)])
+        for group in batch.groups[0]:
+            outputs = encoder.base_model(**group.inputs)
+            expected = head.eval()(outputs, return_dict=True).logits
+            assert torch.allclose(logits[group.examples], expected, atol=1e-6)
+
+
+def test_mean_is_what_the_head_of_exported_adapters_reads(make_trial: Callable[..., Trial]) -> None:
+    encoder = load("distilbert").eval()
+    [trial_model] = model.attach(encoder, [make_trial(pooling="mean")], outputs=2)
+    engine = make(ADAPTERHUB, encoder)
+    batch, _ = engine.pack([examples_for(encoder)], [EVERYTHING])
+    head = heads.MeanPoolingHead(encoder, "head", num_labels=2, layers=1)
+    [linear] = heads.linears(head)
+    linear.load_state_dict(trial_model.classifier.state_dict())
+    with torch.no_grad():
+        [logits] = engine.forward(batch, [TrialContext(trial_model)])
+        for group in batch.groups[0]:
+            outputs = encoder.base_model(**group.inputs)
+            mask = group.inputs["attention_mask"]
+            expected = head.eval()(outputs, attention_mask=mask, return_dict=True).logits
+            assert torch.allclose(logits[group.examples], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"switched": True, "activation": "rational:one"},
+                                      {"inference_depths": (1, 3)}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_training_run_ends_in_the_same_metrics(
+    kind: str, settings: dict[str, Any], make_trial: Callable[..., Trial]
+) -> None:
+    trial = make_trial(epochs=3, **settings)
+    fused, of_adapterhub = (run_one(load(kind), trial, engine=e) for e in (FUSED, ADAPTERHUB))
+    for ours, theirs in zip(fused.history[1:], of_adapterhub.history[1:], strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+        assert ours.development == theirs.development
+        for layer, logits in ours.logits.items():
+            assert logits == pytest.approx(theirs.logits[layer], abs=1e-3)
+    for ours_, theirs_ in zip(fused.evaluations, of_adapterhub.evaluations, strict=True):
+        assert (ours_.test, ours_.best_epoch) == (theirs_.test, theirs_.best_epoch)
+        assert ours_.selected_layers == theirs_.selected_layers
+        assert ours_.adapter_parameters == theirs_.adapter_parameters
+
+
+def test_adapterhub_runs_trials_of_a_group_as_each_alone(make_trial: Callable[..., Trial]) -> None:
+    changes: list[dict[str, Any]] = [
+        {"layers": (0, 2)}, {"switched": True, "seed": 7}, {"layers": ()},
+    ]  # fmt: skip
+    trials = [make_trial(**change) for change in changes]
+    encoder = load("distilbert")
+    together = run_array(encoder, trials, engine=ADAPTERHUB)
+    for trial, outcome in zip(trials, together, strict=True):
+        assert isinstance(outcome, Outcome)
+        alone = run_one(encoder, trial, engine=ADAPTERHUB)
+        assert alone.history == outcome.history
+        assert alone.evaluations[0].test == outcome.evaluations[0].test
+
+
+@pytest.mark.parametrize("configuration", ["", "lora"])
+def test_an_interrupted_run_on_adapterhub_goes_on_as_if_nothing_had_happened(
+    configuration: str, make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    """With dropout, whose random numbers go on, too."""
+    trial = make_trial(epochs=2, configuration=configuration, switched=not configuration)
+    encoder = freeze(model.load(str(encoder_folder("distilbert"))), fast_linears=False)
+    undisturbed = run_one(encoder, trial, engine=ADAPTERHUB)
+    folder = Folder(str(tmp_path))
+    with pytest.raises(Killed):
+        run_one(encoder, trial, engine=ADAPTERHUB, keeper=Mortal(folder, [trial]))
+    state = Checkpoint(folder, [trial]).load()
+    assert state is not None and state.epoch == 1
+    resumed = run_one(encoder, trial, engine=ADAPTERHUB, resumed=state)
+    assert resumed.history == undisturbed.history
+    assert resumed.evaluations[0].test == undisturbed.evaluations[0].test
+
+
+@pytest.mark.parametrize("settings", [{"activation": "rational:one", "switched": True},
+                                      {"pooling": "mean"}], ids=str)  # fmt: skip
+def test_both_engines_agree_in_bfloat16(
+    settings: dict[str, Any], make_trial: Callable[..., Trial]
+) -> None:
+    trial, results = make_trial(precision="bf16", **settings), []
+    for name in (FUSED, ADAPTERHUB):
+        encoder = load("roberta", precision="bf16").eval()
+        trial_model = attached(encoder, trial)
+        logits, labels = logits_of(make(name, encoder), trial_model, 0, None)
+        assert logits.dtype == torch.float32
+        of_name = gradients(logits, labels, trial_model)
+        assert {value.dtype for value in of_name.values()} == {torch.float32}
+        results.append(logits)
+    assert relative(*results) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert", "distilbert"])
+@pytest.mark.parametrize("configuration", ["", "lora", "prefix_tuning"])
+def test_adapterhub_computes_in_bfloat16(
+    kind: str, configuration: str, make_trial: Callable[..., Trial]
+) -> None:
+    """What is trained stays in float32, and the logits are near those of float32."""
+    if kind == "modernbert" and configuration:
+        pytest.skip("AdapterHub has no prefix tuning for it; for LoRA see below")
+    trial, results = make_trial(configuration=configuration), []
+    for precision in ("fp32", "bf16"):
+        encoder = load(kind, precision=precision, fast_linears=False).eval()
+        [trial_model] = model.attach(encoder, [trial], outputs=2)
+        assert {p.dtype for p in trial_model.parameters()} == {torch.float32}
+        logits, labels = logits_of(make(ADAPTERHUB, encoder), trial_model, 0, None)
+        assert any(value.any() for value in gradients(logits, labels, trial_model).values())
+        results.append(logits.detach())
+    assert relative(*results) < 0.1
+
+
+def test_joint_projections_have_no_lora_in_bfloat16(make_trial: Callable[..., Trial]) -> None:
+    encoder = load("modernbert", precision="bf16", fast_linears=False)
+    trial = make_trial(configuration="lora")
+    with pytest.raises(TrainingError, match="lora cannot be trained in bf16 on this encoder"):
+        model.attach(encoder, [trial], outputs=2)
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "deberta-v2", "modernbert"])
+def test_groups_of_like_length_change_nothing(
+    kind: str, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, with noise for each example: as one batch, padded to its longest."""
+    encoder = load(kind).train()
+    trial_model = attached(encoder, make_trial(switched=True))
+    noise = trial_model.draw_gumbel(len(EVERYTHING), torch.device("cpu"))
+    results = []
+    for size in (3, len(EVERYTHING)):
+        monkeypatch.setitem(padded.GROUP_SIZE, "cpu", size)
+        logits, labels = logits_of(make(ADAPTERHUB, encoder), trial_model, 1, noise)
+        results.append((logits, gradients(logits, labels, trial_model)))
+    (logits, grouped), (expected, whole) = results
+    assert relative(logits, expected) < TOLERANCE
+    for name, value in whole.items():
+        assert relative(grouped[name], value) < 5 * TOLERANCE, name
+
+
+def test_histograms_are_the_same(make_trial: Callable[..., Trial]) -> None:
+    trial, by_engine = make_trial(activation="rational:one", layers=(0, 2)), []
+    for name in (FUSED, ADAPTERHUB):
+        encoder = load("roberta")
+        trial_model = attached(encoder, trial)
+        context = TrialContext(trial_model)
+        part = examples_for(encoder)
+        by_engine.append(histograms.of_inputs(make(name, encoder), context, part))
+    ours, theirs = by_engine
+    assert set(ours) == set(theirs) == {0, 2}
+    tokens = sum(len(ids) for ids in some_examples().input_ids)
+    for layer in ours:
+        assert ours[layer].low == pytest.approx(theirs[layer].low, rel=1e-4)
+        assert ours[layer].high == pytest.approx(theirs[layer].high, rel=1e-4)
+        assert sum(ours[layer].counts) == sum(theirs[layer].counts) == 2 * tokens
+
+
+@pytest.mark.parametrize("name", [FUSED, ADAPTERHUB])
+def test_a_padding_token_within_a_text_has_the_position_that_roberta_gives_it(
+    name: str, make_trial: Callable[..., Trial]
+) -> None:
+    encoder = load("roberta").eval()
+    [trial_model] = model.attach(encoder, [make_trial(layers=())], outputs=2)
+    ids = [0, 17, 1, 23, 1, 42, 2]
+    examples = Examples([ids, [0, 5, 2]], [[0] * 7, [0] * 3], np.array([0, 1]))
+    engine = make(name, encoder)
+    batch, _ = engine.pack([examples], [np.arange(2)])
+    with torch.no_grad():
+        [logits] = engine.forward(batch, [TrialContext(trial_model)])
+        hidden = encoder.base_model(torch.tensor([ids]))[0]
+        expected = trial_model.classifier.eval()((hidden,), return_dict=False)[0]
+    assert torch.allclose(logits[:1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "albert"])
+def test_texts_are_cut_to_the_positions_that_the_encoder_has(
+    kind: str, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load(kind)
+    assert model.most_tokens(encoder) == POSITIONS
+    engine: Engine = make(ADAPTERHUB, encoder)
+    longest = Examples([[7] * POSITIONS], [[0] * POSITIONS], np.array([0]))
+    [trial_model] = model.attach(encoder, [make_trial(layers=())], outputs=2)
+    batch, _ = engine.pack([longest], [np.arange(1)])
+    assert engine.forward(batch, [TrialContext(trial_model)]).isfinite().all()
+    longer = Examples([[7] * (POSITIONS + 1)], [[0] * (POSITIONS + 1)], np.array([0]))
+    batch, _ = engine.pack([longer], [np.arange(1)])
+    with pytest.raises((IndexError, RuntimeError)):
+        engine.forward(batch, [TrialContext(trial_model)])
+
+
+@pytest.mark.parametrize("method", OTHERS)
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_other_adapters_are_rows(kind: str, method: str) -> None:
+    from aa_ray.study.trials import make_trial
+
+    folder = str(encoder_folder(kind))
+    trial = make_trial(method, "sst2", backbone=folder, epochs=1)
+    backbone = backbones.find(folder)
+    [[row]] = Worker(backbone, Source("embedded"), (None, None)).run([trial], [method])
+    assert row["error"] is None
+    fused = kind == "bert" and method == "full-fine-tuning"
+    assert row["engine"] == (FUSED if fused else ADAPTERHUB)
+    hidden, layers, between = 32, LAYERS, 64
+    bottleneck = {
+        "houlsby": 2 * (2 * hidden * 2 + hidden + 2),
+        "parallel": 2 * hidden * 16 + hidden + 16,
+    }
+    encoder = model.load(folder)
+    count = {
+        "lora": layers * 2 * (8 * hidden * 2),  # rank 8 in queries and values
+        "ia3": layers * (2 * hidden + between),
+        "prefix-tuning": 30 * hidden + 512 * (hidden + 1) + (512 + 1) * layers * 2 * hidden,
+        "full-fine-tuning": sum(p.numel() for p in encoder.base_model.parameters()),
+    } | {name: layers * size for name, size in bottleneck.items()}
+    classifier = 2 * (hidden + 1) + (0 if backbone.pooler else hidden * (hidden + 1))
+    assert row["trainable_parameters"] == count[method] + classifier
+    adapters = 0 if method == "full-fine-tuning" else count[method]
+    assert row["adapter_parameters"] == adapters
+    assert row["adapter_layers"] == ([] if not adapters else list(range(layers)))
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    ["lora[r=2]|par_bn", "loreft", "compacter[reduction_factor=4]", "vera", "unipelt"],
+)
+def test_any_configuration_of_adapterhub_trains(
+    configuration: str, make_trial: Callable[..., Trial]
+) -> None:
+    """In the trial's layers only; the encoder stays as it was."""
+    encoder = load("bert", fast_linears=False)
+    before = model.weights_hash(encoder)
+    trial = make_trial(
+        configuration=configuration, layers=(0, 2) if configuration != "vera" else (0, 1, 2)
+    )
+    [trial_model] = model.attach(encoder, [trial], outputs=2)
+    places = {place for place in trial_model.adapters if "/layer/" in place}
+    assert not any("/layer/1/" in place for place in places) or len(trial.layers) == LAYERS
+    outcome = run_one(encoder, trial, engine=ADAPTERHUB)
+    assert outcome.trainable_parameters == sum(p.numel() for p in trial_model.parameters())
+    model.remove_adapters(encoder)
+    assert model.weights_hash(encoder) == before
+
+
+def test_trials_of_both_kinds_take_turns_in_one_worker(make_trial: Callable[..., Trial]) -> None:
+    """LoRA needs AdapterHub's linear layers, the others may have faster ones."""
+    from aa_ray.study.trials import make_trial as trial_named
+
+    folder = str(encoder_folder("bert"))
+    worker = Worker(backbones.find(folder), Source("embedded"), (None, None))
+    rows = []
+    for method in ("baseline", "lora", "baseline", "lora"):
+        [[row]] = worker.run([trial_named(method, "sst2", backbone=folder, epochs=1)], [method])
+        rows.append((row["error"], row["curves"], row["test_metrics"]))
+    assert rows[:2] == rows[2:] and rows[0] != rows[1]
+
+
+def test_which_engine_applies() -> None:
+    bert, distilbert = (backbones.find(str(encoder_folder(k))) for k in ("bert", "distilbert"))
+    assert engines.engine_for(AUTO, bert) == FUSED
+    assert (
+        engines.engine_for(ADAPTERHUB, bert) == engines.engine_for(AUTO, bert, "lora") == ADAPTERHUB
+    )
+    assert engines.engine_for(AUTO, distilbert) == ADAPTERHUB
+    with pytest.raises(UsageError, match=r"--engine fused: tiny-distilbert.* does not have BERT"):
+        engines.engine_for(FUSED, distilbert)
+    with pytest.raises(UsageError, match=r"adaptable adapters only, not lora; use auto or adapter"):
+        engines.engine_for(FUSED, bert, "lora")
