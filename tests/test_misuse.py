@@ -129,7 +129,7 @@ CASES = {
     "task in capitals": Case(plain("--tasks", "SST2"), "unknown task 'SST2' (allowed: mnli"),
     "no task": Case(plain("--tasks"), "argument --tasks: expected at least one argument"),
     "regime": Case(plain("--regimes", "half"), "unknown regime 'half'"),
-    "method": Case(plain("--methods", "lora"), "unknown method 'lora' (allowed: baseline"),
+    "method": Case(plain("--methods", "laura"), "unknown method 'laura' (allowed: baseline"),
     "method of another study": Case(
         plain("--methods", "switch-only"), "unknown method 'switch-only' (allowed: baseline"
     ),
@@ -203,7 +203,7 @@ CASES = {
     "no tokenizer": Case(backbone(remove_tokenizer), "the folder has no tokenizer"),
     "not a BERT": Case(
         backbone(lambda folder: set_config(folder, model_type="gpt2")),
-        "model type is gpt2, expected bert",
+        "gpt2 is a decoder-only model; use an encoder of one of the types",
     ),
     "broken config": Case(
         backbone(lambda folder: cut(folder / "config.json", 50)), "neither minilm, nor a checkpoint"

@@ -69,7 +69,7 @@ def test_help_and_wrong_options_of_a_study(study: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--tasks", "colla"), ("--methods", "lora"), ("--epochs", "0"), ("--bananas",),
+        ("--tasks", "colla"), ("--methods", "laura"), ("--epochs", "0"), ("--bananas",),
         ("--set", "tempo=1"), ("--gpus", "8"), ("--rates", "fast"), ("--backbone", "minilm", "x"),
     ],
     ids=" ".join,
