@@ -70,6 +70,7 @@ def test_a_command_has_options_that_exist(
     script = words[0] if words[0] != "-m" else "aa_ray"
     monkeypatch.setattr(sys, "argv", words if script == words[0] else [script, *words[2:]])
     run = runpy.run_path if script == words[0] else runpy.run_module
+    monkeypatch.delitem(sys.modules, "aa_ray.__main__", raising=False)  # runpy warns of it
     with pytest.raises(Parsed):
         run(script, run_name="__main__")
     assert not capsys.readouterr().err
