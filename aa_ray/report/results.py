@@ -252,12 +252,15 @@ class Results:
             return
         differing = CELL_FIELDS | (RATE_FIELDS if self.study.tuning is not None else frozenset())
         seen: dict[str, Any] = {}
-        for row in self.used:
+        rows = [(cell, row) for cell in self.study.cells for row in self.finished(cell)]
+        for cell, row in rows:
             trial = Trial.from_json(row["settings"])
+            # Full fine-tuning is what that method does, not a setting of the study.
+            own = {"empty_selection"} if architectures.get(cell.method).fine_tunes else set()
             settings = {
                 name: value
                 for name, value in asdict(trial).items()
-                if name not in differing and deviations.applies(name, trial)
+                if name not in differing | own and deviations.applies(name, trial)
             }
             for name, value in (settings | {"backbone_sha256": row["backbone_sha256"]}).items():
                 if seen.setdefault(name, value) != value:

@@ -228,8 +228,12 @@ class Study:
             configuration=_configuration(method, layers),
             empty_selection="full" if method.fine_tunes else "classifier",
         )
-        settings = self._settings.get(cell.variant, ())
-        changes = {name: value for name, value in settings if deviations.applies(name, trial)}
+        changes = {
+            name: value
+            for name, value in self._settings.get(cell.variant, ())
+            if deviations.applies(name, trial)
+            and not (name == "empty_selection" and method.fine_tunes)  # that is the method itself
+        }
         return dataclasses.replace(trial, **changes)
 
     @cached_property

@@ -9,7 +9,7 @@ from aa_ray.core.architectures import METHODS, RATIONAL, TABLE2
 from aa_ray.core.backbones import RELEASED_RATES, Backbone
 from aa_ray.data.glue import Source
 from aa_ray.errors import UsageError
-from aa_ray.study.grid import Cell, Study
+from aa_ray.study.grid import Cell, Study, Variant
 from aa_ray.study.queue import TrialQueue
 from aa_ray.study.resolve import selection
 
@@ -180,3 +180,11 @@ def test_an_aa_trial_at_chance_decides_no_layers() -> None:
     assert selection(row, LAYERS) == (0,)  # a row of before these columns
     assert selection(row | told, LAYERS) == (2, 3, 4)
     assert selection(row | told | {"dev_metric": 0.63}, LAYERS) == (0,)
+
+
+def test_full_fine_tuning_stays_what_it_is_whatever_an_empty_selection_gets() -> None:
+    for value in ("classifier", "full"):
+        variant = Variant("v", (("empty_selection", value),))
+        study = make_study(methods=("full-fine-tuning",), variants=(variant,))
+        trials = [study.trial(cell, []) for cell in study.cells]
+        assert all(trial.empty_selection == "full" and not trial.layers for trial in trials)
