@@ -30,6 +30,10 @@ class Bucket:
         with self._fs.open_input_stream(key) as stream:
             return stream.read()
 
+    def get_part(self, key: str, offset: int, size: int) -> bytes:
+        with self._fs.open_input_file(key) as file:
+            return file.read_at(size, offset)
+
     def put(self, key: str, content: bytes | pa.Buffer) -> None:
         """One request, so that the object is whole or absent."""
         folder = key.rpartition("/")[0]

@@ -40,6 +40,9 @@ class LocalFiles:
     def read(self, path: str) -> bytes:
         return self._posix.read(path)
 
+    def read_part(self, path: str, offset: int, size: int) -> bytes:
+        return self._posix.read(path, offset, size)
+
     def modified(self, path: str) -> float | None:
         return self._posix.modified(path)
 

@@ -41,6 +41,9 @@ class ObjectFiles:
     def read(self, path: str) -> bytes:
         return self._ask(lambda: self._bucket.get(path))
 
+    def read_part(self, path: str, offset: int, size: int) -> bytes:
+        return self._ask(lambda: self._bucket.get_part(path, offset, size))
+
     def modified(self, path: str) -> float | None:
         return self._ask(lambda: self._bucket.modified(path))
 

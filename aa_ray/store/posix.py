@@ -47,11 +47,13 @@ class Posix:
     def unlink(self, path: str) -> None:
         os.unlink(path)
 
-    def read(self, path: str) -> bytes:
-        """The file's content; whatever is no regular file, such as a pipe, is not there."""
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """The file's content, or a part of it; whatever is no regular file, such as a pipe, is not there."""
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise FileNotFoundError(path)
-        return Path(path).read_bytes()
+        with open(path, "rb") as stream:
+            stream.seek(offset)
+            return stream.read(size)
 
     def names(self, folder: str) -> list[str]:
         """Names of the regular files in the folder; none where there is no folder."""

@@ -113,14 +113,19 @@ class Folder:
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
 
-    def read_part(self, path: str, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes of the file from ``start`` on.
+    def read_part(self, path: str, offset: int, size: int) -> bytes:
+        """That many bytes of the file, from the offset; fewer where it ends.
 
         Raises:
             FileNotFoundError: there is none.
+            StorageError: it cannot be read.
         """
-        with self._fs.open_input_file(f"{self._root}/{path}") as stream:
-            return stream.read_at(size, start)
+        try:
+            return self._files.read_part(f"{self._root}/{path}", offset, size)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
 
     def delete(self, path: str) -> None:
         """Remove the file; not an error where there is none.

@@ -82,9 +82,10 @@ class Disk(Posix):
         self._unname(path)
         self._world.after(f"unlink {path}")
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         self._world.operation(f"read {path}")
-        return self._inode(path).content
+        content = self._inode(path).content[offset:]
+        return content if size < 0 else content[:size]
 
     def names(self, folder: str) -> list[str]:
         self._world.operation(f"list {folder}")

@@ -7,7 +7,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from unittest import mock
 
@@ -170,7 +170,7 @@ class Simulation:
         world = self.world
         ray, ray_tune = fake_ray.modules(self.cluster, tune.tune)
         numbers = random.Random(f"uuid {self.plan.seed}")
-        write, run_study = Store.write, tune.run_study
+        write = Store.write
         replaced: list[tuple[Any, str, Any]] = [
             (clock, "monotonic", lambda: world.now),
             (clock, "wall", lambda: world.now + world.skew),
@@ -191,7 +191,7 @@ class Simulation:
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
             (tune, "tune", ray_tune),
-            (tune, "run_study", lambda *of: run_study(*of[:3], self.actor)),
+            (tune, "run_study", partial(tune.run_study, actor=self.actor)),
             (tune, "PulseWatch", lambda s: PulseWatch(s, self.cluster.heard, self.cluster.end)),
             (watchdog, "arm", self._arm),
             (watchdog, "beat", lambda: self._tells[world.current](True)),

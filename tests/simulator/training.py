@@ -45,6 +45,9 @@ class StandIn(Worker):
         with self._watch(trials, methods):
             return super().run(trials, methods, *rest)
 
+    def _engine(self, trial: Trial) -> str:
+        return "fused"
+
     def _split(self, trial: Trial) -> Any:
         return None
 
