@@ -48,7 +48,7 @@ class Posix:
         os.unlink(path)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        """The file's content, or a part of it; whatever is no regular file, such as a pipe, is not there."""
+        """The file's content, or a part; what is no regular file, such as a pipe, is not there."""
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise FileNotFoundError(path)
         with open(path, "rb") as stream:
