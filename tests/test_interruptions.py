@@ -66,7 +66,7 @@ def test_a_worker_that_hangs_or_is_stopped_is_replaced(
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--tasks", "sst2",
          "--seeds", "42", "--methods", "baseline", "--epochs", "3", "--stall-seconds", "25"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=200, env=environment,
+        capture_output=True, text=True, cwd=tmp_path, timeout=400, env=environment,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "hung").exists()

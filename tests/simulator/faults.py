@@ -71,6 +71,10 @@ class Faults:
             self.files.replace(path, damaged)
             self.world.note(f"damaged: {path}")
             self.lease_damaged |= "/leases/" in path
+            if "/checkpoints/" in path and rng.random() < 0.5:  # and is read before it is replaced
+                for process in self.world.processes:
+                    if process.name.startswith("worker") and self.world.may_kill(process):
+                        self.world.kill(process)
 
     def _cut_power(self) -> None:
         for process in self.world.processes:

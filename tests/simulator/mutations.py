@@ -14,7 +14,7 @@ from unittest import mock
 
 import pyarrow as pa
 
-from aa_ray.store import leases, local, objects, rows
+from aa_ray.store import leases, rows
 from aa_ray.store.leases import Leases
 from aa_ray.store.local import LocalFiles
 from aa_ray.store.objects import ObjectFiles
@@ -123,8 +123,6 @@ MUTATIONS: dict[str, Mutation] = {
     "tidying takes leases of failed trials": _method(
         TrialQueue, "finished_ids", property(lambda self: set(self._states))
     ),
-    "parts are stale after a minute": _method(local, "STALE_PART_SECONDS", 60.0),
-    "an outage is not waited for": _method(objects, "PATIENCE_SECONDS", -1.0),
     "compacted rows are not looked for": _method(Store, "_rows_compacted", lambda *_: []),
 }
 
