@@ -49,25 +49,30 @@ def hook(event, arguments):
             os.close(os.open(os.environ["HUNG"], os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
-        time.sleep(1000)
+        HANG
 
 sys.addaudithook(hook)
 """
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(HANG_ONCE)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "HUNG": str(tmp_path / "hung")}
+@pytest.mark.parametrize("hang", ["time.sleep(1000)", "os.kill(os.getpid(), 19)"])
+def test_a_worker_that_hangs_or_is_stopped_is_replaced(
+    tiny_folder: Path, tmp_path: Path, hang: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HANG_ONCE.replace("HANG", hang))
+    path = os.pathsep.join([str(tmp_path), *sys.path[1:]])
+    environment = os.environ | {"PYTHONPATH": path, "HUNG": str(tmp_path / "hung")}
     ran = subprocess.run(
         [sys.executable, str(SCRIPT), "--backbone", str(tiny_folder), "--tasks", "sst2",
          "--seeds", "42", "--methods", "baseline", "--epochs", "3", "--stall-seconds", "25"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=200, env=environment,
+        capture_output=True, text=True, cwd=tmp_path, timeout=400, env=environment,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "hung").exists()
     assert "baseline sst2 100 seed 42: its worker process died; it is continued" in ran.stderr
     assert "1/1 trials done" in ran.stderr
+    assert ("its worker process is silent (stopped?)" in ran.stderr) == ("kill" in hang)
 
 
 @pytest.mark.slow

@@ -1,15 +1,20 @@
 """Results on S3, as moto serves it on the loopback address: rows, drivers, tables and figures."""
 
+import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from aa_ray.store import bucket as bucket_module
+from aa_ray.store import leases
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.store.storage import Folder
@@ -58,6 +63,53 @@ def test_a_trial_has_one_driver(bucket: str) -> None:
         assert one.acquire("a") and not two.acquire("a")
         one.release("a")
         assert two.acquire("a")
+
+
+def test_of_two_who_create_one_succeeds(bucket: str) -> None:
+    folder, other = Folder(f"{bucket}/once"), Folder(f"{bucket}/once")
+    assert folder.exclusive()
+    assert folder.write_once("rows/a", b"one") and not other.write_once("rows/a", b"two")
+    assert folder.read("rows/a") == b"one" and folder.names("leases") == []
+
+
+def test_a_store_at_an_endpoint_that_the_uri_names(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    uri = f"{bucket}/named?scheme=http&endpoint_override={endpoint.replace(':', '%3A')}"
+    folder = Folder(uri)
+    assert folder.exclusive() and folder.write_once("a", b"one")
+    assert not folder.write_once("a", b"two") and folder.read("a") == b"one"
+
+
+@pytest.mark.parametrize("boto", [True, False])
+def test_drivers_that_meet_make_progress(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, boto: bool
+) -> None:
+    """Also without conditional writes, where all but one withdraw."""
+    if not boto:
+        monkeypatch.setattr(bucket_module, "_s3_client", lambda uri: False)
+    monkeypatch.setattr(leases, "PAUSE_SECONDS", 0.2)
+    uri = f"{bucket}/drivers-{boto}"
+    barrier = threading.Barrier(3)
+
+    def drive() -> list[str]:
+        with Leases(Folder(uri)) as mine:
+            assert mine._folder.exclusive() is boto
+            taken = []
+            for trial in "abcdef":
+                barrier.wait(60)
+                if mine.acquire(trial):
+                    taken.append(trial)
+            barrier.wait(60)
+            return taken
+
+    with ThreadPoolExecutor(3) as pool:
+        by_driver = list(pool.map(lambda _: drive(), range(3)))
+    taken = [trial for of_driver in by_driver for trial in of_driver]
+    assert len(taken) == len(set(taken))
+    assert len(taken) == 6 if boto else len(taken) >= 3
 
 
 def test_a_study_is_looked_at_from_anywhere(bucket: str, tiny_folder: Path, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 from aa_ray.commands.from_options import resources_from
 from aa_ray.core import architectures, backbones, configurations
 from aa_ray.core.engines import engine_for
-from aa_ray.errors import FAILED_WORK, UsageError
+from aa_ray.errors import FAILED_WORK, SweepError, UsageError
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Table
 from aa_ray.store.rows import SCHEMA, Row, Store
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue
 from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
-from aa_ray.sweep import memory, plan
+from aa_ray.sweep import leftovers, memory, plan
 from aa_ray.sweep.resources import Resources
 
 
@@ -58,7 +58,9 @@ def run(
     if unfinished:
         _sweep(queue, store, resources)
     if not options.no_run:
+        leftovers.remove_after(queue, store)
         rows = store.read()
+        _check_after(queue, rows, store)
     table = make_table(Results(study, _rows_of(queue.trial_ids, rows)))
     print(table.render(options.format), end="")
     failures = _report_failures(queue, store)
@@ -87,6 +89,20 @@ def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None
     store.folder.check_writable()
     if resources.address is None:
         memory.check_fits(resources, queue)
+
+
+def _check_after(queue: TrialQueue, rows: pa.Table, store: Store) -> None:
+    """Find out whether somebody has removed rows meanwhile.
+
+    Raises:
+        SweepError: somebody has.
+    """
+    lost = queue.finished_ids - set(rows["trial_id"].to_pylist())
+    if lost:
+        raise SweepError(
+            f"{store.uri}: the rows of {len(lost)} trials that have finished are gone; was the "
+            "folder removed or moved? The same command runs those trials again"
+        )
 
 
 def _sweep(queue: TrialQueue, store: Store, resources: Resources) -> None:

@@ -1,78 +1,61 @@
 """Who runs which trial, where several drivers share one results folder.
 
-A driver is one run of a study's command. It keeps ``drivers/<owner>.json`` alive by writing it
-again and again, and holds a lease ``leases/<trial_id>.<n>`` on every trial that it runs. The
-holder of a trial is the owner in the file with the highest n; to take over from a dead holder is to
-create n + 1, which only one of several can.
+A driver is one run of a study's command. It writes ``drivers/<owner>.json`` again and again, each
+time with another content, and holds a lease ``leases/<trial_id>.<n>`` on every trial that it runs.
+The holder of a trial is the owner of the lease with the highest n; to take over from a dead holder
+is to create n + 1, which only one of several can.
 
-An object store cannot create exclusively. There, each writes a file of its own,
-``<trial_id>.<n>.<owner>``, looks who else has, and withdraws if anybody else did: two who meet
-both withdraw, so that one trial never has two holders, and come back later.
+A driver is dead if its process has ended, as others on its machine can see, or if another driver
+has not seen its file change for ``DEAD_SECONDS`` of its own clock. Times of files say nothing:
+clocks differ, and jump. So a driver that was stopped, and a whole machine that was, count as dead.
+They may come back, and finish what others have begun meanwhile. That does no harm: whoever writes a
+trial's rows first has finished it (``Store.write``).
+
+Some stores cannot create exclusively (see ``Folder.exclusive``). There, each driver writes a file
+of its own, ``<trial_id>.<n>.<owner>``, and looks who else has. All withdraw but the one whose name
+comes first, which waits until it is alone, or withdraws too. Both need a store that lists what has
+been written, as S3 and Google Cloud Storage do.
 """
 
 import json
-import os
-import socket
-import threading
-import uuid
+import re
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
+from typing import NamedTuple
 
 from aa_ray.errors import StorageError
+from aa_ray.store import clock
+from aa_ray.store.processes import Identity, digest
 from aa_ray.store.storage import Folder
 
 # A driver writes its file this often, and is dead if it has not for the other.
 BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 
+# Where two meet who cannot create exclusively, how often the first by name looks again, and when.
+LOOKS_AGAIN = 3
+PAUSE_SECONDS = 1.0
 
-@dataclass(frozen=True)
-class Identity:
-    """A process, so that others on its machine can see whether it still runs.
+# What dead drivers left, and others cannot know to be dead, is removed after so many seconds.
+STALE_SECONDS = 24 * 3600
 
-    Attributes:
-        owner: name of the driver, different in every run.
-        machine: this boot of the machine and this namespace of process numbers.
-        started: the process's start time in the kernel's clock, since numbers are used again.
-    """
+# The folders in which files are written.
+PLACES = ("rows", "compacted", "checkpoints", "drivers", "leases")
 
-    owner: str
-    host: str
-    machine: str
-    pid: int
-    started: str
+
+class Lease(NamedTuple):
+    """A file in ``leases/``."""
+
+    name: str
+    trial_id: str
+    n: int
+    owner: str  # "" in the name of a store that creates exclusively: it is the file's content
 
     @classmethod
-    def of_this_process(cls) -> "Identity":
-        pid = os.getpid()
-        host = socket.gethostname()
-        return cls(f"{host}-{pid}-{uuid.uuid4().hex[:8]}", host, _machine(), pid, _started(pid))
-
-    def runs_here(self) -> bool | None:
-        """Whether the process runs; None if it is one of another machine."""
-        if not self.machine or self.machine != _machine():
-            return None
-        return _started(self.pid) == self.started
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # not Linux: a dead driver is known by its silence only
-        return ""
-
-
-def _started(pid: int) -> str:
-    """The process's start time; empty where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
-    state, start = fields[0], fields[19]
-    return "" if state in "ZX" else start
+    def from_name(cls, name: str) -> "Lease | None":
+        """None for what is no lease, such as an editor's or a synchroniser's copy."""
+        parts = re.fullmatch(r"([^.]+)\.([0-9]{1,9})(?:\.([^~()]+))?", name)
+        return cls(name, parts[1], int(parts[2]), parts[3] or "") if parts else None
 
 
 class Leases:
@@ -85,19 +68,19 @@ class Leases:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._self = Identity.of_this_process()
-        self._held: set[str] = set()  # trial ids
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_alive, daemon=True)
+        self._held: dict[str, Lease] = {}  # by trial id
+        self._beats = 0
+        self._sights: dict[str, tuple[object, float]] = {}  # path -> what it was, and since when
+        self._changed: set[str] = set()  # paths of which a change was seen
 
     def __enter__(self) -> "Leases":
         self._beat()
-        self._thread.start()
+        self._stop = clock.repeat(BEAT_SECONDS, self._keep_alive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(BEAT_SECONDS)
-        with suppress(OSError):
+        self._stop()
+        with suppress(StorageError):
             for trial_id in list(self._held):
                 self.release(trial_id)
             self._folder.delete(_driver(self._self.owner))
@@ -106,89 +89,194 @@ class Leases:
         """Whether the trial is this driver's to run from now on.
 
         Raises:
-            StorageError: the results folder cannot be written to.
+            StorageError: the results folder cannot be used.
         """
-        found = self._leases(trial_id)
-        highest = max(found, default=0)
-        if any(self._lives(owner) for owner in found.get(highest, ())):
+        leases = self._leases(trial_id)
+        highest = max((lease.n for lease in leases), default=0)
+        holders = [lease for lease in leases if lease.n == highest and self._lives(lease)]
+        mine = [lease for lease in holders if lease.owner == self._self.owner]
+        if mine and trial_id not in self._held:  # a store's answer was lost: it was created
+            if len(holders) == 1:
+                self._held[trial_id] = mine[0]
+                return True
+            self._folder.delete(f"leases/{mine[0].name}")
+        if holders:
             return False
-        name = f"leases/{trial_id}.{highest + 1}"
-        if self._folder.local:
-            if not self._folder.create(name, self._self.owner.encode()):
+        lease = self._create(trial_id, highest + 1)
+        if lease is None:
+            return False
+        if not self._alone(lease):
+            self._folder.delete(f"leases/{lease.name}")
+            return False
+        self._held[trial_id] = lease
+        return True
+
+    def acquire_or_know(self, trial_id: str) -> bool:
+        """As ``acquire``, but where a holder may be dead, wait until that is known.
+
+        For who asks once: a holder on another machine is dead only when it has been silent.
+        """
+        while not self.acquire(trial_id):
+            leases = self._leases(trial_id)
+            highest = max((lease.n for lease in leases), default=0)
+            if any(self._surely_lives(lease) for lease in leases if lease.n == highest):
                 return False
-        else:
-            name += f".{self._self.owner}"
-            self._folder.write(name, self._self.owner.encode())
-            if len(self._leases(trial_id).get(highest + 1, ())) > 1:
-                self._folder.delete(name)
-                return False
-        self._held.add(trial_id)
+            clock.sleep(BEAT_SECONDS / 4)
         return True
 
     def release(self, trial_id: str) -> None:
-        """The trial has its rows, or is given back; what dead holders left goes as well."""
-        self._held.discard(trial_id)
-        for name in self._names(trial_id):
-            self._folder.delete(f"leases/{name}")
+        """The trial has its rows, or is given back; what dead holders left before goes as well.
+
+        A lease that another driver has taken over meanwhile stays.
+
+        Raises:
+            StorageError: the results folder cannot be used.
+        """
+        mine = self._held.pop(trial_id, None)
+        if mine is None:
+            return
+        for lease in self._named(trial_id):
+            if lease.n < mine.n:
+                self._folder.delete(f"leases/{lease.name}")
+        self._folder.delete(f"leases/{mine.name}")
 
     def tidy(self, finished: set[str]) -> None:
-        """Remove what killed drivers left: leases of trials that have rows, files of dead drivers,
-        and what was half written."""
+        """Remove what killed drivers left: leases, files of dead drivers, and what was half
+        written.
+
+        Args:
+            finished: trials that have finished, not failed; whoever holds one needs it no more.
+
+        Raises:
+            StorageError: the results folder cannot be used.
+        """
         for name in self._folder.names("leases"):
-            if name.split(".")[0] in finished:
-                self._folder.delete(f"leases/{name}")
+            lease = Lease.from_name(name)
+            path = f"leases/{name}"
+            if (lease is not None and lease.trial_id in finished) or self._is_stale(path):
+                self._folder.delete(path)
         for name in self._folder.names("drivers"):
-            if not self._lives(name.removesuffix(".json")):
-                self._folder.delete(f"drivers/{name}")
-        for place in ("rows", "checkpoints", "drivers"):
+            path = f"drivers/{name}"
+            if not self._driver_lives(name.removesuffix(".json")) or self._is_stale(path):
+                self._folder.delete(path)
+        for place in PLACES:
             self._folder.remove_stale_parts(place)
 
-    def _names(self, trial_id: str) -> list[str]:
-        return [n for n in self._folder.names("leases") if n.startswith(f"{trial_id}.")]
+    def _create(self, trial_id: str, n: int) -> Lease | None:
+        """A lease of this driver, unless another was faster."""
+        owner = self._self.owner
+        content = f"{owner} {digest(owner)}".encode()
+        if self._folder.exclusive():
+            lease = Lease(f"{trial_id}.{n}", trial_id, n, owner)
+            created = self._folder.write_once(f"leases/{lease.name}", content)
+            return lease if created else None
+        lease = Lease(f"{trial_id}.{n}.{owner}", trial_id, n, owner)
+        self._folder.write(f"leases/{lease.name}", content)
+        return lease
 
-    def _leases(self, trial_id: str) -> dict[int, list[str]]:
-        """n -> the owners of the trial's lease n."""
-        found: dict[int, list[str]] = {}
-        for name in self._names(trial_id):
-            _, n, *owner = name.split(".", 2)
-            with suppress(FileNotFoundError):  # released just now
-                who = owner[0] if owner else self._folder.read(f"leases/{name}").decode()
-                owners = found.setdefault(int(n), [])
-                if who or self._fresh(f"leases/{name}"):  # empty while its owner writes it
-                    owners.append(who)
-        return found
+    def _alone(self, mine: Lease) -> bool:
+        """Whether nobody else has such a lease, or has taken over meanwhile."""
+        for _ in range(1 + LOOKS_AGAIN):
+            others = [
+                lease
+                for lease in self._leases(mine.trial_id)
+                if lease.owner != mine.owner
+                and (lease.n > mine.n or (lease.n == mine.n and self._lives(lease)))
+            ]
+            if not others:
+                return True
+            if any(lease.n > mine.n or lease.owner < mine.owner for lease in others):
+                return False
+            clock.sleep(PAUSE_SECONDS)
+        return False
 
-    def _lives(self, owner: str) -> bool:
-        if owner in ("", self._self.owner):
+    def _named(self, trial_id: str) -> list[Lease]:
+        """The trial's leases, as their names say."""
+        leases = map(Lease.from_name, self._folder.names("leases"))
+        return [lease for lease in leases if lease is not None and lease.trial_id == trial_id]
+
+    def _leases(self, trial_id: str) -> list[Lease]:
+        """The trial's leases, with their owners."""
+        leases = []
+        for lease in self._named(trial_id):
+            if not lease.owner:
+                try:
+                    content = self._folder.read(f"leases/{lease.name}")
+                except FileNotFoundError:  # released just now
+                    continue
+                lease = lease._replace(owner=_owner(content))
+            leases.append(lease)
+        return leases
+
+    def _lives(self, lease: Lease) -> bool:
+        """Whether the lease's owner may still be running the trial."""
+        if lease.owner:
+            return self._driver_lives(lease.owner)
+        # Of an older version that is writing it, or damaged: for a while it counts.
+        return self._changes(f"leases/{lease.name}", lease)
+
+    def _driver_lives(self, owner: str) -> bool:
+        if owner == self._self.owner:
             return True
         try:
-            identity = Identity(**json.loads(self._folder.read(_driver(owner))))
+            content = self._folder.read(_driver(owner))
         except FileNotFoundError:
             return False
-        except (ValueError, TypeError):
-            identity = None
-        here = identity.runs_here() if identity else None
-        return self._fresh(_driver(owner)) if here is None else here
+        identity = Identity.from_json(content)
+        if identity is not None and identity.runs_here() is False:
+            return False
+        written = self._folder.modified(_driver(owner))  # older versions write the same again
+        return self._changes(_driver(owner), (content, written))
 
-    def _fresh(self, path: str) -> bool:
-        """Whether the file was written of late.
+    def _surely_lives(self, lease: Lease) -> bool:
+        """Whether the lease's owner has just been seen to be at work."""
+        if _driver(lease.owner) in self._changed or lease.owner == self._self.owner:
+            return True
+        try:
+            identity = Identity.from_json(self._folder.read(_driver(lease.owner)))
+        except (FileNotFoundError, StorageError):
+            return False
+        return identity is not None and identity.runs_here() is True
 
-        Compared with this driver's own file: both times are of the file system's clock, so the
-        machines' clocks may differ.
-        """
-        theirs = self._folder.modified(path)
+    def _changes(self, path: str, sight: object) -> bool:
+        """Whether the file has changed within ``DEAD_SECONDS`` of this driver's own clock."""
+        now = clock.monotonic()
+        before, since = self._sights.get(path, (None, now))
+        if before != sight:
+            if before is not None:
+                self._changed.add(path)
+            self._sights[path] = (sight, now)
+            since = now
+        return now - since < DEAD_SECONDS
+
+    def _is_stale(self, path: str) -> bool:
+        """Whether the file was written long before this driver's, by the file system's clock."""
+        written = self._folder.modified(path)
         ours = self._folder.modified(_driver(self._self.owner))
-        return theirs is not None and ours is not None and ours - theirs < DEAD_SECONDS
+        if written is None or ours is None:
+            return False
+        return abs(ours - written) > STALE_SECONDS
 
     def _beat(self) -> None:
-        content = json.dumps(asdict(self._self)).encode()
-        self._folder.write(_driver(self._self.owner), content)
+        self._beats += 1
+        values = asdict(self._self) | {"beat": self._beats}
+        content = json.dumps(values | {"sha256": digest(json.dumps(values))})
+        self._folder.write(_driver(self._self.owner), content.encode())
 
     def _keep_alive(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
-            with suppress(StorageError):  # the trials will say so
-                self._beat()
+        with suppress(StorageError):  # the trials will say so
+            self._beat()
 
 
 def _driver(owner: str) -> str:
     return f"drivers/{owner}.json"
+
+
+def _owner(content: bytes) -> str:
+    """The owner in a lease's content; "" where it is damaged.
+
+    Older versions wrote the owner without a digest.
+    """
+    owner, _, sealed = content.decode("utf-8", "replace").partition(" ")
+    whole = re.fullmatch(r"[\w.-]{1,300}", owner) and sealed in ("", digest(owner))
+    return owner if whole else ""

@@ -1,22 +1,25 @@
 """The Parquet files that hold the rows of a study. ``schema`` says what is in a row.
 
 A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``, and after
-``Store.compact`` files of many trials under ``compacted/``. A file appears whole or not at all. One
-that cannot be read is named and moved to ``set-aside/``; its trials are run again.
+``Store.compact`` files of many trials under ``compacted/``. The row of a failure has a file of its
+own, ``rows/<trial_id>.failed.parquet``, so that the file of a finished trial is only ever created,
+never replaced: of several processes that finish a trial the first counts, however late another
+comes. (Until schema 5 failures lay in ``rows/<trial_id>.parquet``, too.) A file appears whole or
+not at all. One that cannot be read is named and moved to ``set-aside/``; its trials are run again.
 """
 
 import hashlib
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from aa_ray.errors import StorageError, UsageError
-from aa_ray.store.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, Row
+from aa_ray.store import parquet
+from aa_ray.store.schema import SCHEMA, SCHEMA_VERSION, Row
 from aa_ray.store.storage import Folder, reason
 
 # Trials of one file under compacted/, at most: a few hundred megabytes of memory.
@@ -28,6 +31,8 @@ READERS = 16
 
 # After so many files their tables are combined, which takes much less memory.
 MANY = 1_000
+
+FAILED = ".failed"
 
 logger = logging.getLogger(__name__)
 
@@ -64,34 +69,87 @@ class Store:
             StorageError: disk full, read-only, no permission.
         """
         trial_id = rows[0]["trial_id"]
-        content = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
+        content = parquet.dump(pa.Table.from_pylist(rows, schema=SCHEMA))
         existing = self.rows(trial_id)
-        if not existing and self.folder.write_once(_path(trial_id), content):
-            return rows
-        existing = existing or self.rows(trial_id)  # another process was faster
-        if existing and existing[0]["status"] == "finished":
+        if _finished(existing):
             return existing
-        self.folder.write(_path(trial_id), content)
-        return rows
+        if existing:
+            self._put_failure_by(trial_id)
+        if not _finished(rows):
+            self.folder.write(_path(trial_id, FAILED), content)
+            existing = self.rows(trial_id)
+            if not _finished(existing):
+                return rows
+            self.folder.delete(_path(trial_id, FAILED))  # another process finished meanwhile
+            return existing
+        if self.folder.write_once(_path(trial_id), content):
+            # Another process may have finished, and its file been compacted, since the first look.
+            compacted = self._rows_compacted(trial_id)
+            self.folder.delete(_path(trial_id, "" if compacted else FAILED))
+            return compacted or rows
+        existing = self.rows(trial_id)  # another process was faster
+        if not _finished(existing):  # there is a file that does not hold rows
+            self.folder.write(_path(trial_id), content)
+            return rows
+        return existing
+
+    def _put_failure_by(self, trial_id: str) -> None:
+        """Move a failure that an older version wrote out of the place for finished rows.
+
+        Should another process have finished meanwhile, its rows are moved, and still are read.
+        """
+        table = self._read_file(_path(trial_id))
+        if table is not None and "failed" in table["status"].to_pylist():
+            with suppress(FileNotFoundError):  # another process was faster
+                self.folder.move(_path(trial_id), _path(trial_id, FAILED))
 
     def row(self, trial_id: str) -> Row | None:
         """One of the trial's rows; None where it has none that can be read."""
         return next(iter(self.rows(trial_id)), None)
 
     def rows(self, trial_id: str) -> list[Row]:
-        """The trial's rows: several of one AdapterDrop training; none where none can be read."""
-        table = None
-        if self.folder.exists(_path(trial_id)):
-            table = self._read_file(_path(trial_id))
-        for path, ids in self._compacted().items() if table is None else ():
-            if trial_id in ids and (compacted := self._read_file(path)) is not None:
-                table = compacted.filter(pc.equal(compacted["trial_id"], trial_id))
-                break
-        return list(table.to_pylist()) if table is not None else []
+        """The trial's rows: several of one AdapterDrop training; none where none can be read.
+
+        Raises:
+            StorageError: the file system does not give a file.
+        """
+        if "/" in trial_id:  # ids come from rows as well, and a name must not lead elsewhere
+            return []
+        # In this order: a file that is being compacted meanwhile is in one of the two.
+        loose = self._rows_in(_path(trial_id))
+        compacted = self._rows_compacted(trial_id)
+        if compacted:  # and so was there first
+            return compacted
+        if _finished(loose):
+            return loose
+        failed = self._rows_in(_path(trial_id, FAILED))
+        return failed if _finished(failed) else failed or loose
+
+    def _rows_in(self, path: str) -> list[Row]:
+        table = self._read_file(path)
+        return [] if table is None else list(table.to_pylist())
+
+    def _rows_compacted(self, trial_id: str) -> list[Row]:
+        for path, ids in self._compacted().items():
+            if trial_id in ids and (table := self._read_file(path)) is not None:
+                return list(table.filter(pc.equal(table["trial_id"], trial_id)).to_pylist())
+        return []
+
+    def tidy(self, finished: set[str]) -> None:
+        """Remove the failures of trials that have finished since.
+
+        Raises:
+            StorageError: the results folder cannot be used.
+        """
+        for path in list(self._paths()):
+            if path == _path(trial_id := _trial_id(path), FAILED) and trial_id in finished:
+                rows = self._rows_in(path)
+                if rows and not _finished(rows):
+                    self.folder.delete(path)
 
     def trial_ids(self) -> set[str]:
         """The trials that have rows."""
-        loose = {path.removeprefix("rows/").removesuffix(".parquet") for path in self._paths()}
+        loose = {_trial_id(path) for path in self._paths()}
         return loose.union(*self._compacted().values())
 
     def read(self, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
@@ -101,28 +159,46 @@ class Store:
             UsageError: a file was written by a newer aa_ray.
             StorageError: the file system does not give a file.
         """
-        combined: list[pa.Table] = []
-        tables = [SCHEMA.empty_table().select(columns)]
+        needed = list(dict.fromkeys([*columns, "trial_id", "status"]))
+        # In this order: a file that is being compacted meanwhile is in one of the two.
+        loose = self._combined("rows", needed)
+        compacted = self._combined("compacted", needed)
+        failed = pc.equal(loose["status"], "failed")
         seen: set[str] = set()
-        # In this order: a file that is being compacted meanwhile is in one of the two. The file of
-        # a single trial is the newer one.
-        for table in itertools.chain(self._tables("rows"), self._tables("compacted")):
+        tables = []
+        # What was compacted was there first, and a failure counts only by itself.
+        for table in (compacted, loose.filter(pc.invert(failed)), loose.filter(failed)):
             ids = table["trial_id"].to_pylist()
             if not seen.isdisjoint(ids):
                 table = table.filter(pa.array([i not in seen for i in ids]))
             seen.update(ids)
             tables.append(table.select(columns))
+        return pa.concat_tables(tables)
+
+    def _combined(self, folder: str, columns: Sequence[str]) -> pa.Table:
+        """The rows of a folder's files; those of a trial that is in two files from the first."""
+        combined: list[pa.Table] = []
+        tables = [SCHEMA.empty_table().select(columns)]
+        seen: set[str] = set()
+        for table in self._tables(folder, columns):
+            if folder == "compacted":
+                ids = table["trial_id"].to_pylist()
+                if not seen.isdisjoint(ids):
+                    table = table.filter(pa.array([i not in seen for i in ids]))
+                seen.update(ids)
+            tables.append(table)
             if len(tables) == MANY:
                 combined.append(pa.concat_tables(tables).combine_chunks())
                 tables = []
         return pa.concat_tables([*combined, *tables])
 
-    def _tables(self, folder: str) -> Iterator[pa.Table]:
+    def _tables(self, folder: str, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The readable files of a folder, in order."""
         paths = list(self._paths(folder))
         with ThreadPoolExecutor(self._readers) as pool:
             for start in range(0, len(paths), MANY):
-                for table in pool.map(self._read_file, paths[start:][:MANY]):
+                batch = paths[start:][:MANY]
+                for table in pool.map(lambda path: self._read_file(path, columns), batch):
                     if table is not None:
                         yield table
 
@@ -133,9 +209,10 @@ class Store:
         files, which a retry replaces.
         """
         moved = 0
-        paths = list(self._paths())
+        paths = [path for path in self._paths() if path == _path(_trial_id(path))]
         for start in range(0, len(paths), COMPACTED_TRIALS):
             batch = paths[start:][:COMPACTED_TRIALS]
+            compacted = set().union(*self._compacted().values())
             with ThreadPoolExecutor(self._readers) as pool:
                 tables = zip(batch, pool.map(self._read_file, batch), strict=True)
                 finished = {
@@ -143,12 +220,14 @@ class Store:
                     for path, table in tables
                     if table is not None and "failed" not in table["status"].to_pylist()
                 }
-            if finished:
-                name = hashlib.sha256(" ".join(sorted(finished)).encode()).hexdigest()[:20]
-                table = pa.concat_tables(finished.values())
-                self.folder.write(f"compacted/{name}.parquet", _parquet(table))
-                for path in finished:
-                    self.folder.delete(path)
+            # One that was compacted before, but whose file a process has left, stays as it was.
+            new = {p: table for p, table in finished.items() if _trial_id(p) not in compacted}
+            if new:
+                name = hashlib.sha256(" ".join(sorted(new)).encode()).hexdigest()[:20]
+                table = pa.concat_tables(new.values())
+                self.folder.write(f"compacted/{name}.parquet", parquet.dump(table))
+            for path in finished:
+                self.folder.delete(path)
             moved += len(finished)
         return moved
 
@@ -160,11 +239,12 @@ class Store:
 
     def _compacted(self) -> dict[str, set[str]]:
         """Compacted file -> ids of its trials. Such files never change, so each is read once."""
+        known, self._compacted_ids = self._compacted_ids, {}
         for path in self._paths("compacted"):
-            if path not in self._compacted_ids:
-                table = self._read_file(path, ["trial_id"])
-                if table is not None:
-                    self._compacted_ids[path] = set(table["trial_id"].to_pylist())
+            if path in known:
+                self._compacted_ids[path] = known[path]
+            elif (table := self._read_file(path, ["trial_id"])) is not None:
+                self._compacted_ids[path] = set(table["trial_id"].to_pylist())
         return self._compacted_ids
 
     def _read_file(self, path: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table | None:
@@ -172,61 +252,47 @@ class Store:
 
         None, having set the file aside, where it does not hold rows.
         """
-        try:  # what goes wrong in here is the file system's fault, and says nothing of the file
-            content = pa.BufferReader(self.folder.read(path))
+        try:
+            content = self.folder.read(path)
         except FileNotFoundError:  # another driver has just moved it, or it was compacted
             return None
-        except OSError as error:
-            raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
         try:
-            # Four times as fast as read_table, which takes the file for a dataset.
-            parquet = pq.ParquetFile(content, page_checksum_verification=True)
-            table = parquet.read(columns=list(columns), use_threads=False)
-            version = int((table.schema.metadata or {})[VERSION_KEY])
-            if version <= SCHEMA_VERSION:
-                table = _completed(table, version, columns)
-                ids = set(table["trial_id"].to_pylist())
-                if not ids or (path.startswith("rows/") and {_path(i) for i in ids} != {path}):
-                    raise ValueError("its rows are of another trial")
-                return table
+            table = parquet.load(content, columns)
+            ids = set(table["trial_id"].to_pylist())
+            if not ids or (path.startswith("rows/") and ids != {_trial_id(path)}):
+                raise ValueError("its rows are of another trial")
+            return table
+        except parquet.NewerError as newer:
+            raise UsageError(
+                f"{self.uri}/{path} was written by a newer aa_ray (schema {newer}, this one knows "
+                f"{SCHEMA_VERSION}); update aa_ray or use another --results"
+            ) from newer
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             self._set_aside(path, error)
             return None
-        raise UsageError(
-            f"{self.uri}/{path} was written by a newer aa_ray (schema {version}, this one "
-            f"knows {SCHEMA_VERSION}); update aa_ray or use another --results"
-        )
 
     def _set_aside(self, path: str, error: Exception) -> None:
         what = f"{self.uri}/{path} does not hold rows of aa_ray ({reason(error)})"
         try:
             self.folder.move(path, f"set-aside/{path.rpartition('/')[2]}")
-        except OSError as denied:
-            logger.warning("%s; it is left out (cannot be moved: %s)", what, reason(denied))
+        except FileNotFoundError:
+            return  # another process was faster
+        except StorageError as denied:
+            logger.warning("%s; it is left out (%s)", what, denied)
         else:
             logger.warning("%s; moved to set-aside/, what is lost has to run again", what)
 
 
-def _parquet(table: pa.Table) -> pa.Buffer:
-    """The table as the content of a Parquet file."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, write_page_checksum=True)
-    return sink.getvalue()
+def _path(trial_id: str, kind: str = "") -> str:
+    return f"rows/{trial_id}{kind}.parquet"
 
 
-def _path(trial_id: str) -> str:
-    return f"rows/{trial_id}.parquet"
+def _trial_id(path: str) -> str:
+    return path.removeprefix("rows/").removesuffix(".parquet").removesuffix(FAILED)
 
 
-def _completed(table: pa.Table, version: int, columns: Sequence[str]) -> pa.Table:
-    """The columns as ``SCHEMA`` has them; those newer than the table's version are null."""
-    schema = pa.schema([SCHEMA.field(name) for name in columns], SCHEMA.metadata)
-    for field in schema:
-        if field.name not in table.column_names and version < SCHEMA_VERSION:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    if table.schema.equals(schema):
-        return table.replace_schema_metadata(schema.metadata)
-    return table.select(columns).cast(schema)
+def _finished(rows: Sequence[Row]) -> bool:
+    return bool(rows) and rows[0]["status"] == "finished"
 
 
 def read(uri: str) -> pa.Table:

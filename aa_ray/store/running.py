@@ -52,10 +52,7 @@ def running_trials(folder: Folder) -> list[RunningTrial]:
     Raises:
         StorageError: the folder cannot be read.
     """
-    try:
-        names = folder.names("checkpoints")
-    except OSError as error:
-        raise StorageError(f"cannot read {folder.uri} ({error})") from error
+    names = folder.names("checkpoints")
     trials = [trial for name in names for trial in _of_checkpoint(folder, f"checkpoints/{name}")]
     return sorted(trials, key=lambda running: (running.age is None, running.age or 0.0))
 
@@ -68,7 +65,7 @@ def _of_checkpoint(folder: Folder, path: str) -> list[RunningTrial]:
         age = None if written is None else max(0.0, time.time() - written)
         states = json.loads(header["trainers"])
         return [_running(*pair, age) for pair in zip(trials, states, strict=True)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 from aa_ray.trial import TrialColumns
 
 # 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth; 5: chance, chance_error,
-# dev_chance, dev_chance_error, answers; 6: engine. Columns are only ever added; in older rows they
-# are null.
-SCHEMA_VERSION = 6
+# dev_chance, dev_chance_error, answers; 6: engine; 7: no column, but a digest of the file. Columns
+# are only ever added; in older rows they are null.
+SCHEMA_VERSION = 7
+DIGEST_VERSION = 7
 
 VERSION_KEY = b"aa_ray.schema_version"
 

@@ -71,6 +71,11 @@ class TrialQueue:
         """Whether the row is one of the failures to be tried again, and not a new one."""
         return (row["trial_id"], row["error"]) in self._retried
 
+    @property
+    def retried_ids(self) -> set[str]:
+        """Ids of the trials that are tried again after a failure."""
+        return {trial_id for trial_id, _ in self._retried}
+
     def trial(self, cell: Cell) -> Trial | None:
         """The cell's trial; None while it waits for another."""
         return self._resolver.trials.get(cell)
@@ -79,6 +84,11 @@ class TrialQueue:
     def trial_ids(self) -> list[str]:
         """Ids of the trials that are known by now."""
         return list(self._states)
+
+    @property
+    def finished_ids(self) -> set[str]:
+        """Ids of the trials that have finished."""
+        return {i for i, state in self._states.items() if state == "finished"}
 
     def next(self, like: Trial | None = None) -> tuple[Cell, Trial] | None:
         """Start the runnable trial with the longest path; None if there is none.

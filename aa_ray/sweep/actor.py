@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ray import cloudpickle, tune
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aa_ray.store.rows import Store
     from aa_ray.sweep.messages import Job, Report
     from aa_ray.training.worker import Worker
@@ -38,16 +40,20 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Do the job. A ``Report`` as Tune's result."""
-        from aa_ray.errors import StorageError, SweepError
+        from aa_ray.errors import StorageError, SweepError, UsageError
         from aa_ray.store.rows import Store
+        from aa_ray.store.storage import Folder
         from aa_ray.sweep.messages import Job, Report
 
         setting = json.loads(self._config["setting"])
-        if self._store is None:
-            self._store = Store(setting["results"])
+        self._tell = self.make_teller()
+        if self._tell is not None:
+            self._tell(False)
         try:
+            if self._store is None:
+                self._store = Store(Folder(setting["results"], answered=True))
             report = self._do(Job.from_json(self._config["job"]), setting, self._store)
-        except (StorageError, SweepError) as error:
+        except (StorageError, SweepError, UsageError) as error:
             report = Report(stop=str(error))
         return report.to_result()
 
@@ -63,7 +69,7 @@ class TrialActor(tune.Trainable):
         if missing:
             if self._worker is None:
                 self._worker = self.make_worker(setting, store)
-            watchdog.arm(setting["stall_seconds"])
+            watchdog.arm(setting["stall_seconds"], self._tell)
             try:
                 methods = [job.methods.get(trial.id, "") for trial in job.trials]
                 for of_trial in self._worker.run(job.trials, methods):
@@ -75,6 +81,12 @@ class TrialActor(tune.Trainable):
             remarks = self._worker.remarks
         store.folder.delete(checkpoints.path(job.trials))
         return Report([queue_columns(of_trial[0]) for of_trial in rows.values()], remarks)
+
+    def make_teller(self) -> "Callable[[bool], None] | None":
+        """Tells the driver that the job goes on, and whether it is training."""
+        from aa_ray.sweep.pulse import Teller
+
+        return Teller(self._config["id"]) if "id" in self._config else None
 
     def make_worker(self, setting: dict[str, Any], store: "Store") -> "Worker":
         """The process's ``Worker``, with its copy of the backbone."""

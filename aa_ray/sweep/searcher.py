@@ -1,17 +1,18 @@
 """Hands Ray Tune a study's trials, one or a group at a time, as their dependencies finish."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from aa_ray.errors import StorageError, SweepError
+from aa_ray.store import clock
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.store.schema import Row, StudyColumns, failed, make_row
 from aa_ray.study.grid import Cell
 from aa_ray.study.queue import TrialQueue, queue_columns
+from aa_ray.sweep.leftovers import over
 from aa_ray.sweep.messages import Job, Report
 from aa_ray.sweep.progress import Progress
 from aa_ray.training import checkpoints
@@ -57,8 +58,8 @@ class QueueSearcher(Searcher):
         self._leases = leases
         self._fuse = fuse
         self._spread = spread
-        self._interrupted = checkpoints.interrupted_groups(store.folder, store.trial_ids())
-        self._looked = time.monotonic()
+        self._interrupted = checkpoints.interrupted_groups(store.folder, over(queue, store))
+        self._looked = clock.monotonic()
         self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
         self._retried: dict[str, str] = {}  # trial id -> the error of its failed row
         self._deaths: dict[str, str] = {}  # Tune's id -> how its worker process died
@@ -76,7 +77,12 @@ class QueueSearcher(Searcher):
         if job is None:
             self.progress.update()
             return Searcher.FINISHED if self.stopped or self._queue.complete else None
-        return {"job": job.to_json()}
+        return {"job": job.to_json(), "id": trial_id}
+
+    @property
+    def running_ids(self) -> list[str]:
+        """Tune's ids of the jobs that run."""
+        return list(self._running)
 
     def _continue(self, trial_id: str) -> Job | None:
         """Trials that an earlier run began together, of which some still lack their rows."""
@@ -90,8 +96,8 @@ class QueueSearcher(Searcher):
 
     def _start(self, trial_id: str) -> Job | None:
         """Runnable trials that can train side by side."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if clock.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = clock.monotonic()
             self._queue.look_again()
         group = self._queue.next_group(self._fuse, self._spread, self._claim)
         return self._job(trial_id, group, [trial for _, trial in group]) if group else None
@@ -129,9 +135,12 @@ class QueueSearcher(Searcher):
             for row in rows:
                 self._queue.record(row)
         except (StorageError, SweepError) as reason:
-            self.stopped = reason
+            self.stopped = self.stopped or reason
         for _, trial in claimed:
-            self._leases.release(trial.id)
+            try:
+                self._leases.release(trial.id)
+            except StorageError as reason:
+                self.stopped = self.stopped or reason
 
     def _heard(self, report: Report) -> Sequence[Mapping[str, Any]]:
         """The rows in the report; its remarks are passed on."""
@@ -166,6 +175,11 @@ class QueueSearcher(Searcher):
             f"silent for longer than --stall-seconds); {advice}"
         )
         return make_row(trial.columns, study, failed(error))
+
+    def on_silence(self, trial_id: str) -> None:
+        """The worker process of a group gave no sign of life, and is ended."""
+        cell = self._running[trial_id][0][0]
+        self.progress.say(f"{cell}: its worker process is silent (stopped?); it is ended")
 
     def on_trial_death(self, trial_id: str, error: str) -> None:
         """The worker process of a group has died; Tune starts another."""

@@ -5,6 +5,7 @@ a group of our trials, so the loggers are not given to Tune but called here, onc
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from ray import tune
 from ray.tune.logger import LoggerCallback
 
+from aa_ray.errors import StorageError
 from aa_ray.store.rows import Store
 from aa_ray.store.schema import Row
 from aa_ray.study.grid import Study
@@ -19,6 +21,8 @@ from aa_ray.sweep.messages import Report
 from aa_ray.sweep.trackers import TRACKING
 
 PROJECT = "aa-ray"
+
+logger = logging.getLogger(__name__)
 
 
 def _logger(name: str) -> LoggerCallback:
@@ -80,7 +84,13 @@ class Tracking(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         report = Report.from_result(trial.last_result)
         for row in report.rows if report is not None else ():
-            self.log(self._store.rows(row["trial_id"]))
+            try:
+                rows = self._store.rows(row["trial_id"])
+            except StorageError as error:  # which ends the sweep soon, and not by this
+                logger.warning("%s is not sent to the tracker: %s", row["trial_id"], error)
+                continue
+            if rows:
+                self.log(rows)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._logger.on_experiment_end(trials, **info)

@@ -15,7 +15,6 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 import urllib.parse
 from dataclasses import asdict
 from pathlib import Path
@@ -39,17 +38,18 @@ from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aa_ray.errors import SweepError, UsageError
-from aa_ray.store import provenance
+from aa_ray.store import clock, provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import memory
+from aa_ray.sweep import leftovers, memory
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
+from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
 from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
-from aa_ray.sweep.searcher import LOOK_SECONDS, RETRIES_AFTER_DEATH, QueueSearcher
+from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
 # How long to wait for nodes that are asked for their GPU's memory.
@@ -77,12 +77,13 @@ def run_study(
         slots = _slots(settled)
         _check_space(queue, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
-            leases.tidy(store.trial_ids())
+            leftovers.remove(queue, store, leases)
             spread = slots if resources.fuse is None else None
             searcher = QueueSearcher(
                 queue, store, leases, Progress(queue, slots, store.folder), settled.fuse, spread
             )
             _fit(queue.study, store, searcher, settled, slots, actor)
+            leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
     finally:
         ray.shutdown()
 
@@ -134,17 +135,20 @@ def _fit(
         StorageError, SweepError: see ``run_study``.
     """
     share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    watch = PulseWatch(resources.stall_seconds)
     trackers = [Tracking(name, study, store) for name in resources.trackers]
     with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
         tuner = tune.Tuner(
             tune.with_resources(actor, share),
             param_space={"setting": json.dumps(_setting(study, store, resources))},
             tune_config=_tune_config(searcher, slots),
-            run_config=_run_config(folder, [SweepCallback(searcher), *trackers]),
+            run_config=_run_config(folder, [SweepCallback(searcher, watch), *trackers]),
         )
         try:
             tuner.fit()
         except (RayError, TuneError) as error:
+            if searcher.stopped is not None:  # what Tune makes of it names the wrong culprit
+                raise searcher.stopped from error
             raise SweepError(
                 f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
                 "same command goes on"
@@ -251,11 +255,17 @@ def _check_that_somebody_listens(address: str) -> None:
 
 
 class SweepCallback(tune.Callback):
-    """Lets the progress line follow Tune's event loop, and the searcher hear of deaths."""
+    """Lets the progress line follow Tune's event loop, and the searcher hear of deaths.
 
-    def __init__(self, searcher: QueueSearcher) -> None:
+    Args:
+        searcher: the sweep's.
+        watch: notices workers that are stopped.
+    """
+
+    def __init__(self, searcher: QueueSearcher, watch: PulseWatch) -> None:
         self._searcher = searcher
-        self._looked = time.monotonic()
+        self._watch = watch
+        self._looked = clock.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called about ten times a second.
@@ -264,10 +274,12 @@ class SweepCallback(tune.Callback):
             RayError: no node is left, which Tune itself would not notice.
         """
         self._searcher.progress.update()
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if clock.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = clock.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):
                 raise RayError("no node is left")
+            for trial_id in self._watch.look(self._searcher.running_ids):
+                self._searcher.on_silence(trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file).read_text() if trial.error_file else ""

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import re
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aa_ray.errors import CheckpointError
+from aa_ray.store import clock
 from aa_ray.store.storage import Folder
 from aa_ray.training.loop import State
 from aa_ray.training.trainer import Best, Epoch, TrainerState
@@ -179,7 +179,7 @@ class Checkpoint:
 
     def due(self) -> bool:
         """Whether writing takes little enough of the time."""
-        return self._took <= MOST_TIME * (time.monotonic() - self._written)
+        return self._took <= MOST_TIME * (clock.monotonic() - self._written)
 
     def save(self, state: State) -> None:
         """Keep the state in place of the last one.
@@ -187,9 +187,9 @@ class Checkpoint:
         Raises:
             StorageError: disk full, read-only, no permission.
         """
-        started = time.monotonic()
+        started = clock.monotonic()
         self._folder.write(self._path, pack(state, self._trials, self.extra))
-        self._written = time.monotonic()
+        self._written = clock.monotonic()
         self._took = self._written - started
 
 
@@ -204,22 +204,41 @@ def group_id(trials: Sequence[Trial]) -> str:
     return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:20]
 
 
-def interrupted_groups(folder: Folder, finished: set[str]) -> list[list[Trial]]:
+def interrupted_groups(
+    folder: Folder, finished: set[str], damaged_too: bool = False
+) -> list[list[Trial]]:
     """The trials of each checkpoint in the results folder: these have to be continued together.
 
     Checkpoints of which every trial is finished are removed.
+
+    Args:
+        damaged_too: also remove those that do not load, whosever they are.
+
+    Raises:
+        StorageError: the results folder cannot be used.
     """
-    found = []
+    groups = []
     for name in folder.names("checkpoints"):
+        path = f"checkpoints/{name}"
         try:
-            content = folder.read(f"checkpoints/{name}")
-            _check(content)
-            texts = json.loads(_header(content)["trials"])
-            trials = [Trial.from_json(text) for text in texts]
-        except (FileNotFoundError, CheckpointError, ValueError, KeyError, TypeError):
-            continue  # whoever runs the trial will say what is wrong with it
-        if all(trial.id in finished for trial in trials):
-            folder.delete(f"checkpoints/{name}")
+            trials = _trials(folder.read(path))
+        except FileNotFoundError:
+            continue
+        if trials is None:  # whoever runs its trial will say what is wrong with it
+            over = damaged_too or name.removesuffix(".safetensors") in finished
         else:
-            found.append(trials)
-    return found
+            over = all(trial.id in finished for trial in trials)
+        if over:
+            folder.delete(path)
+        elif trials is not None:
+            groups.append(trials)
+    return groups
+
+
+def _trials(content: bytes) -> list[Trial] | None:
+    """The trials of a checkpoint; None where it does not load."""
+    try:
+        _check(content)
+        return [Trial.from_json(text) for text in json.loads(_header(content)["trials"])]
+    except (CheckpointError, ValueError, KeyError, TypeError):
+        return None

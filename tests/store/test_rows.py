@@ -1,6 +1,5 @@
 """aa_ray.store.rows: whole files, finished rows that stay, and what is refused."""
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aa_ray.errors import StorageError, UsageError
-from aa_ray.store import rows, storage
+from aa_ray.store import posix, rows
 from aa_ray.store.rows import Store, read
 from aa_ray.store.schema import SCHEMA
 from tests.rows import row
@@ -56,32 +55,92 @@ def test_finished_rows_are_never_replaced(tmp_path: Path, compacted: bool, statu
     assert len(store.read()) == 2
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_of_two_who_finish_at_once_the_first_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    """Where there are links, even one who writes after the other's last look changes nothing."""
+def before(store: Store, method: str, call: int, act: Callable[[], object]) -> None:
+    """Let another process act before the store's folder is asked for the n-th time."""
+    real = getattr(store.folder, method)
+    calls: list[str] = []
+
+    def acting(path: str, *rest: Any) -> Any:
+        calls.append(path)
+        if len(calls) == call:
+            act()
+        return real(path, *rest)
+
+    setattr(store.folder, method, acting)
+
+
+def test_of_two_who_finish_at_once_the_first_counts(tmp_path: Path) -> None:
     first, second = ([row("a", seed=seed)] for seed in (1, 2))
-    store = Store(str(tmp_path))
-    exists = store.folder.exists
-    looks: list[str] = []
-
-    def exists_before_the_other_writes(path: str) -> bool:
-        looks.append(path)
-        if len(looks) > (2 if links else 1):
-            return exists(path)
-        assert not exists(path) or len(looks) == 2
-        Store(str(tmp_path)).write(first)
-        return False
-
-    def no_links(source: Any, target: Any) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    if not links:
-        monkeypatch.setattr(storage.os, "link", no_links)
-    monkeypatch.setattr(store.folder, "exists", exists_before_the_other_writes)
+    store, other = Store(str(tmp_path)), Store(str(tmp_path))
+    before(store, "write_once", 1, lambda: other.write(first))
     assert store.write(second) == first
-    assert store.rows("a") == first
+    assert store.rows("a") == first and len(store.read()) == 1
+
+
+def test_a_trial_that_another_has_finished_and_compacted_meanwhile(tmp_path: Path) -> None:
+    """Between the look and the write its file has come and gone."""
+    first, second = ([row("a", seed=seed)] for seed in (1, 2))
+    store, other = Store(str(tmp_path)), Store(str(tmp_path))
+    before(store, "write_once", 1, lambda: (other.write(first), other.compact()))
+    assert store.write(second) == first
+    assert store.rows("a") == first and len(store.read()) == 1
+    assert store.folder.names("rows") == []
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_a_failure_that_comes_late_changes_nothing(tmp_path: Path, status: str) -> None:
+    """A process that was stopped while it wrote that it has failed, and one that retried."""
+    first = [row("a", status="failed", error="NaN")]
+    finished, late = [row("a", seed=1)], [row("a", seed=2, status=status)]
+    store, other = Store(str(tmp_path)), Store(str(tmp_path))
+    store.write(first)
+    write = "write_once" if status == "finished" else "write"
+    before(store, write, 1, lambda: other.write(finished))
+    assert store.write(late) == finished
+    assert store.rows("a") == finished and store.read()["seed"].to_pylist() == [1]
+    assert store.folder.names("rows") == ["a.parquet"]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_finished_row_counts_more_than_a_failure_that_is_left(
+    tmp_path: Path, compacted: bool
+) -> None:
+    store = Store(str(tmp_path))
+    store.write([row("a", status="failed", error="NaN")])
+    left = store.folder.read("rows/a.failed.parquet")
+    store.write([row("a", seed=1)])
+    if compacted:
+        store.compact()
+    store.folder.write("rows/a.failed.parquet", left)
+    assert store.rows("a") == [row("a", seed=1)] and store.trial_ids() == {"a"}
+    assert store.read(["seed"]).to_pylist() == [{"seed": 1}]
+    store.tidy({"b"})
+    assert "a.failed.parquet" in store.folder.names("rows")
+    store.tidy({"a"})
+    assert "a.failed.parquet" not in store.folder.names("rows")
+
+
+def test_a_failure_of_an_older_version_is_read_and_replaced(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    failed = [row("a", status="failed", error="NaN")]
+    store.write(failed)
+    store.folder.move("rows/a.failed.parquet", "rows/a.parquet")  # where it used to be
+    assert store.rows("a") == failed and store.read()["error"].to_pylist() == ["NaN"]
+    assert store.compact() == 0
+    again = [row("a", status="failed", error="NaN again")]
+    store.write(again)
+    assert store.rows("a") == again and store.folder.names("rows") == ["a.failed.parquet"]
+    store.folder.move("rows/a.failed.parquet", "rows/a.parquet")
+    store.write([row("a", seed=1)])
+    assert store.rows("a") == [row("a", seed=1)]
+    assert store.folder.names("rows") == ["a.parquet"]
+
+
+def test_an_id_is_not_a_path(tmp_path: Path) -> None:
+    outside = tmp_path / "victim.parquet"
+    outside.write_bytes(b"not rows")
+    assert Store(str(tmp_path / "results")).rows("../../victim") == []
+    assert outside.exists()
 
 
 def test_a_file_without_readable_rows_is_replaced(
@@ -92,7 +151,7 @@ def test_a_file_without_readable_rows_is_replaced(
     (tmp_path / "rows" / "a.parquet").write_bytes(b"PAR1")
 
     def denied(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise StorageError("cannot write (Permission denied)")
 
     monkeypatch.setattr(store.folder, "move", denied)
     store.write([row("a", seed=1)])
@@ -107,7 +166,7 @@ def test_compacted_rows_are_the_same_rows(tmp_path: Path, monkeypatch: pytest.Mo
     store.write([row("d", status="failed", error="broken")])
     before = store.read()
     assert store.compact() == 3 and store.compact() == 0
-    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["d.parquet"]
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["d.failed.parquet"]
     assert len(list((tmp_path / "compacted").iterdir())) == 2
     again = Store(str(tmp_path))
     for each in (store, again):
@@ -171,7 +230,7 @@ def test_a_write_that_breaks_off_leaves_no_row(
     def half(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", half)
+    monkeypatch.setattr(posix.os, "fsync", half)
     with pytest.raises(StorageError, match="No space"):
         store.write([row("a", error="new")])
     assert store.read()["error"].to_pylist() == ["old"]
@@ -267,11 +326,11 @@ def test_a_broken_file_that_cannot_be_moved_is_left_out(
     (tmp_path / "rows" / "a.parquet").write_bytes(b"PAR1")
 
     def denied(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise StorageError("cannot write (Permission denied)")
 
     monkeypatch.setattr(store.folder, "move", denied)
     assert len(store.read()) == 0
-    assert "it is left out (cannot be moved: Permission denied)" in caplog.text
+    assert "it is left out (cannot write (Permission denied))" in caplog.text
 
 
 def test_a_file_system_that_fails_says_nothing_of_the_file(
@@ -283,7 +342,7 @@ def test_a_file_system_that_fails_says_nothing_of_the_file(
     def fail(*_: Any) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(store.folder, "read", fail)
+    monkeypatch.setattr(posix.Posix, "read", fail)
     with pytest.raises(StorageError, match=r"cannot read .*a.parquet \(Input/output error\)"):
         store.read()
     assert (tmp_path / "rows" / "a.parquet").exists()

@@ -1,16 +1,21 @@
 """aa_ray.store.storage: whole files or none, and clear words where nothing can be written."""
 
 import errno
+import math
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 
 from aa_ray.errors import StorageError, UsageError
-from aa_ray.store import storage
+from aa_ray.store import clock, posix
+from aa_ray.store.bucket import Bucket
+from aa_ray.store.objects import PATIENCE_SECONDS, ObjectFiles
 from aa_ray.store.storage import Folder
 
 
@@ -30,12 +35,6 @@ def test_files_come_and_go(tmp_path: Path, prefix: str) -> None:
         folder.read("c/d")
 
 
-def test_only_one_creates(tmp_path: Path) -> None:
-    folder = Folder(str(tmp_path))
-    assert folder.create("a/b", b"one") and not folder.create("a/b", b"two")
-    assert folder.read("a/b") == b"one"
-
-
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_a_file_is_written_once(tmp_path: Path, prefix: str) -> None:
     folder = Folder(f"{prefix}{tmp_path}/new")
@@ -48,7 +47,7 @@ def test_of_many_at_the_same_time_one_writes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder(str(tmp_path))
-    monkeypatch.setattr(folder, "exists", lambda path: False)  # all have looked before
+    monkeypatch.setattr(posix.Posix, "modified", lambda self, path: None)  # all have looked
     with ThreadPoolExecutor(8) as pool:
         writers = [str(k).encode() * 1000 for k in range(8)]
         wrote = list(pool.map(lambda content: folder.write_once("a", content), writers))
@@ -61,10 +60,97 @@ def test_a_file_system_without_links_looks_first(
     def no_links(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(storage.os, "link", no_links)
+    monkeypatch.setattr(posix.os, "link", no_links)
     folder = Folder(str(tmp_path))
     assert folder.write_once("a", b"one") and not folder.write_once("a", b"two")
-    assert folder.read("a") == b"one"
+    assert folder.read("a") == b"one" and not folder.exclusive()
+    assert Folder(str(tmp_path)).names("leases") == []
+
+
+def test_links_create_exclusively(tmp_path: Path) -> None:
+    assert Folder(str(tmp_path)).exclusive()
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
+def test_a_file_and_its_name_are_brought_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order: content, name in place, list of names."""
+    calls: list[str] = []
+    for name in ("sync", "rename", "link"):
+        real = getattr(posix.Posix, name)
+
+        def noted(self: Any, path: str, *to: str, name: str = name, real: Any = real) -> None:
+            calls.append(f"{name} {Path(path).suffix or Path(path).name}")
+            real(self, path, *to)
+
+        monkeypatch.setattr(posix.Posix, name, noted)
+    folder = Folder(str(tmp_path / "new"))
+    folder.write("rows/a", b"one")
+    folder.write_once("rows/b", b"two")
+    made = [f"sync {tmp_path.name}", "sync new"]  # the folders new and rows themselves
+    assert sorted(calls[:2]) == sorted(made)
+    assert calls[2:] == ["sync .part", "rename .part", "sync rows",
+                         "sync .part", "link .part", "sync rows"]  # fmt: skip
+
+
+class Away(Bucket):
+    """An object store that fails so many times, or for good."""
+
+    def __init__(self, failures: float, text: str = "curlCode: 7") -> None:
+        super().__init__("", fs.LocalFileSystem())
+        self.failures = failures
+        self.text = text
+
+    def get(self, key: str) -> bytes:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OSError(f"AWS Error {self.text}")
+        return b"content"
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited, without waiting."""
+    slept: list[float] = []
+    monkeypatch.setattr(clock, "sleep", slept.append)
+    monkeypatch.setattr(clock, "monotonic", lambda: sum(slept))
+    return slept
+
+
+def test_an_outage_of_an_object_store_is_waited_for(slept: list[float]) -> None:
+    assert ObjectFiles(Away(5), "probes", answered=True).read("a") == b"content"
+    assert slept == [0.5, 1, 2, 4, 8]
+    with pytest.raises(OSError, match="curlCode"):
+        ObjectFiles(Away(math.inf), "probes", answered=True).read("a")
+    assert PATIENCE_SECONDS < sum(slept[5:]) < 1.2 * PATIENCE_SECONDS
+
+
+def test_what_will_not_get_better_is_not_waited_for(slept: list[float]) -> None:
+    for text in ("ACCESS_DENIED during GetObject", "NO_SUCH_BUCKET"):
+        with pytest.raises(OSError, match=text):
+            ObjectFiles(Away(1, text), "probes", answered=True).read("a")
+    with pytest.raises(OSError, match="curlCode"):  # perhaps its name is wrong
+        ObjectFiles(Away(1), "probes").read("a")
+    assert slept == []
+
+
+@pytest.mark.parametrize("act", [
+    lambda folder: folder.names("a"), lambda folder: folder.exists("a"),
+    lambda folder: folder.delete("a"), lambda folder: folder.read("a"),
+    lambda folder: folder.write("a", b""), lambda folder: folder.write_once("a", b""),
+    lambda folder: folder.move("a", "b"), lambda folder: folder.free_bytes(),
+])  # fmt: skip
+def test_whatever_fails_is_the_stores_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Folder], object]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("put", "rename", "link", "unlink", "read", "names", "modified", "free"):
+        monkeypatch.setattr(posix.Posix, name, fail)
+    with pytest.raises(StorageError, match=r"cannot (read|write to) .*Read-only file system"):
+        act(Folder(str(tmp_path)))
 
 
 def test_a_disk_that_is_full_is_said_by_write_once_too(
@@ -73,7 +159,7 @@ def test_a_disk_that_is_full_is_said_by_write_once_too(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(posix.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         Folder(str(tmp_path)).write_once("a", b"one")
     assert list(tmp_path.iterdir()) == []
@@ -89,7 +175,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file(
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(storage.os, "fsync", fail)
+    monkeypatch.setattr(posix.os, "fsync", fail)
     with pytest.raises(StorageError, match=rf"{os.strerror(number)}\); make room or give another"):
         folder.write("a", b"new")
     assert folder.read("a") == b"old"
@@ -105,7 +191,7 @@ def test_a_folder_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gopher"):
         Folder("gopher://x")
     Folder(str(tmp_path / "new")).check_writable()
-    assert list((tmp_path / "new").iterdir()) == []
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["leases"]
 
 
 def test_half_written_files_are_not_listed_and_removed_when_old(tmp_path: Path) -> None:

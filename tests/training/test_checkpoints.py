@@ -177,7 +177,7 @@ def test_writing_takes_a_small_part_of_the_time(
     trial = make_trial()
     state, _ = checkpoints.unpack(state_of(bert, folder, trial), [trial])
     now = [0.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoints.clock, "monotonic", lambda: now[0])
     write = folder.write
 
     def slow(path: str, content: bytes) -> None:

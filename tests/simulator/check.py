@@ -1,0 +1,49 @@
+"""What must hold of a seed: its study ends as if nothing had disturbed it."""
+
+from typing import Any
+
+from aa_ray.store.schema import Row
+from tests.simulator.plan import make_study
+from tests.simulator.simulation import Simulation
+from tests.simulator.world import Violation, World
+
+# Columns that tell of an attempt, not of the result.
+OF_THE_ATTEMPT = {"method", "started_at", "finished_at", "host", "hosts", "resumed_after", "array",
+                  "peak_memory_bytes"}  # fmt: skip
+
+
+def result(row: Row) -> dict[str, Any]:
+    """What of a row must not depend on faults."""
+    return {name: value for name, value in row.items() if name not in OF_THE_ATTEMPT}
+
+
+def check(seed: int) -> World:
+    """Run the seed's study undisturbed and disturbed; the world of the latter.
+
+    Raises:
+        Violation: an invariant does not hold.
+    """
+    undisturbed = expected(seed)
+    simulation = Simulation(seed)
+    try:
+        final = simulation.run()
+        if [row["trial_id"] for row in final] != [row["trial_id"] for row in undisturbed]:
+            raise Violation("there is not exactly one row of every trial")
+        for row, other in zip(final, undisturbed, strict=True):
+            if result(row) != result(other):
+                raise Violation(f"the row of {row['trial_id']} is not that of an undisturbed run")
+    except Violation as violation:
+        violation.args = (*violation.args, simulation.world)
+        raise
+    return simulation.world
+
+
+_by_study: dict[str, list[Row]] = {}
+
+
+def expected(seed: int) -> list[Row]:
+    """The rows of the seed's study when nothing disturbs it."""
+    study = repr(make_study(seed))
+    if study not in _by_study:
+        _by_study[study] = Simulation(seed, undisturbed=True).run()
+    return _by_study[study]
