@@ -259,7 +259,7 @@ CASES = {
         then(TINY, FILE, "--results", "file"), "file: cannot be used (it is a file)"
     ),
     "results below a file": Case(
-        then(TINY, FILE, "--results", "file/below"), "cannot write to"
+        then(TINY, FILE, "--results", "file/below"), "file is a file"
     ),
     "results where nothing may be written": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--results", "/proc/results"],

@@ -207,6 +207,9 @@ def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFile
         raise NotADirectoryError("it is a file")
     root = root.rstrip("/")
     if isinstance(filesystem, fs.LocalFileSystem):
+        above = next((parent for parent in Path(root).parents if parent.is_file()), None)
+        if above is not None:
+            raise NotADirectoryError(f"{above} is a file")
         return uri.rstrip("/"), root, LocalFiles(f"{root}/{PROBES}")
     bucket = Bucket(uri, filesystem)
     return uri.rstrip("/"), root, ObjectFiles(bucket, f"{root}/{PROBES}", answered)

@@ -186,8 +186,12 @@ def test_a_folder_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"file: cannot be used \(it is a file\)"):
         Folder(str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"cannot be used \(.*file is a file\)"):
+        Folder(str(tmp_path / "file" / "below"))
+    below = Folder(str(tmp_path / "later" / "below"))
+    (tmp_path / "later").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*Not a directory"):
-        Folder(str(tmp_path / "file" / "below")).check_writable()
+        below.check_writable()
     with pytest.raises(UsageError, match="gopher"):
         Folder("gopher://x")
     Folder(str(tmp_path / "new")).check_writable()
