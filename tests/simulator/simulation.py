@@ -93,7 +93,7 @@ class Simulation:
         Raises:
             Violation: something does not hold.
         """
-        with self._installed():
+        with self._installed(), contextlib.closing(self.world):
             self.world.spawn("supervisor", "host", self._supervise, mortal=False)
             self.world.run(10 * DAY, MOST_OPERATIONS)
             if self.violations:
@@ -287,7 +287,7 @@ NO_TABLE = Table("", [], [])
 
 
 _parquet_load = parquet.load
-_remembered = lru_cache(2000)(_parquet_load)
+_remembered = lru_cache(300)(_parquet_load)
 
 
 def _load(content: bytes, columns: Sequence[str]) -> Any:

@@ -141,6 +141,14 @@ class World:
                     raise error
                 raise Violation(f"{failed.name} ends with {error!r}") from error
 
+    def close(self) -> None:
+        """End whatever still waits, so that nothing of it is left in memory."""
+        self._queue.clear()
+        for process in self.processes:
+            process.alive = False
+            self._bury(process)
+        self.processes.clear()
+
     def _switch(self, thread: greenlet, process: Process) -> None:
         self._current = process
         thread.switch()
