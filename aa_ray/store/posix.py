@@ -60,14 +60,14 @@ class Posix:
         try:
             with os.scandir(folder) as entries:
                 return [entry.name for entry in entries if entry.is_file()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def modified(self, path: str) -> float | None:
         """When the file was written, in seconds by the file system's clock; None without file."""
         try:
             return os.stat(path).st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def make_folder(self, folder: str) -> None:
