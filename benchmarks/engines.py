@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aa_ray.core import backbones
+from aa_ray.core import backbones, encoders
 from aa_ray.core.engines import ADAPTERHUB, FUSED
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
@@ -57,7 +57,7 @@ def run_engine(name: str, job: Job, turn: Callable[[], None]) -> None:
     from aa_ray.trial import Trial
 
     encoder = freeze(model.load(job.path))
-    layers = model.num_layers(encoder)
+    layers = encoders.num_layers(encoder)
     task = next(task for task in tasks.TASKS.values() if task.outputs == job.outputs)
     trial = Trial(
         task=task.name, regime="100", seed=42, backbone="", data="", layers=tuple(range(layers)),

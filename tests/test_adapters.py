@@ -14,8 +14,7 @@ from torch import Tensor
 from transformers import BertForSequenceClassification, Trainer, TrainingArguments
 
 import aa_ray
-from aa_ray.core.adapter import hard_weights
-from aa_ray.core.focus import bottleneck_layers
+from aa_ray.core.adapter import bottleneck_layers, hard_weights
 from tests import tiny_encoders
 from tests.tiny_encoders import ENCODERS, batch, encoder, logits
 

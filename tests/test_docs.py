@@ -43,7 +43,7 @@ def commands() -> Iterator[Any]:
             if language not in ("", "bash"):
                 continue
             for line in re.sub(r"\\\n", " ", block).splitlines():
-                found = re.search(r"python (studies/\w+\.py|-m aa_ray)\b.*", line)
+                found = re.search(r"(python (studies/\w+\.py|-m aa_ray)|^aa-ray)\b.*", line)
                 if found and found[0] not in seen:
                     seen.add(found[0])
                     yield pytest.param(found[0], id=f"{name(page)}: {found[0][:60]}")
@@ -58,7 +58,8 @@ def test_a_command_has_options_that_exist(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = command.replace("$AA_RAY_BUCKET", "s3://bucket").rstrip("'")
-    words = shlex.split(text.replace("FOLDER", "folder"), comments=True)[1:]
+    words = shlex.split(text.replace("FOLDER", "folder"), comments=True)
+    words = ["-m", "aa_ray", *words[1:]] if words[0] == "aa-ray" else words[1:]
     parse = ArgumentParser.parse_args
 
     def parse_only(*arguments: Any, **options: Any) -> None:

@@ -70,7 +70,7 @@ def perturb(model: Any, scale: float = 0.3, seed: int = 0) -> None:
 
 def select(model: Any, layers: list[int], name: str = "sst2") -> None:
     """Set the switches so that they select these layers."""
-    from aa_ray.core.focus import bottleneck_layers
+    from aa_ray.core.adapter import bottleneck_layers
 
     with torch.no_grad():
         for layer in bottleneck_layers(model, name):

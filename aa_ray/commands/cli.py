@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     scripts = studies()
     name = given[0].replace("_", "-") if given else ""
     if completing():
-        name = _word_before_the_cursor()
+        name = _study_being_completed()
     if name in scripts:
         return _run_study(scripts[name], f"{PROGRAM} {name}", given[1:])
     if not given and not completing():
@@ -52,7 +52,7 @@ def studies() -> dict[str, Path]:
     folders = (package / "studies", package.parent / "studies")  # of a wheel, of a checkout
     folder = next((folder for folder in folders if (folder / "table2.py").is_file()), None)
     scripts = [] if folder is None else sorted(folder.glob("*.py"))
-    return {path.stem.replace("_", "-"): path for path in scripts if path.stem != "__init__"}
+    return {path.stem.replace("_", "-"): path for path in scripts}
 
 
 def title(script: Path) -> str:
@@ -104,10 +104,10 @@ def completing() -> bool:
     return "_ARGCOMPLETE" in os.environ
 
 
-def _word_before_the_cursor() -> str:
-    """The study that the line to be completed names; empty while that word is being typed.
+def _study_being_completed() -> str:
+    """The study or command that the line names; empty while that word is being typed.
 
-    Tells argcomplete that the study's options begin after it.
+    Behind a study's name, tells argcomplete that its options begin there.
     """
     line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0) or None]
     words = line.split()

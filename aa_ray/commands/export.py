@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 
 from aa_ray.commands.trained import Trained
 from aa_ray.core import adaptable_config, configurations, configured, focus, heads, model
+from aa_ray.core.adapter import bottleneck_layers
 from aa_ray.core.backbones import Backbone
 from aa_ray.core.engines import AUTO, engine_for
 from aa_ray.data import batches, tasks
@@ -192,7 +193,7 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
         added = configured.adapter_modules(stock, name)
         modules |= {f"adapters.{place}": module for place, module in added.items()}
     else:
-        bottlenecks = focus.bottleneck_layers(stock, name)
+        bottlenecks = bottleneck_layers(stock, name)
         modules |= {f"adapters.{b.layer_idx}": b.adapters[name] for b in bottlenecks}
     with torch.no_grad():
         for prefix, module in modules.items():

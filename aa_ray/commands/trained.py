@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aa_ray.core import model
+from aa_ray.core import adaptable_config
 from aa_ray.training.trainer import TrialTrainer
 from aa_ray.trial import Trial
 
@@ -41,7 +41,7 @@ class Trained:
     @property
     def non_linearity(self) -> str | None:
         """AdapterHub's name of the activation; None where no layer has the trained adapter."""
-        return model.non_linearity(self.trial) if self.layers else None
+        return adaptable_config.non_linearity(self.trial) if self.layers else None
 
     @property
     def rationals(self) -> dict[int, dict[str, list[float]]]:

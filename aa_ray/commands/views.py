@@ -45,11 +45,10 @@ def show(
     """
     parser = _table_parser(description, methods)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _print(make_table(_results(parsed, methods)), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
 
 
 def judge(
@@ -67,11 +66,10 @@ def judge(
     parser = _table_parser(description, methods)
     options.add_margin(parser)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _print(make_table(_results(parsed, methods), parsed.margin), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
 
 
 def compare(
@@ -90,11 +88,10 @@ def compare(
     parser = _table_parser(description, methods)
     options.add_margin(parser)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _print(make_table(_policies(parsed, methods), parsed.margin), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
 
 
 def draw(
@@ -113,11 +110,10 @@ def draw(
     """
     parser = _drawing_parser(description, methods)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _save(make_drawings(_results(parsed, methods, adapt)), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
 
 
 def draw_policies(
@@ -135,11 +131,10 @@ def draw_policies(
     """
     parser = _drawing_parser(description, methods)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _save(make_drawings(_policies(parsed, methods, either=True)), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
 
 
 def judge_policies(
@@ -157,11 +152,17 @@ def judge_policies(
     parser = _drawing_parser(description, methods)
     options.add_margin(parser)
 
-    def work() -> int:
-        parsed = parser.parse_args(arguments)
+    def work(parsed: argparse.Namespace) -> int:
         return _save(make_drawings(_policies(parsed, methods, either=True), parsed.margin), parsed)
 
-    return guarded(parser.prog, arguments, work)
+    return _run(parser, arguments, work)
+
+
+def _run(
+    parser: Parser, arguments: Sequence[str], work: Callable[[argparse.Namespace], int]
+) -> int:
+    """Parse, and do the work with the options; the exit status."""
+    return guarded(parser.prog, arguments, lambda: work(parser.parse_args(arguments)))
 
 
 def _table_parser(description: str, methods: Sequence[str]) -> Parser:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, Literal, cast
 
+from adapters.configuration import adapter_config
 from adapters.configuration.adapter_config import SeqBnConfig
 
-from aa_ray.core import deviations
+from aa_ray.core import deviations, registration
 from aa_ray.core.coefficients import RATIONALS, activation_name
 from aa_ray.core.registration import ARCHITECTURE
 from aa_ray.errors import UsageError, unknown
@@ -92,17 +93,26 @@ class AdaptableConfig(SeqBnConfig):
 
 def of_trial(trial: Trial) -> AdaptableConfig:
     """The adapters of a trial of the study."""
-    deviating = {name: getattr(trial, name) for name in ("denominator", "gradient_at_zero")}
     return AdaptableConfig(
-        non_linearity=trial.activation,
+        non_linearity=non_linearity(trial),
         reduction_factor=trial.reduction_factor,
         layers=list(trial.layers),
         switched=trial.switched,
         temperature=trial.temperature,
         switch_skip=trial.switch_skip,
         switch_identity=trial.switch_identity,
-        **(deviating if trial.rational else {}),
     )
+
+
+def non_linearity(trial: Trial) -> str:
+    """AdapterHub's name of the trial's activation, with the settings of a rational in it.
+
+    A custom activation has one, too, whether or not its file has been loaded.
+    """
+    kind, _, init = trial.activation.partition(":")
+    if kind != "rational":
+        return trial.activation
+    return activation_name(init, trial.denominator, trial.gradient_at_zero)
 
 
 def _with_deviations(name: str, denominator: str | None, gradient_at_zero: str | None) -> str:
@@ -131,3 +141,6 @@ def _checked_layers(layers: Sequence[int] | str) -> list[int] | Literal["all"]:
     if isinstance(layers, str) or not all(isinstance(i, int) and i >= 0 for i in layers):
         raise UsageError(f"layers is {layers!r}; expected 'all' or numbers counted from 0")
     return sorted(set(layers))
+
+
+registration.add_config(adapter_config)  # for whoever imported this module before AdapterHub

@@ -206,14 +206,34 @@ def make_adaptable(
     Raises:
         UsageError: the model has no adapter of that name, or it is not ``SeqBnConfig``'s kind.
     """
+    layers = bottleneck_layers(model, name)
+    return [make_layer_adaptable(layer, name, switch, generator) for layer in layers]
+
+
+def check_model(model: Any) -> None:
+    """Raises: AdapterError: a model without AdapterHub's adapters."""
+    if not hasattr(model, "adapters_config"):
+        raise AdapterError(
+            f"{type(model).__name__} has no adapters of AdapterHub's; call adapters.init(model) "
+            "first"
+        )
+
+
+def bottleneck_layers(model: Any, name: str) -> list[BottleneckLayer]:
+    """AdapterHub's bottleneck layers that hold the adapter, from the lowest layer up.
+
+    Raises:
+        AdapterError: a model without AdapterHub's adapters.
+        UsageError: the model has no adapter of that name.
+    """
+    check_model(model)
     if name not in model.adapters_config:
         raise unknown("adapter", name, model.adapters_config)
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, BottleneckLayer) and name in module.adapters
-    ]
-    return [make_layer_adaptable(layer, name, switch, generator) for layer in layers]
+    modules = [module for module in model.modules() if isinstance(module, BottleneckLayer)]
+    return sorted(
+        (module for module in modules if name in module.adapters),
+        key=lambda module: module.layer_idx,
+    )
 
 
 def make_layer_adaptable(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel
 
-from aa_ray.core import configurations
+from aa_ray.core import configurations, encoders
 from aa_ray.errors import TrainingError
 from aa_ray.trial import Trial
 
@@ -17,10 +17,9 @@ from aa_ray.trial import Trial
 def add_configured(encoder: PreTrainedModel, trial: Trial, name: str) -> dict[str, nn.Module]:
     """What AdapterHub adds for the trial's configuration, by its place in the model."""
     configuration = configurations.read(trial.configuration)
-    layers = configurations.in_layers(
-        configuration, trial.layers, len(list(encoder.base_model.iter_layers()))
-    )
-    add_adapter(encoder, name, layers)
+    num_layers = encoders.num_layers(encoder)
+    in_layers = configurations.in_layers(configuration, trial.layers, num_layers)
+    add_adapter(encoder, name, in_layers)
     if encoder.dtype != torch.float32 and any(
         isinstance(m, LoRAMergedLinear) and name in m.loras for m in encoder.modules()
     ):

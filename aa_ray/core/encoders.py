@@ -67,18 +67,23 @@ def shape_of(config: Any, name: str) -> Shape:
         UsageError: it is none that a study can adapt; ``name`` is what the user calls it.
     """
     _check(config, name)
-    base = skeleton(config).base_model
-    num_layers = len(list(base.iter_layers()))
+    model = skeleton(config)
+    base, layers = model.base_model, num_layers(model)
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     return Shape(
-        num_layers,
+        layers,
         int(config.hidden_size),
-        passes=int(config.num_hidden_layers) // num_layers,
+        passes=int(config.num_hidden_layers) // layers,
         pooler=getattr(base, "pooler", None) is not None,
         fused=config.model_type in BERT_LAYERS and absolute,
         parameters=sum(p.numel() for p in base.parameters()),
         kind=config.model_type,
     )
+
+
+def num_layers(encoder: Any) -> int:
+    """Layers that can have an adapter of their own, as AdapterHub counts them."""
+    return len(list(encoder.base_model.iter_layers()))
 
 
 def skeleton(config: Any) -> Any:

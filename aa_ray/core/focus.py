@@ -13,8 +13,8 @@ from adapters.methods.bottleneck import BottleneckLayer
 from torch import nn
 
 from aa_ray.core.adaptable_config import AdaptableConfig
-from aa_ray.core.adapter import Switch
-from aa_ray.errors import AdapterError, UsageError, unknown
+from aa_ray.core.adapter import Switch, bottleneck_layers, check_model
+from aa_ray.errors import AdapterError, UsageError
 
 
 def add_adapter(model: Any, name: str, config: AdapterConfig | None = None, **options: Any) -> None:
@@ -36,7 +36,7 @@ def add_adapter(model: Any, name: str, config: AdapterConfig | None = None, **op
         AdapterError: a model without AdapterHub's adapters, layers that the model does not have,
             or switches on layers that share their weights.
     """
-    _check_model(model)
+    check_model(model)
     config = AdaptableConfig() if config is None else config
     count = sum(1 for _ in model.iter_layers())
     for part in _parts(config):
@@ -121,30 +121,6 @@ def focus(model: Any, name: str, exact: bool = False) -> list[int]:
         for layer in layers:
             _make_plain(layer, name, layer.layer_idx in identities)
     return selected
-
-
-def _check_model(model: Any) -> None:
-    if not hasattr(model, "adapters_config"):
-        raise AdapterError(
-            f"{type(model).__name__} has no adapters of AdapterHub's; call adapters.init(model) "
-            "first"
-        )
-
-
-def bottleneck_layers(model: Any, name: str) -> list[BottleneckLayer]:
-    """AdapterHub's bottleneck layers that hold the adapter, from the lowest layer up.
-
-    Raises:
-        UsageError: the model has no adapter of that name.
-    """
-    _check_model(model)
-    if name not in model.adapters_config:
-        raise unknown("adapter", name, model.adapters_config)
-    modules = [module for module in model.modules() if isinstance(module, BottleneckLayer)]
-    return sorted(
-        (module for module in modules if name in module.adapters),
-        key=lambda module: module.layer_idx,
-    )
 
 
 def _selected(layer: BottleneckLayer, name: str) -> bool:

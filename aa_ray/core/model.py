@@ -11,20 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
-from adapters import SeqBnConfig
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from aa_ray.core import encoders, heads
-from aa_ray.core.adapter import (
-    AdaptableAdapter,
-    Identity,
-    Switch,
-    SwitchSettings,
-    make_adaptable,
-    sample_gumbel,
-)
-from aa_ray.core.coefficients import activation_name
+from aa_ray.core import adaptable_config, encoders, heads, placement
+from aa_ray.core.adapter import AdaptableAdapter, Switch, make_adaptable, sample_gumbel
 from aa_ray.core.configured import add_adapter, add_configured, compute_in_float32
 from aa_ray.core.logs import only_errors
 from aa_ray.core.rational import Rational
@@ -58,11 +49,6 @@ def load(path: str) -> PreTrainedModel:
     encoders.init(model)
     model.dropout = nn.Dropout(heads.head_dropout(model.config))
     return cast(PreTrainedModel, model)
-
-
-def num_layers(encoder: PreTrainedModel) -> int:
-    """Layers that can have an adapter of their own, as AdapterHub counts them."""
-    return len(list(encoder.base_model.iter_layers()))
 
 
 def reads_segments(encoder: PreTrainedModel) -> bool:
@@ -265,29 +251,8 @@ def _add_adaptable(
     encoder: PreTrainedModel, trial: Trial, name: str, generator: torch.Generator
 ) -> dict[str, nn.Module]:
     """The trial's adaptable bottlenecks, by layer."""
-    add_adapter(encoder, name, _config(trial, num_layers(encoder)), bool(trial.layers))
-    adaptable = make_adaptable(encoder, name, _switch_settings(trial), generator)
+    config = adaptable_config.of_trial(trial)
+    others = [i for i in range(encoders.num_layers(encoder)) if i not in trial.layers]
+    add_adapter(encoder, name, config.plain(leave_out=others), bool(trial.layers))
+    adaptable = make_adaptable(encoder, name, placement.switch_settings(config), generator)
     return {str(i): module for i, module in zip(trial.layers, adaptable, strict=True)}
-
-
-def _config(trial: Trial, layers: int) -> SeqBnConfig:
-    return SeqBnConfig(
-        reduction_factor=trial.reduction_factor,
-        non_linearity=non_linearity(trial),
-        leave_out=[layer for layer in range(layers) if layer not in trial.layers],
-    )
-
-
-def _switch_settings(trial: Trial) -> SwitchSettings | None:
-    if not trial.switched:
-        return None
-    identity = cast(Identity, trial.switch_identity)
-    return SwitchSettings(trial.temperature, trial.switch_skip == "yes", identity)
-
-
-def non_linearity(trial: Trial) -> str:
-    """AdapterHub's name of the trial's activation, with the settings of a rational in it."""
-    kind, _, init = trial.activation.partition(":")
-    if kind != "rational":
-        return trial.activation
-    return activation_name(init, trial.denominator, trial.gradient_at_zero)

@@ -11,9 +11,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_linear_schedule_with_warmup
 
-from aa_ray.core.adapter import Switch
+from aa_ray.core.adapter import Switch, bottleneck_layers
 from aa_ray.core.backbones import RELEASED_RATES
-from aa_ray.core.focus import bottleneck_layers
 from aa_ray.core.rational import Rational
 from aa_ray.errors import UsageError
 

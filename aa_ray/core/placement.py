@@ -46,7 +46,7 @@ def add_adapter(
     if not original(layer, name, layer_idx):
         return False
     if adaptable is not None and switched:
-        make_layer_adaptable(layer, name, _settings(adaptable))
+        make_layer_adaptable(layer, name, switch_settings(adaptable))
     save_activation_once(layer.adapters[name])
     return True
 
@@ -57,7 +57,10 @@ def shares_layers(model_config: Any) -> bool:
     return groups is not None and groups < model_config.num_hidden_layers
 
 
-def _settings(config: AdaptableConfig) -> SwitchSettings:
+def switch_settings(config: AdaptableConfig) -> SwitchSettings | None:
+    """Of each of the configuration's adapters; None without switches."""
+    if not config.switched:
+        return None
     identity = cast(Identity, config.switch_identity)
     return SwitchSettings(config.temperature, config.switch_skip == "yes", identity)
 

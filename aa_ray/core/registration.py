@@ -56,7 +56,10 @@ def add_config(adapter_config: Any) -> None:
 
     AdapterHub finds the class of a saved configuration in a table inside a static method.
     """
-    from aa_ray.core.adaptable_config import AdaptableConfig
+    ours = importlib.import_module("aa_ray.core.adaptable_config")
+    if not hasattr(ours, "AdaptableConfig"):
+        return  # it is importing AdapterHub at this moment, and calls this function at its end
+    AdaptableConfig = ours.AdaptableConfig
 
     adapter_config.ADAPTER_CONFIG_MAP[CONFIG_NAME] = AdaptableConfig()
     original = adapter_config.AdapterConfig._get_config_class

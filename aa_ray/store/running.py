@@ -5,12 +5,12 @@ who look. ``aa_ray.training.checkpoints`` writes them.
 """
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aa_ray.errors import StorageError
+from aa_ray.store import clock
 from aa_ray.store.storage import Folder
 from aa_ray.trial import Trial
 
@@ -43,16 +43,23 @@ class RunningTrial:
         return len(self.losses)
 
 
-def running_trials(folder: Folder) -> list[RunningTrial]:
-    """The trials of every checkpoint in the folder, the one written last first.
+def running_trials(
+    folder: Folder, first: Collection[str] = (), most: int | None = None
+) -> list[RunningTrial]:
+    """The trials of the checkpoints in the folder, the one written last first.
 
     Checkpoints that cannot be read, or vanish meanwhile, are left out. Their checksums are not
     checked: this is for people to look at.
 
+    Args:
+        first: ids of trials whose checkpoints are read before others.
+        most: checkpoints that are read; all of them unless given.
+
     Raises:
         StorageError: the folder cannot be read.
     """
-    names = folder.names("checkpoints")
+    wanted = {f"{trial_id}.safetensors" for trial_id in first}
+    names = sorted(folder.names("checkpoints"), key=lambda name: name not in wanted)[:most]
     trials = [trial for name in names for trial in _of_checkpoint(folder, f"checkpoints/{name}")]
     return sorted(trials, key=lambda running: (running.age is None, running.age or 0.0))
 
@@ -62,7 +69,7 @@ def _of_checkpoint(folder: Folder, path: str) -> list[RunningTrial]:
         header = _header(folder, path)
         trials = [Trial.from_json(text) for text in json.loads(header["trials"])]
         written = folder.modified(path)
-        age = None if written is None else max(0.0, time.time() - written)
+        age = None if written is None else max(0.0, clock.wall() - written)
         states = json.loads(header["trainers"])
         return [_running(*pair, age) for pair in zip(trials, states, strict=True)]
     except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError):

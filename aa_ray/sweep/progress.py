@@ -1,9 +1,10 @@
 """How far a sweep is: a live view in a terminal, a line now and then in a log file."""
 
+import functools
 import sys
 import textwrap
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TextIO
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from aa_ray.errors import StorageError
+from aa_ray.store import clock
 from aa_ray.store.running import RunningTrial, running_trials
 from aa_ray.store.storage import Folder
 from aa_ray.study.forecast import duration
@@ -22,8 +24,9 @@ from aa_ray.sweep.live import Snapshot
 LOG_INTERVAL = 15.0
 WIDTH = 79
 
-# Seconds between two looks at the checkpoints of running trials.
+# Seconds between two looks at the checkpoints of running trials, and how many are read.
 LOOK_SECONDS = 2.0
+MOST_CHECKPOINTS = 64
 
 # Spend at most 1/50 of the time on computing the progress line.
 COST = 50
@@ -76,12 +79,13 @@ class Progress:
         self._folder = folder
         self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=False)
         self._live: Live | None = None
+        self._stop_looking: Callable[[], None] = lambda: None
         self._started = time.monotonic()
         self._printed = -LOG_INTERVAL
         self._pause = 0.0
         self._text = ""
+        self._titles: dict[str, str] = {}  # of the trials that run, by id
         self._running: list[RunningTrial] = []
-        self._looked = -LOOK_SECONDS
 
     def update(self) -> None:
         """Print, if something has changed and it is time."""
@@ -106,6 +110,7 @@ class Progress:
 
     def close(self) -> None:
         """End the live view, and print the final state on a line of its own."""
+        self._stop_looking()
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -121,6 +126,10 @@ class Progress:
                 console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
             )
             self._live.start()
+            if self._folder is not None:
+                # In the background: an object store takes seconds, and Tune's loop must not wait.
+                look = functools.partial(self._look, self._folder)
+                self._stop_looking = clock.repeat(LOOK_SECONDS, look)
         taken = _clock(time.monotonic() - self._started)
         snapshot = self._snapshot(f"[{taken}] {text}")
         width = min(self._console.width, live.WIDEST)
@@ -128,24 +137,19 @@ class Progress:
 
     def _snapshot(self, headline: str) -> Snapshot:
         counts = self._queue.counts()
-        titles = {trial.id: str(cell) for cell, trial in self._queue.running()}
+        self._titles = {trial.id: str(cell) for cell, trial in self._queue.running()}
         return Snapshot(
             headline,
             done=counts["finished"] + counts["failed"],
             total=counts.total(),
-            running=self._look(titles),
-            titles=titles,
+            running=[running for running in self._running if running.trial.id in self._titles],
+            titles=self._titles,
             failed=[f"{cell}: {error}" for cell, error in self._queue.failures()],
         )
 
-    def _look(self, titles: Collection[str]) -> list[RunningTrial]:
-        """What checkpoints say about the trials that run, looked up from time to time."""
-        now = time.monotonic()
-        if self._folder is not None and now - self._looked > LOOK_SECONDS:
-            try:
-                self._running = running_trials(self._folder)
-            except StorageError:  # the sweep itself will say so
-                self._running = []
-            took = time.monotonic() - now  # of an object store, most of it waiting
-            self._looked = now + COST * took
-        return [running for running in self._running if running.trial.id in titles]
+    def _look(self, folder: Folder) -> None:
+        """Read what checkpoints say about the trials that run."""
+        try:
+            self._running = running_trials(folder, self._titles, MOST_CHECKPOINTS)
+        except StorageError:  # the sweep itself will say so
+            self._running = []

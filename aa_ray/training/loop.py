@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from aa_ray.core import model
+from aa_ray.core import encoders, model
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
@@ -141,7 +141,7 @@ def _trainers(
     """A trainer for each trial, at epoch 0; seeds torch's global generator for dropout."""
     trial_models = model.attach(engine.encoder, trials, task.outputs)
     torch.manual_seed(trials[0].seed)  # however many numbers the initial weights have drawn
-    num_layers = model.num_layers(engine.encoder)
+    num_layers = encoders.num_layers(engine.encoder)
     return [
         TrialTrainer(trial_model, task, examples, num_layers)
         for trial_model, examples in zip(trial_models, parts, strict=True)

@@ -16,7 +16,8 @@ from transformers import BertForSequenceClassification
 
 import aa_ray
 from aa_ray.core.adaptable_config import AdaptableConfig
-from aa_ray.core.focus import add_adapter, bottleneck_layers, focus, selected_layers
+from aa_ray.core.adapter import bottleneck_layers
+from aa_ray.core.focus import add_adapter, focus, selected_layers
 from aa_ray.errors import AdapterError, UsageError
 from tests import tiny_encoders
 from tests.tiny_encoders import ENCODERS, HIDDEN, encoder, logits, perturb, select

@@ -15,7 +15,7 @@ import torch
 from adapters import LoRAConfig, SeqBnConfig
 from transformers import BertConfig, BertForSequenceClassification
 
-from aa_ray.core import backbones, heads, model
+from aa_ray.core import adaptable_config, backbones, heads, model
 from aa_ray.core.backbones import Backbone
 from aa_ray.errors import TrainingError
 from aa_ray.training.cpu_layers import freeze, restore_linears
@@ -148,7 +148,9 @@ def test_initial_weights_are_what_adapterhub_draws_from_the_seed(
     [trial_model] = model.attach(model.load(tiny.path), [trial], outputs=2)
     stock = model.load(tiny.path)
     torch.manual_seed(trial.seed)
-    config = SeqBnConfig(non_linearity=model.non_linearity(trial), leave_out=[1])
+    config = SeqBnConfig(
+        non_linearity=adaptable_config.of_trial(trial).non_linearity, leave_out=[1]
+    )
     stock.add_adapter("stock", config=config)
     classifier = torch.nn.Linear(32, 2)
     torch.nn.init.normal_(classifier.weight, std=stock.config.initializer_range)
@@ -170,7 +172,7 @@ def test_lora_that_finds_no_layer_is_an_error_and_finds_them_again(
     with pytest.raises(TrainingError, match="LoRAConfig adds no parameters"):
         model.add_adapter(bert, "lora", LoRAConfig())
     assert "lora" not in bert.adapters_config
-    monkeypatch.setattr(model, "_config", lambda *_: LoRAConfig())
+    monkeypatch.setattr(adaptable_config.AdaptableConfig, "plain", lambda *_, **_2: LoRAConfig())
     with pytest.raises(TrainingError, match="LoRAConfig adds no parameters"):
         model.attach(bert, [make_trial()], outputs=2)
     model.add_adapter(bert, "nothing to add", LoRAConfig(), expected=False)

@@ -12,10 +12,10 @@ from adapters.methods.modeling import Adapter
 
 from aa_ray.core import adaptable_config, model
 from aa_ray.core.adaptable_config import AdaptableConfig
-from aa_ray.core.adapter import AdaptableAdapter, sample_gumbel
+from aa_ray.core.adapter import AdaptableAdapter, bottleneck_layers, sample_gumbel
 from aa_ray.core.backbones import Backbone
 from aa_ray.core.deviations import DEVIATIONS
-from aa_ray.core.focus import bottleneck_layers, selected_layers
+from aa_ray.core.focus import selected_layers
 from aa_ray.errors import AdapterError
 from aa_ray.trial import Trial
 from tests.tiny_encoders import ENCODERS, batch, encoder, logits, perturb, select

@@ -26,12 +26,14 @@ FIRST = {
     "transformers": "from transformers import BertConfig, BertModel",
     "activations": "from transformers.activations import ACT2FN",
     "heads": "from adapters.heads import ClassificationHead",
+    "model": "from aa_ray.core import model",
 }
 ORDERS = [
     *itertools.permutations(("aa_ray", "adapters", "transformers")),
     ("aa_ray", "activations"),
     ("activations", "aa_ray", "heads"),
     ("heads", "aa_ray"),
+    ("model",),
 ]
 
 # What a user does who has an exported adapter with rational and head.

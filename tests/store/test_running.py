@@ -64,3 +64,16 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path, make_trial: Callable[..
     for name, bad in damaged.items():
         (tmp_path / "checkpoints" / f"{name}.safetensors").write_bytes(bad)
     assert [r.epoch for r in running_trials(folder)] == [1]
+
+
+def test_of_many_checkpoints_those_asked_for_are_read(
+    tmp_path: Path, make_trial: Callable[..., Trial]
+) -> None:
+    folder = Folder(str(tmp_path))
+    trials = [make_trial(seed=seed) for seed in range(6)]
+    for trial in trials:
+        keep(folder, [trial], [trainer([0.5], [{6: 0.3}], None)])
+    for trial in trials:
+        [running] = running_trials(folder, {trial.id}, most=1)
+        assert running.trial == trial
+    assert len(running_trials(folder, most=4)) == 4 and len(running_trials(folder)) == 6

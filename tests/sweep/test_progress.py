@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -55,13 +56,33 @@ def test_a_terminal_is_rewritten_and_a_last_line_stays(monkeypatch: pytest.Monke
     cell, trial = queue.next() or pytest.fail("nothing to run")
     running = RunningTrial(trial, (0.25,), (0.75,))
     other = RunningTrial(dataclasses.replace(trial, seed=999))  # of another driver
-    monkeypatch.setattr(progress, "running_trials", lambda folder: [running, other])
+    asked: list[set[str]] = []
+
+    def look(folder: Folder, first: Iterable[str], most: int) -> list[RunningTrial]:
+        asked.append(set(first))
+        return [running, other]
+
+    background: list[Callable[[], None]] = []
+    stopped: list[bool] = []
+
+    def repeat(seconds: float, work: Callable[[], None]) -> Callable[[], None]:
+        background.append(work)
+        return lambda: stopped.append(True)
+
+    monkeypatch.setattr(progress, "running_trials", look)
+    monkeypatch.setattr(progress.clock, "repeat", repeat)
     shown = Progress(queue, 2, Folder("."), stream)
     shown.update()
-    shown.say("a remark")
+    assert asked == []  # the event loop itself does not read checkpoints
+    [work] = background
+    work()
+    assert asked == [{trial.id}]
     now = progress.time.monotonic()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now + 2)
+    shown.update()
+    shown.say("a remark")
     shown.close()
+    assert stopped == [True]
     text = stream.getvalue()
     assert "0 running" in text and f"{cell}" in text and "0.250" in text and "999" not in text
     assert "\x1b[?25l" in text and text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor
