@@ -3,12 +3,12 @@
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aa_ray.study.forecast import Forecast, Plan, paths, simulate
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver
+from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver, one_row
 from aa_ray.trial import Trial
 
 # The columns of rows that a TrialQueue looks at.
@@ -16,8 +16,9 @@ QUEUE_COLUMNS = (*RESOLVE_COLUMNS, "method", "task", "regime", "backbone", "trai
                  "test_seconds", "array", "device", "peak_memory_bytes")  # fmt: skip
 
 
-def queue_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the row's columns that a TrialQueue looks at."""
+def queue_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a TrialQueue looks at, of all rows of a trial."""
+    row = one_row(rows)
     return {column: row.get(column) for column in QUEUE_COLUMNS}
 
 
@@ -52,7 +53,7 @@ class TrialQueue:
             self._enter(cell)
 
     def record(self, row: Mapping[str, Any]) -> None:
-        """Take note of a trial that has just finished or failed."""
+        """Take note of a trial that has just finished or failed, by its ``queue_row``."""
         self.forecast.learn(row)
         resolved = self._resolver.add(row)
         if row["trial_id"] in self._states:

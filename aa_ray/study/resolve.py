@@ -6,7 +6,7 @@ Where rates are tuned, a cell waits for the trials that try them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -25,6 +25,19 @@ ERRORS_ABOVE_CHANCE = 2.0
 
 Row = Mapping[str, Any]
 Lookup = Callable[[Cell], Row | None]
+
+
+def one_row(rows: Sequence[Row]) -> Row:
+    """All rows of a trial as one, for whoever decides by it.
+
+    A trial with several inference depths has a row for each of them, with the development score of
+    that depth. It is one training run with one learning rate, so their mean counts.
+    """
+    first = rows[0]
+    if len(rows) == 1 or first["status"] == "failed":
+        return first
+    mean = math.fsum(row["dev_metric"] for row in rows) / len(rows)
+    return {**first, "dev_metric": mean}
 
 
 class Unresolved(Enum):
@@ -100,7 +113,7 @@ class Resolver:
     """The trials of a study's cells, as far as the rows so far decide them.
 
     Attributes:
-        rows: trial id -> its row; any one of a trial with several inference depths.
+        rows: trial id -> its row; ``one_row`` of a trial with several inference depths.
         trials: cell -> its trial.
         cells: trial id -> the cells that are this trial. The first names it.
         waiting, lost: the cells without a trial, in order (the values are None).
@@ -112,7 +125,10 @@ class Resolver:
 
     def __init__(self, study: Study, rows: Iterable[Row] = ()) -> None:
         self.study = study
-        self.rows = {row["trial_id"]: row for row in rows}
+        of_trials: dict[str, list[Row]] = {}
+        for row in rows:
+            of_trials.setdefault(row["trial_id"], []).append(row)
+        self.rows = {trial_id: one_row(of_trial) for trial_id, of_trial in of_trials.items()}
         self.trials: dict[Cell, Trial] = {}
         self.cells: dict[str, list[Cell]] = {}
         self.waiting: dict[Cell, None] = dict.fromkeys(study.cells)
@@ -124,7 +140,7 @@ class Resolver:
             self._resolve(cell)
 
     def add(self, row: Row) -> list[Cell]:
-        """Take note of a row; the cells whose trial is known now and was not before."""
+        """Take note of a trial's ``one_row``; the cells whose trial this makes known."""
         self.rows[row["trial_id"]] = row
         resolved: list[Cell] = []
         settled = list(self.cells.get(row["trial_id"], ()))

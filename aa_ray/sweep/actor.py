@@ -59,7 +59,7 @@ class TrialActor(tune.Trainable):
 
     def _do(self, job: "Job", setting: dict[str, Any], store: "Store") -> "Report":
         """Run what has no rows yet, write its rows, and report those of all wanted trials."""
-        from aa_ray.study.queue import queue_columns
+        from aa_ray.study.queue import queue_row
         from aa_ray.sweep.messages import Report
         from aa_ray.training import checkpoints, watchdog
 
@@ -80,7 +80,7 @@ class TrialActor(tune.Trainable):
                 watchdog.disarm()
             remarks = self._worker.remarks
         store.folder.delete(checkpoints.path(job.trials))
-        return Report([queue_columns(of_trial[0]) for of_trial in rows.values()], remarks)
+        return Report([queue_row(of_trial) for of_trial in rows.values()], remarks)
 
     def make_teller(self) -> "Callable[[bool], None] | None":
         """Tells the driver that the job goes on, and whether it is training."""

@@ -11,7 +11,7 @@ from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.store.schema import Row, StudyColumns, failed, make_row
 from aa_ray.study.grid import Cell
-from aa_ray.study.queue import TrialQueue, queue_columns
+from aa_ray.study.queue import TrialQueue, queue_row
 from aa_ray.sweep.leftovers import over
 from aa_ray.sweep.messages import Job, Report
 from aa_ray.sweep.progress import Progress
@@ -107,9 +107,10 @@ class QueueSearcher(Searcher):
         if not self._leases.acquire(trial.id):
             self._queue.leave(cell)
             return False
-        row = self._store.row(trial.id)
-        if row is None:
+        rows = self._store.rows(trial.id)
+        if not rows:
             return True
+        row = queue_row(rows)
         if self._queue.retries(row):
             self._retried[trial.id] = str(row["error"])
             return True
@@ -156,10 +157,10 @@ class QueueSearcher(Searcher):
         """The rows of trials whose worker process died again and again."""
         rows = []
         for cell, trial in claimed:
-            row = self._store.row(trial.id)  # the process may have died after it wrote its rows
-            if row is None or self._queue.retries(row):
-                row = self._store.write([self._row_of_dead(cell, trial, death)])[0]
-            rows.append(queue_columns(row))
+            existing = self._store.rows(trial.id)  # the process may have died after it wrote them
+            if not existing or self._queue.retries(existing[0]):
+                existing = self._store.write([self._row_of_dead(cell, trial, death)])
+            rows.append(queue_row(existing))
         return rows
 
     def _row_of_dead(self, cell: Cell, trial: Trial, death: str) -> Row:

@@ -14,7 +14,7 @@ from aa_ray.core.backbones import RELEASED_RATES
 from aa_ray.errors import UsageError
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.study.resolve import Resolver, tuned
+from aa_ray.study.resolve import Resolver, one_row, tuned
 from aa_ray.study.tuning import BUDGET, SEEDS, Tuning
 from aa_ray.trial import Trial
 from tests.study.test_grid import make_study
@@ -117,6 +117,30 @@ def test_a_failed_setting_is_the_worst_and_a_tuning_that_failed_loses_the_cell()
     while (started := lost.next()) is not None:
         lost.record(row(started[1], started[0], status="failed", error="NaN", dev_metric=None))
     assert lost.complete and lost.counts()["lost"] == 1
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=BUDGET, max_size=BUDGET))
+def test_a_trial_of_two_depths_counts_by_their_mean_whoever_reads_it(
+    scores: list[tuple[float, float]],
+) -> None:
+    """The sweep hears of a trial when it ends, a table reads its rows in any order."""
+    study = tuned_study(methods=("baseline",), tasks=("sst2",), seeds=(1,))
+    steps = list(Resolver(study).trials.items())
+    stored = [
+        row(trial, need, dev_metric=scores[need.step or 0][depth])
+        for depth in (0, 1)
+        for need, trial in steps
+    ]
+    heard = Resolver(study)
+    for _, trial in steps:
+        heard.add(one_row([each for each in stored if each["trial_id"] == trial.id]))
+    cell = Cell("baseline", "sst2", "100", 1)
+    choices = [
+        tuned(study, cell, resolver.row)
+        for resolver in (heard, Resolver(study, stored), Resolver(study, stored[::-1]))
+    ]
+    assert choices[0] is not None and choices == choices[:1] * 3
+    assert choices[0].means == pytest.approx([sum(pair) / 2 for pair in scores])
 
 
 def test_what_is_lost_takes_all_along_that_waits_for_it() -> None:
