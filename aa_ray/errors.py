@@ -1,6 +1,7 @@
 """Exit statuses, and the exceptions whose message is for the user."""
 
-FAILED_WORK, WRONG_USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED_WORK, WRONG_USAGE = 1, 2
+INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # 128 + the signal, as shells count
 
 
 class UsageError(Exception):

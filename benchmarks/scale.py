@@ -32,7 +32,7 @@ from aa_ray.store.schema import FINISHED, Row, make_row
 from aa_ray.study import forecast
 from aa_ray.study.forecast import Forecast, Plan, duration, paths, simulate
 from aa_ray.study.grid import Cell, Study
-from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue, queue_columns
+from aa_ray.study.queue import QUEUE_COLUMNS, TrialQueue, queue_row
 
 GPUS = (1, 8, 64, 512)
 PARTS = ("simulation", "folder")
@@ -150,7 +150,7 @@ def fill(queue: TrialQueue, store: Store, templates: list[Row]) -> int:
         }  # fmt: skip
         row = make_row(template, trial.columns, FINISHED, measured)
         store.write([row])
-        queue.record(queue_columns(row))
+        queue.record(queue_row([row]))
     raise AssertionError("not reached")
 
 

@@ -62,7 +62,7 @@ def run(
         rows = store.read()
         _check_after(queue, rows, store)
     table = make_table(Results(study, _rows_of(queue.trial_ids, rows)))
-    print(table.render(options.format), end="")
+    print(table.render(options.format, options.all_columns), end="")
     failures = _report_failures(queue, store)
     return FAILED_WORK if failures and not options.no_run else 0
 

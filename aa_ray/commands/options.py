@@ -103,6 +103,11 @@ def add_format(group: Any) -> None:
         help=f"format of the table: {', '.join(FORMATS)} (default: text)",
     )
     completes(option, FORMATS)
+    group.add_argument(
+        "--all-columns",
+        action="store_true",
+        help="print columns without a number, too",
+    )
 
 
 def add_margin(group: Any) -> None:

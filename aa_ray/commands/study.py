@@ -7,6 +7,7 @@ functions below import what does the work when it is due.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from aa_ray.core.logs import quiet_libraries
 from aa_ray.errors import (
     FAILED_WORK,
     INTERRUPTED,
+    PIPE_CLOSED,
     TERMINATED,
     WRONG_USAGE,
     StorageError,
@@ -101,7 +103,13 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()  # here, where a closed pipe can be told
+        return status
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough. Nothing must be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (UsageError, StorageError, SweepError) as error:
         if "--debug" in arguments:
             raise

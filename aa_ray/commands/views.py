@@ -183,7 +183,7 @@ def _drawing_parser(description: str, methods: Sequence[str]) -> Parser:
 
 
 def _print(table: Table, parsed: argparse.Namespace) -> int:
-    print(table.render(parsed.format), end="")
+    print(table.render(parsed.format, parsed.all_columns), end="")
     return 0
 
 

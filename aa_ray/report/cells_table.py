@@ -18,7 +18,7 @@ from aa_ray.report.resampling import (
 from aa_ray.report.results import Results
 from aa_ray.report.statistics import Effect, Stratum, deviation, stratified_effect
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import listed
+from aa_ray.report.text import listed, seeds_text
 
 COLUMNS = ["effect", "95 % interval", "90 % interval", "df", "variance", "P(A > B)", "A learned",
            "B learned", "A takes off", "B takes off"]  # fmt: skip
@@ -46,7 +46,7 @@ def _caption(results: Results, margin: float) -> str:
     study = results.study
     return (
         f"Comparisons cell by cell, for backbone {study.backbone.identity}, tasks "
-        f"{listed(study.tasks)}, regimes {listed(study.regimes)}, seeds {listed(study.seeds)}. "
+        f"{listed(study.tasks)}, regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}. "
         "Effects: first method (A) minus second (B), points of score (x 100), paired by seed; p "
         "values and intervals of single cells are not adjusted for their number. The margin of the "
         f"rules is {margin:g} points. Variance: the part that a cell has of the variance of the "

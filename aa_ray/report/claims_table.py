@@ -12,7 +12,7 @@ from aa_ray.report.power import MOST_SEEDS
 from aa_ray.report.results import Results
 from aa_ray.report.statistics import Effect
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import listed
+from aa_ray.report.text import listed, seeds_text
 
 AT_CHANCE = (
     "A cell (task and regime) counts where one of the two methods has learned something: its mean "
@@ -46,9 +46,9 @@ def _caption(results: Results, margin: float) -> str:
     )  # fmt: skip
     return (
         f"Claims, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
-        f"{listed(study.regimes)}, seeds {listed(study.seeds)}. Effects in points of score (x 100) "
-        f"unless said, with 95 % intervals, paired over task, regime and seed. {AT_CHANCE} On "
-        "fewer than two learned cells a verdict is uninformative.\n"
+        f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Effects in points of score "
+        f"(x 100) unless said, with 95 % intervals, paired over task, regime and seed. {AT_CHANCE} "
+        "On fewer than two learned cells a verdict is uninformative.\n"
         f"Rules: {rules}. On every task: each task by itself. p holds, p fails: of the two "
         "verdicts, adjusted by Holm's method for the claims tested; a verdict falls at 5 %.\n"
         "df: degrees of freedom of the interval; cells: no cell has a second seed, so cells are "

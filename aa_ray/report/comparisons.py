@@ -111,11 +111,13 @@ class Evidence:
         strata: the paired differences of each cell that has any.
         states: what its lines have learned in each of these cells.
         cells: number of cells that the study has for the comparison.
+        compared: number of those in which both lines have rows.
     """
 
     strata: Mapping[Key, Stratum]
     states: Mapping[Key, tuple[State, ...]]
     cells: int
+    compared: int
 
     @cached_property
     def informative(self) -> dict[Key, Stratum]:
@@ -195,7 +197,7 @@ def contrast(parts: Sequence[Part], regimes: Iterable[str]) -> Evidence:
     A cell counts where one of all the lines has learned something. Cells in which the two lines of
     each difference are the same training runs are left out: their difference is 0 by definition.
     """
-    strata, states, cells = {}, {}, 0
+    strata, states, cells, compared = {}, {}, 0, 0
     studies = [part.results.study for part in parts]
     for regime in regimes:
         runs = [[part.results.runs(line, regime) for line in part.pair] for part in parts]
@@ -206,11 +208,12 @@ def contrast(parts: Sequence[Part], regimes: Iterable[str]) -> Evidence:
             cells += 1
             pairs = [(ours[task], theirs[task]) for ours, theirs in runs]
             cell = stratum(*pairs, weights=[part.weight for part in parts])
+            compared += bool(cell.values)
             if cell.values and not all(_same_runs(part, *key) for part in parts):
                 strata[key] = cell
                 states[key] = tuple(part.results.state(line, *key)
                                     for part in parts for line in part.pair)  # fmt: skip
-    return Evidence(strata, states, cells)
+    return Evidence(strata, states, cells, compared)
 
 
 def _same_runs(part: Part, task: str, regime: str) -> bool:

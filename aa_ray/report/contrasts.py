@@ -17,7 +17,7 @@ from aa_ray.report.comparisons import Evidence, Part, contrast
 from aa_ray.report.judgement import Judgement, draft, settle
 from aa_ray.report.results import Line, Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import listed
+from aa_ray.report.text import listed, seeds_text
 from aa_ray.report.verdicts import FAILS, HOLDS, MARGIN, Region, Rule
 
 Pair = tuple[Line, Line]
@@ -119,9 +119,9 @@ def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
     study = next(iter(policies.values())).study
     caption = (
         f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
-        f"{listed(study.regimes)}, seeds {listed(study.seeds)}. Points of score (x 100), paired by "
-        f"seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a verdict is "
-        f"uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's method for "
+        f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
+        f"paired by seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a "
+        f"verdict is uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's method for "
         "all contrasts of this table, those of the two verdicts apart; a verdict falls at 5 %. "
         "Seeds to settle: per cell, for a verdict with probability 80 %, if means and spreads stay."
     )

@@ -5,7 +5,7 @@ import dataclasses
 from aa_ray.core.deviations import DEVIATIONS, Deviation
 from aa_ray.report.results import Line, Results, score
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import listed
+from aa_ray.report.text import listed, seeds_text
 from aa_ray.study.grid import UNVARIED, Study, Variant
 
 
@@ -47,7 +47,7 @@ def table(results: Results) -> Table:
         "of the test score (x 100) against the default here, averaged over tasks and regimes, "
         "with a 95 % interval, paired over task, regime and seed. Selections follow each variant's "
         f"own aa trials. Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, "
-        f"regimes {listed(study.regimes)}, seeds {listed(study.seeds)}."
+        f"regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}."
     )
     return Table(caption, ["change", "95 % interval", "pairs", "average here"], sections)
 

@@ -84,7 +84,7 @@ def _entries(
         Entry(f"{effect.mean:+.2f}", mean=effect.mean),
         Entry(interval(effect)),
         Entry(freedom(effect)),
-        Entry(f"{len(shown.informative)} of {shown.cells}"),
+        Entry(f"{len(shown.informative)} of {shown.compared}"),
         p_value(apart),
         Entry(_verdict(shown, apart, alike)),
     ]

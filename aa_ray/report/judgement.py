@@ -27,7 +27,7 @@ class Judgement:
         seeds_needed: per cell, to settle an open claim; see ``power.seeds_to_settle``.
         holds, fails: p values of the two verdicts, adjusted for the number of claims; NaN if
             nothing was tested.
-        learned: informative cells, of all cells; None where rows do not tell.
+        learned: informative cells, of all cells with rows; None where rows do not tell.
         ahead: in how many cells at least the first method is ahead, of those that count.
         null: what a null model gives in place of the effect, in words.
     """
@@ -72,7 +72,7 @@ def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = 
     if not shown.strata:
         return Draft(judgement)
     if shown.known:
-        learned = len(shown.informative), shown.cells
+        learned = len(shown.informative), shown.compared
         judgement = dataclasses.replace(judgement, learned=learned)
     if not shown.enough:
         return Draft(judgement.untested(UNINFORMATIVE))

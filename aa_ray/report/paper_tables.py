@@ -15,7 +15,7 @@ from aa_ray.report import statistics
 from aa_ray.report.learned import State
 from aa_ray.report.results import Line, Results, layers_in_use, score
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import METRIC_TITLES, commit_text, listed
+from aa_ray.report.text import METRIC_TITLES, commit_text, listed, seeds_text
 from aa_ray.report.tuned_rates import rates_text
 from aa_ray.study.grid import Study
 
@@ -194,8 +194,8 @@ def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
         f"Spearman correlation for STS-B{metrics}), mean ± sample standard deviation over seeds; "
         "best per column and regime marked. |...|: adapter layers in use, mean over seeds.",
         f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers{pooling}); data "
-        f"{listed(sources, none=NONE_YET)}; seeds {listed(study.seeds)}; {study.epochs} epochs; "
-        f"{rates_text(results)}{_changed(study)}; "
+        f"{listed(sources, none=NONE_YET)}; seeds {seeds_text(study.seeds)}; {study.epochs} "
+        f"epochs; {rates_text(results)}{_changed(study)}; "
         f"commit {listed(commits, none=NONE_YET)}.",
     ]
     if stand_in := results.stand_in_text():

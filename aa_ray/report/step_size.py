@@ -17,7 +17,7 @@ from aa_ray.report import statistics
 from aa_ray.report.results import Line, Results
 from aa_ray.report.statistics import Effect
 from aa_ray.report.tables import DASH, Entry, Section, Table
-from aa_ray.report.text import listed
+from aa_ray.report.text import listed, seeds_text
 from aa_ray.report.verdicts import MARGIN
 from aa_ray.study.grid import Study, Variant
 
@@ -111,7 +111,7 @@ def table(results: Results) -> Table:
         "chosen per method on development sets; differences from Baseline with 95 % intervals, "
         "paired over task and seed. Rates are adapter / rational / switch; those that a method "
         f"does not have are left out. Backbone {study.backbone.identity}, tasks "
-        f"{listed(study.tasks)}, seeds {listed(study.seeds)}.\n"
+        f"{listed(study.tasks)}, seeds {seeds_text(study.seeds)}.\n"
         f"Does AA-focused win by architecture or by step size? {' '.join(verdicts)}"
     )
     columns = ["released", "- Baseline", "chosen rates", "chosen", "- Baseline's chosen"]

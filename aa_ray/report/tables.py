@@ -15,6 +15,10 @@ FORMATS = ("text", "markdown", "latex", "csv")
 # The mark of ``name^mark``, which is raised where a format can.
 SUPERSCRIPT = re.compile(r"\^([\w-]+)")
 
+# A hyphen that stands for a minus sign: before a number, and not within a word or a range.
+HYPHEN_MINUS = re.compile(r"(?<![\w.)^-])-(?=\d)")
+MINUS = "\N{MINUS SIGN}"
+
 
 class Entry(NamedTuple):
     """One cell of a table.
@@ -48,13 +52,46 @@ class Table:
     columns: list[str]
     sections: list[Section]
 
-    def render(self, style: str) -> str:
+    def render(self, style: str, all_columns: bool = False) -> str:
         """The table in one of ``FORMATS``, ending in a newline.
 
-        LaTeX needs the package booktabs. CSV has one line per entry, with full precision.
+        LaTeX needs the package booktabs. CSV has one line per entry, with full precision and every
+        column.
+
+        Args:
+            all_columns: whether to print columns without an entry, too.
         """
-        renderer = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}[style]
-        return renderer(self).rstrip("\n") + "\n"
+        if style == "csv":
+            return _csv(self).rstrip("\n") + "\n"
+        renderer = {"text": _text, "markdown": _markdown, "latex": _latex}[style]
+        shown = self if all_columns else self.without_empty_columns()
+        return renderer(shown._with_minus_signs()).rstrip("\n") + "\n"
+
+    def without_empty_columns(self) -> "Table":
+        """The table without the columns of dashes; as it is where there is nothing else."""
+        lines = [entries for section in self.sections for _, entries in section.lines]
+        kept = [
+            i
+            for i in range(len(self.columns))
+            if any(entries[i].text not in ("", DASH) for entries in lines)
+        ]
+        if not kept:
+            return self
+        sections = [
+            Section(section.heading, [(label, [e[i] for i in kept]) for label, e in section.lines])
+            for section in self.sections
+        ]
+        return Table(self.caption, [self.columns[i] for i in kept], sections)
+
+    def _with_minus_signs(self) -> "Table":
+        def entry(old: Entry) -> Entry:
+            return old._replace(text=HYPHEN_MINUS.sub(MINUS, old.text))
+
+        sections = [
+            Section(section.heading, [(label, list(map(entry, e))) for label, e in section.lines])
+            for section in self.sections
+        ]
+        return Table(self.caption, self.columns, sections)
 
 
 def _text(table: Table) -> str:
@@ -116,7 +153,7 @@ def _latex(table: Table) -> str:
     return "\n".join(out)
 
 
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r"$|$",
+_LATEX = {MINUS: "$-$", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r"$|$",
           "$": r"\$", "~": r"\textasciitilde{}", "{": r"\{", "}": r"\}",
           "\\": r"\textbackslash{}"}  # fmt: skip
 

@@ -1,6 +1,7 @@
 """How metrics, lists and commits are written, in tables, on pages and in a terminal."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 METRIC_TITLES = {
@@ -15,6 +16,15 @@ METRIC_TITLES = {
 def listed(values: Iterable[object], separator: str = ", ", none: str = "none") -> str:
     """The values in their order, or ``none`` where there are none."""
     return separator.join(map(str, values)) or none
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """The seeds; three or more in a row as a range, such as 100-119."""
+    parts: list[str] = []
+    for _, group in itertools.groupby(enumerate(seeds), lambda pair: pair[1] - pair[0]):
+        run = [seed for _, seed in group]
+        parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run)
+    return listed(parts)
 
 
 def commit_text(row: Mapping[str, Any]) -> str:

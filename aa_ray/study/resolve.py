@@ -31,13 +31,15 @@ def one_row(rows: Sequence[Row]) -> Row:
     """All rows of a trial as one, for whoever decides by it.
 
     A trial with several inference depths has a row for each of them, with the development score of
-    that depth. It is one training run with one learning rate, so their mean counts.
+    that depth. It is one training run with one learning rate, so their mean counts. A failure
+    counts only as long as no later try has finished.
     """
-    first = rows[0]
-    if len(rows) == 1 or first["status"] == "failed":
-        return first
-    mean = math.fsum(row["dev_metric"] for row in rows) / len(rows)
-    return {**first, "dev_metric": mean}
+    finished = [row for row in rows if row["status"] == "finished"] or rows
+    scores = [row.get("dev_metric") for row in finished]
+    known = [score for score in scores if score is not None]
+    if len(known) < 2:
+        return finished[-1]
+    return {**finished[-1], "dev_metric": math.fsum(known) / len(known)}
 
 
 class Unresolved(Enum):

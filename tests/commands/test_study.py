@@ -14,7 +14,7 @@ from aa_ray.commands.from_options import study_from
 from aa_ray.commands.study import main
 from aa_ray.core import architectures
 from aa_ray.core.architectures import SEEDS
-from aa_ray.errors import UsageError
+from aa_ray.errors import PIPE_CLOSED, UsageError
 from aa_ray.report import paper_tables
 from aa_ray.store.rows import Store
 from tests.rows import row
@@ -125,6 +125,20 @@ def test_retries_of_the_hubs_client_are_not_shown() -> None:
             capture_output=True, text=True, timeout=300, env=environment, check=False,
         )  # fmt: skip
         assert ran.stdout == shown, ran.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As in `python studies/table2.py --no-run | head -2`."""
+    work = "lambda: print('a line\\n' * 100_000) or 0"
+    code = f"import sys; from aa_ray.commands import study; sys.exit(study.guarded('', [], {work}))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "a line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == PIPE_CLOSED
 
 
 def test_tuned_rates_and_a_fixed_n() -> None:

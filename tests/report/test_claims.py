@@ -152,7 +152,7 @@ def test_no_rows_at_all() -> None:
     study = make_study(methods=OF_THE_STUDY)
     empty = Results(study, [])
     assert {j.verdict for j in claims.judge(empty)} == {OPEN}
-    assert "–" in claims.table(empty).render("text")
+    assert "–" in claims.table(empty).render("text", all_columns=True)
 
 
 def test_full_data_decides_c3_only() -> None:

@@ -102,3 +102,24 @@ def test_csv_has_the_numbers_at_full_precision() -> None:
 @pytest.mark.parametrize("style", ["text", "markdown", "latex", "csv"])
 def test_a_table_without_lines_renders(style: str) -> None:
     assert Table("c", ["A"], []).render(style).endswith("\n")
+
+
+def test_columns_of_dashes_are_left_out_unless_asked_for() -> None:
+    lines = [("AA", [Entry("–"), Entry("-0.50 to -0.25"), Entry("")])]
+    table = Table("", ["CoLA", "Avg", "p"], [Section("", lines)])
+    assert table.render("markdown").splitlines()[2:] == [
+        "|  | Avg |",
+        "|---|---:|",
+        "| **** |  |",
+        "| AA | −0.50 to −0.25 |",
+    ]
+    assert "CoLA" in table.render("text", all_columns=True)
+    assert "CoLA" in table.render("csv")
+    empty = Table("", ["CoLA"], [Section("", [("AA", [Entry("–")])])])
+    assert "CoLA" in empty.render("text")
+
+
+@pytest.mark.parametrize("text", ["STS-B", "Low-data-100", "1e-3", "^N-1", "2026-11"])
+def test_hyphens_stay_hyphens(text: str) -> None:
+    table = Table("", ["c"], [Section("", [("AA", [Entry(text)])])])
+    assert text in table.render("text")
