@@ -121,9 +121,10 @@ def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
         f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
         f"paired by seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a "
-        f"verdict is uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's method for "
-        "all contrasts of this table, those of the two verdicts apart; a verdict falls at 5 %. "
-        "Seeds to settle: per cell, for a verdict with probability 80 %, if means and spreads stay."
+        f"verdict is uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's "
+        "method for all contrasts of this table, those of the two verdicts apart; a verdict falls "
+        "at 5 %. Seeds to settle: per cell, for a verdict with probability 80 %, if means and "
+        "spreads stay."
     )
     return Table(caption, list(COLUMNS), sections)
 
