@@ -55,15 +55,17 @@ class Table:
     def render(self, style: str, all_columns: bool = False) -> str:
         """The table in one of ``FORMATS``, ending in a newline.
 
-        LaTeX needs the package booktabs. CSV has one line per entry, with full precision and every
-        column.
+        LaTeX needs the packages booktabs, graphicx and siunitx. CSV has one line per entry, with
+        full precision and every column.
 
         Args:
             all_columns: whether to print columns without an entry, too.
         """
         if style == "csv":
             return _csv(self).rstrip("\n") + "\n"
-        renderer = {"text": _text, "markdown": _markdown, "latex": _latex}[style]
+        from aa_ray.report import latex  # which knows this class
+
+        renderer = {"text": _text, "markdown": _markdown, "latex": latex.render}[style]
         shown = self if all_columns else self.without_empty_columns()
         return renderer(shown._with_minus_signs()).rstrip("\n") + "\n"
 
@@ -130,45 +132,6 @@ def _markdown(table: Table) -> str:
         for label, entries in section.lines:
             out.append(line([label, *(f"**{e.text}**" if e.best else e.text for e in entries)]))
     return "\n".join(out)
-
-
-def _latex(table: Table) -> str:
-    out = [
-        r"% \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        r"\begin{tabular}{l" + "r" * len(table.columns) + "}",
-        r"\toprule",
-        " & ".join(["", *map(_escaped, table.columns)]) + r" \\",
-    ]
-    for section in table.sections:
-        heading = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{_escaped(section.heading)}}}"
-        out += [r"\midrule", heading + r" \\"]
-        for label, entries in section.lines:
-            cells = [rf"\textbf{{{_escaped(e.text)}}}" if e.best else _escaped(e.text)
-                     for e in entries]  # fmt: skip
-            out.append(" & ".join([_escaped(label), *cells]) + r" \\")
-    caption = _escaped(" ".join(table.caption.split()))
-    out += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}"]
-    return "\n".join(out)
-
-
-_LATEX = {MINUS: "$-$", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r"$|$",
-          "$": r"\$", "~": r"\textasciitilde{}", "{": r"\{", "}": r"\}",
-          "\\": r"\textbackslash{}"}  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    """LaTeX for the text, with the marks of ``SUPERSCRIPT`` raised."""
-
-    def plain(part: str) -> str:
-        return "".join(_LATEX.get(c, c) for c in part)
-
-    parts = SUPERSCRIPT.split(text)  # plain, mark, plain, mark, ..., plain
-    return "".join(
-        rf"\textsuperscript{{{plain(part)}}}" if i % 2 else plain(part)
-        for i, part in enumerate(parts)
-    )
 
 
 def _csv(table: Table) -> str:
