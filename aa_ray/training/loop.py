@@ -34,7 +34,7 @@ class State:
     """All that a group of trials needs to go on after its last epoch, as if nothing had happened.
 
     Attributes:
-        trainers: by position in the group.
+        trainers: of each trial, in the group's order.
         random: states of torch's generators, by device type.
         seconds: spent on training so far.
     """
@@ -99,23 +99,20 @@ def run(
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     order = sorted(range(len(trials)), key=lambda k: sort_key(trials[k]))
     trainers = _trainers(engine, [trials[k] for k in order], task, [parts[k] for k in order])
+    by_trial = [trainers[order.index(k)] for k in range(len(trials))]
     if resumed is not None:
-        _resume(engine, trainers, resumed)
+        _resume(engine, by_trial, resumed)
     _tell(listener, trainers)
     for trained in train(engine, trainers):
         _tell(listener, trained)
         if keeper is not None and keeper.due():
-            keeper.save(_state(engine, trainers, time.monotonic() - started))
+            keeper.save(_state(engine, by_trial, time.monotonic() - started))
     seconds = time.monotonic() - started
     for trainer in trainers:
         if trainer.optimizer is not None:
             trainer.optimizer.release()
     evaluations = _test(engine, trainers, test, listener)
-    outcomes = {
-        k: _outcome(trainer, evaluations[trainer], seconds)
-        for k, trainer in zip(order, trainers, strict=True)
-    }
-    return [outcomes[k] for k in range(len(trials))]
+    return [_outcome(trainer, evaluations[trainer], seconds) for trainer in by_trial]
 
 
 def train(engine: Engine, trainers: Sequence[TrialTrainer]) -> Iterator[Sequence[TrialTrainer]]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from aa_ray.training.transfer import sent
+
 
 def gather(x: Tensor, indices: Sequence[int]) -> Tensor:
     """These rows of x, ascending; without a copy if they are all, or neighbours."""
@@ -47,4 +49,4 @@ def _index_for(x: Tensor, indices: Sequence[int]) -> Tensor:
 @functools.lru_cache(maxsize=1024)
 def _index(indices: tuple[int, ...], device: torch.device, _: object) -> Tensor:
     with torch.inference_mode(False):  # training may need it later
-        return torch.tensor(indices).to(device, non_blocking=True)
+        return sent(torch.tensor(indices), device)

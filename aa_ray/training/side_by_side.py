@@ -23,10 +23,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from aa_ray.core import heads
+from aa_ray.training import frozen
 from aa_ray.training.attention import attention
 from aa_ray.training.context import TrialContext
 from aa_ray.training.rows import select
-from aa_ray.training.stacked_adapters import AdaptedRows, Observer, output_layer
+from aa_ray.training.stacked_adapters import AdaptedRows, Observer, adapted_output
 from aa_ray.training.unpadded import Packed
 from aa_ray.trial import Pooling
 
@@ -70,8 +71,10 @@ def forward(
 
 def layer_output(block: Any, hidden: Tensor, batch: Packed, rows: AdaptedRows) -> Tensor:
     """One of BERT's layers, with adapters in some of the rows, [rows, T, H]."""
-    residual = block.attention.output(attention(block.attention.self, hidden, batch), hidden)
-    return output_layer(block.output, block.intermediate(residual), residual, rows)
+    attended = attention(block.attention.self, hidden, batch)
+    residual = frozen.attention_output(block.attention.output, attended, hidden)
+    h = block.output.dropout(frozen.feed_forward(block.intermediate, block.output, residual))
+    return adapted_output(block.output.LayerNorm, h, residual, rows)
 
 
 def embedded(bert: PreTrainedModel, batch: Packed) -> Tensor:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aa_ray.core.adapter import (
     ADAPTER,
@@ -28,6 +28,7 @@ from aa_ray.core.adapter import (
 from aa_ray.core.architectures import RELU
 from aa_ray.core.rational import rational
 from aa_ray.training.context import TrialContext
+from aa_ray.training.frozen import linear
 from aa_ray.training.rows import gather, scatter
 from aa_ray.training.unpadded import Packed
 
@@ -159,12 +160,17 @@ def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: Adap
         intermediate, residual: [rows, T, intermediate size] and [rows, T, H].
         rows: those with an adapter; the others are the plain layer LN(h + i).
     """
-    h = output.dropout(output.dense(intermediate))
-    x = output.LayerNorm(h + residual)
+    h = output.dropout(linear(output.dense, intermediate))
+    return adapted_output(output.LayerNorm, h, residual, rows)
+
+
+def adapted_output(norm: nn.Module, h: Tensor, residual: Tensor, rows: AdaptedRows) -> Tensor:
+    """The same from its dense layer's output h on, after dropout; ``norm`` is its LayerNorm."""
+    x = norm(h + residual)
     if not rows.indices:
         return x
     branches = _adapt(gather(x, rows.indices), gather(h, rows.indices), rows)  # [U, T, H]
-    adapted = output.LayerNorm(branches + gather(residual, rows.indices))
+    adapted = norm(branches + gather(residual, rows.indices))
     return scatter(adapted, rows.indices, x)
 
 

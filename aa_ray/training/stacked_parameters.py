@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aa_ray.core.model import TrialModel
 
@@ -99,7 +99,7 @@ class StackedParameters:
         """One trial's part of a block of a matrix [K, N], in the parameter's shape."""
         return self._view(matrix, name, row, row)[0]
 
-    def name(self, parameter: nn.Parameter) -> str:
+    def name(self, parameter: Tensor) -> str:
         """The name of one of the trials' parameters."""
         return self._names[id(parameter)]
 
@@ -122,10 +122,11 @@ class StackedParameters:
             pair = [biases[:, None] for biases in pair]
         return Leaf(first, _leaf(pair[0]), pair[1])
 
-    def gradient_of(self, parameter: nn.Parameter) -> Tensor:
+    def gradient_of(self, parameter: Tensor) -> Tensor:
         """Where the gradient of one trial's parameter belongs."""
-        [row] = [k for k, named in enumerate(self.named) if parameter in set(named.values())]
-        return self.row(self.gradients, row, self.name(parameter))
+        name = self.name(parameter)
+        [row] = [k for k, named in enumerate(self.named) if named.get(name) is parameter]
+        return self.row(self.gradients, row, name)
 
     def switches(self) -> "Leaf":
         """All logits of all trials with a switch, [trials, layers, 2], as one leaf."""

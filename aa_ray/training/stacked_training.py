@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from aa_ray.core import heads, model
-from aa_ray.training import unpadded
+from aa_ray.training import transfer, unpadded
 from aa_ray.training.held_rows import HeldRows, HeldSwitches
 from aa_ray.training.optimizers import Moments, Schedule, StackedAdam
 from aa_ray.training.side_by_side import classify, embedded, layer_output, pooled_output
@@ -94,11 +94,11 @@ class StackedTraining:
         draws = [[trainer.draw(size) for trainer in self.trainers] for _ in steps]
         layers = [tuple(draw.first_layer for draw in of_step) for of_step in draws]
         device = self._encoder.device
-        plans = _sent(torch.from_numpy(self.adam.plan(schedules, np.array(layers))), device)
+        plans = transfer.sent(torch.from_numpy(self.adam.plan(schedules, np.array(layers))), device)
         noise = None
         if self._switches is not None:
             of_steps = [[draw.noise for draw in of_step] for of_step in draws]
-            noise = _sent(self._switches.arranged(of_steps, size), device)
+            noise = transfer.sent(self._switches.arranged(of_steps, size), device)
         parts = [trainer.parts.train for trainer in self.trainers]
         for step, indices in enumerate(steps):
             packed, labels = unpadded.pack(parts, indices, device, self._padding_position)
@@ -160,10 +160,3 @@ def training_of(encoder: PreTrainedModel, trainers: Sequence[TrialTrainer]) -> S
     if isinstance(optimizer, _Row) and optimizer.training.trainers == list(trainers):
         return optimizer.training
     return StackedTraining(encoder, trainers)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device, on its way while the host goes on."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
