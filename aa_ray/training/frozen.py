@@ -14,7 +14,7 @@ from transformers.activations import GELUActivation
 from aa_ray.training.cpu_layers import FrozenLinear
 
 
-def linear(layer: nn.Module, x: Tensor) -> Tensor:
+def linear(layer: Any, x: Tensor) -> Tensor:
     """A frozen linear layer, [..., in] -> [..., out]."""
     if isinstance(layer, FrozenLinear):
         return layer(x)
@@ -23,7 +23,12 @@ def linear(layer: nn.Module, x: Tensor) -> Tensor:
 
 def attention_output(output: Any, attended: Tensor, hidden: Tensor) -> Tensor:
     """BERT's sub-layer behind attention: transformers' ``BertSelfOutput``, [rows, T, H]."""
-    return output.LayerNorm(output.dropout(linear(output.dense, attended)) + hidden)
+    return norm(output.LayerNorm, output.dropout(linear(output.dense, attended)) + hidden)
+
+
+def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """A frozen LayerNorm, of x's shape."""
+    return torch.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
 def feed_forward(intermediate: Any, output: Any, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class HeldSwitches:
     Args:
         leaf: the logits [trials, layers, 2].
         layers: those in which any trial has a switch, ascending.
-        rows: for each trial of the array the places of its own layers among those; None without
+        places: for each trial of the array the places of its own layers among those; None without
             switches.
         temperature: of all of them.
     """
@@ -111,7 +111,7 @@ class HeldRows(AdaptedRows):
         held: what the layer's adapters train, by "down", "up" (weights and biases) and
             "coefficients" (numerators and denominators).
         others: parameters of activations that have some, and are no rationals.
-        switches_of_step: None if no trial of the array has one.
+        all_switches: None if no trial of the array has one.
     """
 
     held: dict[str, tuple[Leaf, Leaf]] = field(default_factory=dict)
@@ -154,7 +154,10 @@ class HeldRows(AdaptedRows):
 
     def _of(self, kind: str, run: slice = slice(None)) -> tuple[Tensor, Tensor]:
         first, second = self.held[kind]
-        rows = [row - first.first for row in self.indices[run]]
+        indices = self.indices[run]
+        if len(indices) == first.values.shape[0]:
+            return first.values, second.values
+        rows = [row - first.first for row in indices]
         return gather(first.values, rows), gather(second.values, rows)
 
     def down(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

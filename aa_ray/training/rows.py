@@ -15,7 +15,7 @@ from aa_ray.training.transfer import sent
 
 def gather(x: Tensor, indices: Sequence[int]) -> Tensor:
     """These rows of x, ascending; without a copy if they are all, or neighbours."""
-    if len(indices) == len(x):
+    if len(indices) == x.shape[0]:
         return x
     if _are_neighbours(indices):
         return x[indices[0] : indices[-1] + 1]
@@ -29,7 +29,7 @@ def select(x: Tensor, indices: Sequence[int]) -> Tensor:
 
 def scatter(values: Tensor, indices: Sequence[int], x: Tensor) -> Tensor:
     """x with the values in these rows, ascending; without a copy if they are all."""
-    if len(indices) == len(x):
+    if len(indices) == x.shape[0]:
         return values
     values = values.to(x.dtype)
     if _are_neighbours(indices):

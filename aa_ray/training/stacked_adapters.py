@@ -28,7 +28,7 @@ from aa_ray.core.adapter import (
 from aa_ray.core.architectures import RELU
 from aa_ray.core.rational import rational
 from aa_ray.training.context import TrialContext
-from aa_ray.training.frozen import linear
+from aa_ray.training.frozen import linear, norm
 from aa_ray.training.rows import gather, scatter
 from aa_ray.training.unpadded import Packed
 
@@ -164,13 +164,15 @@ def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: Adap
     return adapted_output(output.LayerNorm, h, residual, rows)
 
 
-def adapted_output(norm: nn.Module, h: Tensor, residual: Tensor, rows: AdaptedRows) -> Tensor:
-    """The same from its dense layer's output h on, after dropout; ``norm`` is its LayerNorm."""
-    x = norm(h + residual)
+def adapted_output(
+    layer_norm: nn.LayerNorm, h: Tensor, residual: Tensor, rows: AdaptedRows
+) -> Tensor:
+    """The same from its dense layer's output h on, after dropout."""
+    x = norm(layer_norm, h + residual)
     if not rows.indices:
         return x
     branches = _adapt(gather(x, rows.indices), gather(h, rows.indices), rows)  # [U, T, H]
-    adapted = norm(branches + gather(residual, rows.indices))
+    adapted = norm(layer_norm, branches + gather(residual, rows.indices))
     return scatter(adapted, rows.indices, x)
 
 
@@ -229,8 +231,8 @@ def _mixture(
 
 
 def part(x: Tensor, run: slice) -> Tensor:
-    """These rows of x, without a slice's gradient if they are all."""
-    return x if run == slice(0, len(x)) else x[run]
+    """These rows of x, a run of its rows; without a slice's gradient if they are all."""
+    return x if run.stop - run.start == x.shape[0] else x[run]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

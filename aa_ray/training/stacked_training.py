@@ -64,6 +64,7 @@ class StackedTraining:
         self._switches = HeldSwitches.of(self.parameters)
         self._classifiers = self._classifier_layers()
         self._rows: dict[tuple[int, tuple[int, ...]], HeldRows] = {}
+        self._rows_of_last: tuple[tuple[int, ...], list[HeldRows]] = ((), [])
         self._leaves: list[Leaf] = []  # those that the step in progress uses
         for row, trainer in enumerate(trainers):
             trainer.optimizer = _Row(self, row)
@@ -113,14 +114,22 @@ class StackedTraining:
             self._switches.draw(batch.noise, batch.packed, self._encoder.dtype)
             self._leaves.append(self._switches.leaf)
         hidden = embedded(self._encoder, batch.packed)
-        for layer, block in enumerate(self._encoder.base_model.encoder.layer):
-            rows = self._layer_rows(layer, batch.first_layers)
+        blocks = self._encoder.base_model.encoder.layer
+        for block, rows in zip(blocks, self._all_rows(batch.first_layers), strict=True):
             self._leaves += rows.leaves
             hidden = layer_output(block, hidden, batch.packed, rows)
         pooling = self._models[0].trial.pooling  # the same in all trials of an array
         pooled = pooled_output(self._encoder, hidden, batch.packed, pooling)
         layers = [(weights.values, biases.values) for weights, biases in self._classifiers]
         return classify(pooled, layers, self._encoder.dropout)
+
+    def _all_rows(self, first_layers: tuple[int, ...]) -> list[HeldRows]:
+        """Those of each layer; without AdapterDrop they are the same in all steps."""
+        if self._rows_of_last[0] != first_layers:
+            num_layers = len(self._encoder.base_model.encoder.layer)
+            rows = [self._layer_rows(layer, first_layers) for layer in range(num_layers)]
+            self._rows_of_last = first_layers, rows
+        return self._rows_of_last[1]
 
     def _layer_rows(self, layer: int, first_layers: tuple[int, ...]) -> HeldRows:
         """The trials that have an adapter in the layer, and use it."""
