@@ -190,8 +190,8 @@ def _adapt(x: Tensor, h: Tensor, rows: AdaptedRows) -> Tensor:
 def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
     """Each context's activation of [U, T, units]; rationals, and ReLUs, in one go."""
     parts = []
-    for (is_rational, settings), run in rows.activations:
-        inputs = part(units, run)
+    runs = rows.activations
+    for ((is_rational, settings), run), inputs in zip(runs, _split(units, runs), strict=True):
         if is_rational:
             parts.append(rational(inputs, *rows.coefficients(run), *settings))
         elif settings == RELU:
@@ -206,12 +206,13 @@ def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
 def _switch(x: Tensor, h: Tensor, up: Tensor, rows: AdaptedRows) -> Tensor:
     """What the contexts' adapters return, behind their switches if they have any; [U, T, H]."""
     parts = []
-    for switch, run in rows.switches:
-        branches = part(x, run), part(h, run), part(up, run)
+    runs = rows.switches
+    branches = zip(*(_split(branch, runs) for branch in (x, h, up)), strict=True)
+    for (switch, run), (of_x, of_h, of_up) in zip(runs, branches, strict=True):
         if switch is None:
-            parts.append(branches[2] + branches[1])
+            parts.append(of_up + of_h)
         else:
-            parts.append(_mixture(*branches, switch, rows.weights(run, switch)))
+            parts.append(_mixture(of_x, of_h, of_up, switch, rows.weights(run, switch)))
     return _joined(parts)
 
 
@@ -224,10 +225,48 @@ def _mixture(
     """
     of_identity, of_adapter = (of_branch.to(x.dtype) for of_branch in weights)
     if switch[1:] == RELEASED[1:]:  # h is in both branches, whose weights add up to 1
-        return torch.addcmul(torch.addcmul(h, of_adapter, up), of_identity, x)
+        return _ReleasedMixture.apply(x, h, up, of_identity, of_adapter)
     adapter = up + h if switch.skip else up  # D1
     identity = h if switch.identity == "plain" else x + h  # D2
     return of_adapter * adapter + of_identity * identity
+
+
+class _ReleasedMixture(torch.autograd.Function):
+    """h + of_adapter * up + of_identity * x, in as few passes over memory as it takes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h: Tensor, up: Tensor, of_identity: Tensor, of_adapter: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, up, of_identity, of_adapter)
+        return torch.addcmul(h, of_adapter, up).addcmul_(of_identity, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, up, of_identity, of_adapter = ctx.saved_tensors
+        [grad], wanted = grads, ctx.needs_input_grad
+        return (
+            grad * of_identity if wanted[0] else None,
+            grad,
+            grad * of_adapter,
+            _of_weights(grad, x, of_identity) if wanted[3] else None,
+            _of_weights(grad, up, of_adapter) if wanted[4] else None,
+        )
+
+
+def _of_weights(grad: Tensor, branch: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of a branch's weights, which are the same for all units of a token."""
+    return (grad * branch).sum(dim=-1, keepdim=True).sum_to_size(weights.shape)
+
+
+def _split(x: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
+    """The rows of each run; runs are all rows in their order.
+
+    All at once, since the gradient of a slice is as large as x.
+    """
+    if len(runs) == 1:
+        return [x]
+    return x.split([run.stop - run.start for _, run in runs])
 
 
 def part(x: Tensor, run: slice) -> Tensor:
