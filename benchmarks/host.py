@@ -165,9 +165,10 @@ def report(options: argparse.Namespace) -> None:
     print("# What a training step costs the host\n")
     print("    python benchmarks/host.py --before CHECKOUT\n")
     device = provenance.device_name(torch.device("cpu"))
-    print(f"Before: commit {commits[0]}; after: {commits[1]}. {date.today()}, {device}, torch")
-    print(f"{torch.__version__}, one thread. {LAYERS} layers of {HIDDEN} units, batches of "
-          f"{EXAMPLES} texts of 4 to 7 tokens.")  # fmt: skip
+    print(f"Before: commit {commits[0]}; after: {commits[1]}. {date.today()}, {device}, "
+          f"torch {torch.__version__}.")  # fmt: skip
+    print(f"{LAYERS} layers of {HIDDEN} units, batches of {EXAMPLES} texts of 4 to 7 tokens, one "
+          "thread.")  # fmt: skip
     print(f"CPU milliseconds per step, medians of {options.epochs} epochs of {STEPS} steps each, "
           "in turns;")  # fmt: skip
     print("in brackets the fastest and the slowest epoch.\n")
