@@ -125,9 +125,9 @@ def with_gradients(
     kernel: Kernel, inputs: list[Tensor], upstream: Tensor, sequences: Sequences
 ) -> list[Tensor]:
     """Output and gradients of query, key and value, as float32 on the CPU."""
-    inputs = [x.to(sequences.ends.device).requires_grad_() for x in inputs]
-    output = kernel(*inputs, sequences, 0.0)  # type: ignore[arg-type, misc]
-    gradients = torch.autograd.grad(output, inputs, upstream.to(output.device))
+    query, key, value = (x.to(sequences.ends.device).requires_grad_() for x in inputs)
+    output = kernel(query, key, value, sequences, 0.0)
+    gradients = torch.autograd.grad(output, (query, key, value), upstream.to(output.device))
     return [x.detach().float().cpu() for x in (output, *gradients)]
 
 

@@ -84,14 +84,14 @@ def test_there_is_no_kernel_on_a_cpu() -> None:
     assert varlen.kernel(CPU, torch.float32, 4, 64) is None
 
 
-def _shifted(*arguments: Tensor) -> Tensor:
+def _shifted(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
     """Wrong where one sequence follows another."""
-    return varlen.plain(*arguments).roll(1, dims=0)  # type: ignore[arg-type]
+    return varlen.plain(query, key, value, of, p).roll(1, dims=0)
 
 
-def _without_gradient(query: Tensor, *arguments: Tensor) -> Tensor:
+def _untrained(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
     """Right, but the gradient of the queries is lost."""
-    return varlen.plain(query.detach() + 0 * query, *arguments)  # type: ignore[arg-type]
+    return varlen.plain(query.detach() + 0 * query, key, value, of, p)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -101,7 +101,7 @@ def test_a_kernel_is_used_only_if_it_agrees_with_plain_attention(dtype: torch.dt
     assert works(varlen.plain)
     assert torch.equal(torch.get_rng_state(), state)
     assert not works(_shifted)
-    assert not works(_without_gradient)
+    assert not works(_untrained)
     assert not works(varlen.efficient)  # there is none on a CPU
     with torch.inference_mode():
         assert works(varlen.plain)
