@@ -119,28 +119,13 @@ class Measurement:
             raise OutOfTime
 
     def _begin(self) -> None:
-        table = self.page.table
-        table(COST, "From the steps and the evaluation below; see the end of this page for what is "
-              "counted.", "arrays of", "precision", "100, 300 and 500 examples, hours",
-              "full data (Table 2), hours")  # fmt: skip
-        table(STEPS, f"Batches of 32 texts per trial, forward, backward and optimiser, {MEANS[0]} "
-              f"tokens per text on average, or {MEANS[1]} each. Memory: the peak of what PyTorch "
-              "has allocated, and what `--fuse auto` reckons with.",
-              "method", "precision", "trials side by side", "tokens", "ms per step",
-              "steps of single trials per second", "peak, GB", "reckoned, GB")  # fmt: skip
-        self.page.section(
-            "What is counted",
-            f"{sum(of.runs for of in study_cost.low_data()):,} training runs at 100, 300 and 500 "
-            f"examples, {sum(of.runs for of in study_cost.full_data()):,} on full data (Table 2), "
-            "each with 20 epochs, an evaluation of the development set after each, and the test "
-            "set; the lengths of GLUE's texts by BERT's tokeniser. Left out: loading, tokenising, "
-            "and waiting for the AA runs that select layers. The frozen layers' products alone, at "
-            "550 TFLOP/s, take "
-            f"{60 * study_cost.hours(study_cost.low_data(), study_cost.Arithmetic(550e12)):.0f} "
-            "minutes for the low-data runs, and "
-            f"{study_cost.hours(study_cost.full_data(), study_cost.Arithmetic(550e12)):.1f} hours "
-            "for full data.",
-        )
+        begin_cost(self.page)
+        self.page.table(
+            STEPS, "Batches of 32 texts per trial, forward, backward and optimiser. Memory: the "
+            "peak of what PyTorch has allocated, and what `--fuse auto` reckons with.",
+            "method", "precision", "trials side by side", "tokens", "ms per step",
+            "steps of single trials per second", "peak, GB", "reckoned, GB",
+        )  # fmt: skip
 
     def _arrays(self, precision: Precision) -> None:
         for trials in ARRAYS:
@@ -191,11 +176,7 @@ class Measurement:
             steps = [s for s in self._steps if (s.precision, s.trials) == (precision, trials)]
             if len(steps) == len(METHODS) * len(MEANS):
                 speed = Measured(steps, self._evaluation[precision])
-                low, full = study_cost.low_data(), study_cost.full_data()
-                self.page.row(
-                    COST, trials, precision, f"{study_cost.hours(low, speed):.2f}",
-                    f"{study_cost.hours(full, speed):.1f}",
-                )  # fmt: skip
+                add_cost(self.page, precision, trials, speed)
 
     def _profiles(self, precision: Precision) -> None:
         self.page.table(
@@ -275,6 +256,31 @@ class Measurement:
                 on_gpu.made_up_array, self.encoder("bf16"), self._config, "bf16", method, 4, 40
             )
             self.page.row(REPEATED, method, "bf16", 4, f"{on_gpu.repeatable(make)[1]:,}")
+
+
+def begin_cost(page: Page) -> None:
+    """The head of the page: all of the tables, in hours, and what is counted."""
+    low, full = study_cost.low_data(), study_cost.full_data()
+    limit = study_cost.Arithmetic(550e12)
+    page.table(
+        COST,
+        f"{sum(of.runs for of in low):,} training runs at 100, 300 and 500 examples, and "
+        f"{sum(of.runs for of in full):,} on full data (Table 2), each with 20 epochs, an "
+        "evaluation of the development set after each, and the test set; the lengths of GLUE's "
+        "texts by BERT's tokeniser. The steps below at two lengths give all others. Left out: "
+        "loading, tokenising, and waiting for the AA runs that select layers. The frozen layers' "
+        f"products alone, at 550 TFLOP/s, take {60 * study_cost.hours(low, limit):.0f} minutes and "
+        f"{study_cost.hours(full, limit):.1f} hours.",
+        "precision", "trials side by side", "100, 300 and 500 examples, hours",
+        "full data, hours",
+    )  # fmt: skip
+
+
+def add_cost(page: Page, precision: Precision, trials: int, speed: Measured) -> None:
+    """The hours of all tables at that speed."""
+    low = study_cost.hours(study_cost.low_data(), speed)
+    full = study_cost.hours(study_cost.full_data(), speed)
+    page.row(COST, precision, trials, f"{low:.2f}", f"{full:.1f}")
 
 
 def reckoned(precision: Precision, trials: int) -> int:
