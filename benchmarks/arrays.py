@@ -4,6 +4,7 @@ For measurements that ask how fast a step is, not what it learns: no weights and
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 from unittest import mock
 
@@ -47,8 +48,8 @@ def random_encoder(
 ) -> PreTrainedModel:
     """A frozen encoder with random weights, as ``aa_ray.training`` gets it from a checkpoint."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    with torch.device(device):
-        encoder = AutoModelForSequenceClassification.from_config(config)
+    with torch.device(device):  # adapters are noted in the configuration, so each has its own
+        encoder = AutoModelForSequenceClassification.from_config(deepcopy(config))
     encoders.init(encoder)
     encoder.dropout = nn.Dropout(heads.head_dropout(config))
     return freeze(encoder, device, precision)

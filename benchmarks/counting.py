@@ -28,6 +28,9 @@ KERNELS = {
     "aten.linalg_vector_norm": 2,
     "aa_ray.rational_backward": 6,  # the kernel, two sums of its parts, and the signs
 }
+# Bytes per element of the first result of what an operator moves besides: FlashAttention adds the
+# queries' gradients up in float32, which it clears, adds to, and reads.
+BESIDES = {"aten._flash_attention_backward": 16}
 TENSORS_PER_KERNEL = 40  # of operators that take lists, for two or three lists
 
 # Operators that only describe memory anew, or reserve it.
@@ -148,7 +151,9 @@ def _bytes(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> int:
     if name in ("aten.index_select", "aten.embedding", "aten.index", "aten.gather"):
         inputs = [*inputs[1:], *outputs]  # reads as much as it writes
     written = {id(x) for x in inputs}
-    return sum(_size(x) for x in inputs) + sum(_size(x) for x in outputs if id(x) not in written)
+    besides = BESIDES[name] * outputs[0].numel() if name in BESIDES else 0
+    results = sum(_size(x) for x in outputs if id(x) not in written)
+    return besides + results + sum(_size(x) for x in inputs)
 
 
 def _size(x: Tensor) -> int:

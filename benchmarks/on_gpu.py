@@ -20,6 +20,7 @@ from aa_ray.core.coefficients import INITIAL_COEFFICIENTS
 from aa_ray.training import unpadded, varlen
 from aa_ray.training.attention import attention
 from aa_ray.training.evaluation import Job, evaluate
+from aa_ray.training.varlen import Kernel
 from aa_ray.trial import Precision
 from benchmarks.arrays import Array, made_up_examples, made_up_trials
 
@@ -169,8 +170,10 @@ def repeatable(make: Callable[[], Array], epochs: int = 3) -> tuple[bool, int]:
     return different == 0, different
 
 
-def attention_milliseconds(encoder: PreTrainedModel, trials: int, mean: int, padded: bool) -> float:
-    """Forward and backward pass of one layer's attention, dropout included."""
+def attention_milliseconds(
+    encoder: PreTrainedModel, trials: int, mean: int, kernel: Kernel | None
+) -> float:
+    """Forward and backward pass of one layer's attention, dropout included; without one, padded."""
     layer = encoder.base_model.encoder.layer[0].attention.self.train()
     parts = [made_up_examples(32, mean, seed) for seed in range(trials)]
     batch, _ = unpadded.pack(parts, [np.arange(32)] * trials, encoder.device)
@@ -182,8 +185,7 @@ def attention_milliseconds(encoder: PreTrainedModel, trials: int, mean: int, pad
         for _ in range(10):
             torch.autograd.grad(attention(layer, hidden, batch), hidden, upstream)
 
-    kernel = (lambda *_: None) if padded else varlen.kernel
-    with mock.patch.object(varlen, "kernel", kernel):
+    with mock.patch.object(varlen, "kernel", return_value=kernel):
         work()
         return 100 * statistics.median(timed(work) for _ in range(3))  # of 10, in milliseconds
 

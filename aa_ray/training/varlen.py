@@ -59,7 +59,7 @@ def efficient(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, p
     outputs = torch.ops.aten._efficient_attention_forward(
         query[None], key[None], value[None], None, ends, ends, longest, longest, p, 0, trained
     )  # the last one asks for what the backward pass needs
-    return outputs[0][0]
+    return outputs[0].squeeze(0)
 
 
 def candidates(dtype: torch.dtype) -> tuple[Kernel, ...]:
@@ -106,12 +106,12 @@ def _agrees(
     *inputs, upstream = torch.randn(shape, generator=generator).to(dtype)
     results = []
     for place, compute in (("cpu", plain), (device, kernel)):
-        at = [x.detach().to(place).requires_grad_() for x in inputs]
-        output = compute(*at, sequences, 0.0)
-        gradients = torch.autograd.grad(output, at, upstream.to(place))
+        query, key, value = (x.detach().to(place).requires_grad_() for x in inputs)
+        output = compute(query, key, value, sequences, 0.0)
+        gradients = torch.autograd.grad(output, (query, key, value), upstream.to(place))
         results.append([x.detach().float().cpu() for x in (output, *gradients)])
-    dropped = kernel(*at, sequences, 0.5)
-    [gradient] = torch.autograd.grad(dropped.sum(), at[2:])
+    dropped = kernel(query, key, value, sequences, 0.5)
+    [gradient] = torch.autograd.grad(dropped.sum(), value)
     finite = bool(dropped.isfinite().all() & gradient.isfinite().all())
     most = TOLERANCE.get(dtype, 5e-3)  # TF32 may be on
     return finite and all(
