@@ -151,7 +151,7 @@ def pack(
         once=Sequences(sent(ends), int(lengths.max())),
     )
     labels = np.stack([part.labels[of] for part, of in zip(parts, indices, strict=True)])
-    return packed, torch.from_numpy(labels).to(device)
+    return packed, sent(labels)
 
 
 def _ends(lengths: np.ndarray, total: int) -> np.ndarray:
