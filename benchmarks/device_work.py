@@ -211,14 +211,17 @@ def counts(case: Case) -> Counts:
 
 def cases(everything: bool = False) -> list[Case]:
     """Those of the page, or every method, number of trials and precision."""
-    sizes: list[tuple[str, Precision, int]] = []
+    training: list[Case] = []
+    precision: Precision
     for precision in ("bf16", "fp32"):
         for method in [*ARCHITECTURES, "mixed"]:
-            usual = method in ("aa", "baseline") and precision == "bf16"
-            sizes += [(method, precision, k) for k in ARRAYS if usual or everything or k == 8]
-    listed = [Case(*size, evaluated=evaluated) for evaluated in (False, True) for size in sizes]
+            main = method in ("aa", "baseline")
+            sizes = ARRAYS if everything or (main and precision == "bf16") else (8,)
+            if everything or main or precision == "bf16":
+                training += [Case(method, precision, trials) for trials in sizes]
     longest = [Case(method, "bf16", k, 128) for method in ("aa", "baseline") for k in (1, 8, 16)]
-    return [*SMALL, *listed, *longest]
+    evaluated = [case._replace(evaluated=True) for case in training]
+    return [*SMALL, *training, *longest, *evaluated]
 
 
 ARRAYS = (1, 2, 4, 8, 16)
