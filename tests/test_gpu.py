@@ -1,4 +1,4 @@
-"""Training runs on a GPU against those on the CPU, and a study there: `pytest -m gpu`."""
+"""Kernels and training runs on a GPU against the CPU, and a study there: `pytest -m gpu`."""
 
 import subprocess
 import sys
@@ -6,18 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data.glue import Source
 from aa_ray.store.rows import read
+from aa_ray.training import unpadded, varlen
+from aa_ray.training.attention import attention
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.outcome import Outcome
+from aa_ray.training.varlen import Kernel, Sequences
 from aa_ray.training.worker import Worker
-from aa_ray.trial import Trial
-from tests.training.test_loop import MIXED, check_same_history, run_array, run_one, without_dropout
+from aa_ray.trial import Precision, Trial
+from tests.training.test_loop import (
+    MIXED,
+    check_same_history,
+    examples,
+    run_array,
+    run_one,
+    without_dropout,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,6 +38,12 @@ pytestmark = [
 
 GPU = "cuda"
 STUDIES = Path(__file__).parent.parent / "studies"
+
+
+@pytest.fixture(autouse=True)
+def full_precision() -> None:
+    """A worker with tf32 sets it for the whole process."""
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.parametrize("changes", MIXED)
@@ -54,15 +72,26 @@ def test_side_by_side_equals_one_by_one(tiny: Backbone, make_trial: Callable[...
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_lower_precision_comes_close(
-    tiny: Backbone, make_trial: Callable[..., Trial], precision: str
+    tiny: Backbone, make_trial: Callable[..., Trial], precision: Precision
+) -> None:
+    """With dropout off, since a mask depends on the type of the numbers."""
+    losses = []
+    for name in ("fp32", precision):
+        torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+        bert = without_dropout(freeze(model.load(tiny.path), GPU, name))
+        losses.append(run_one(bert, make_trial(precision=name)).history[1].train_loss)
+    assert losses[1] == pytest.approx(losses[0], 0.05)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_rows_name_the_gpu(
+    tiny: Backbone, make_trial: Callable[..., Trial], precision: Precision
 ) -> None:
     worker = Worker(tiny, Source("embedded"), ("abc", False))
-    trials = [make_trial(precision=name) for name in ("fp32", precision)]
-    full, lower = (worker.run([trial], ["baseline"])[0][0] for trial in trials)
-    assert lower["status"] == "finished", lower["error"]
-    assert lower["curves"][0]["train_loss"] == pytest.approx(full["curves"][0]["train_loss"], 0.05)
-    assert lower["device"] == torch.cuda.get_device_name()
-    assert lower["peak_memory_bytes"] > 0
+    [[row]] = worker.run([make_trial(precision=precision)], ["baseline"])
+    assert row["status"] == "finished", row["error"]
+    assert row["device"] == torch.cuda.get_device_name()
+    assert row["peak_memory_bytes"] > 0
 
 
 def test_a_study_uses_the_gpu(tiny_folder: Path, tmp_path: Path) -> None:
@@ -76,3 +105,101 @@ def test_a_study_uses_the_gpu(tiny_folder: Path, tmp_path: Path) -> None:
     assert {row["status"] for row in rows} == {"finished"}
     assert {row["device"] for row in rows} == {torch.cuda.get_device_name()}
     assert any(row["array"] for row in rows)
+
+
+HEADS, UNITS = 16, 64  # of BERT-large
+LENGTHS = [3, 128, 1, 40, 77, 8, 16, 64, 65, 127]
+KERNELS = [
+    (varlen.flash, torch.bfloat16),
+    (varlen.efficient, torch.bfloat16),
+    (varlen.efficient, torch.float32),
+]
+
+
+def sequences_of(lengths: list[int], device: str) -> Sequences:
+    ends = torch.tensor([0, *lengths]).cumsum(0).int()
+    return Sequences(ends.to(device), max(lengths))
+
+
+def with_gradients(
+    kernel: Kernel, inputs: list[Tensor], upstream: Tensor, sequences: Sequences
+) -> list[Tensor]:
+    """Output and gradients of query, key and value, as float32 on the CPU."""
+    query, key, value = (x.to(sequences.ends.device).requires_grad_() for x in inputs)
+    output = kernel(query, key, value, sequences, 0.0)
+    gradients = torch.autograd.grad(output, (query, key, value), upstream.to(output.device))
+    return [x.detach().float().cpu() for x in (output, *gradients)]
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
+def test_attention_kernels_against_the_cpu(kernel: Kernel, dtype: torch.dtype) -> None:
+    """Outputs and gradients of every sequence, short and long."""
+    torch.manual_seed(0)
+    *inputs, upstream = torch.randn(4, sum(LENGTHS), HEADS, UNITS).to(dtype)
+    expected, actual = (
+        with_gradients(compute, inputs, upstream, sequences_of(LENGTHS, device))
+        for compute, device in ((varlen.plain, "cpu"), (kernel, GPU))
+    )
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-3
+    for one, other in zip(expected, actual, strict=True):
+        for of_one, of_other in zip(one.split(LENGTHS), other.split(LENGTHS), strict=True):
+            # The gradients of query and key are 0 where a sequence has one token.
+            assert (of_one - of_other).norm() <= tolerance * max(of_one.norm(), 1.0)
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
+def test_attention_dropout_has_its_mean_and_variance(kernel: Kernel, dtype: torch.dtype) -> None:
+    """With values of 1, an output is the share of probability that was kept, over 1 - p."""
+    p, length, repeats = 0.1, 64, 256
+    sequences = sequences_of([length] * repeats, GPU)
+    shape = (length * repeats, HEADS, UNITS)
+    uniform = torch.zeros(shape, dtype=dtype, device=GPU)  # each of the keys has 1 / length
+    ones = torch.ones(shape, dtype=dtype, device=GPU, requires_grad=True)
+    torch.manual_seed(0)
+    kept = kernel(uniform, uniform, ones, sequences, p)
+    again = kernel(uniform, uniform, ones, sequences, p)
+    assert not torch.equal(kept, again)
+    torch.manual_seed(0)
+    assert torch.equal(kernel(uniform, uniform, ones, sequences, p), kept)
+    outputs = kept.detach().float()[..., 0]
+    expected = (p / (1 - p) / length) ** 0.5  # standard deviation of a binomial share
+    assert outputs.mean().item() == pytest.approx(1, abs=5e-3)
+    assert outputs.std().item() == pytest.approx(expected, rel=0.05)
+    # The backward pass drops what the forward pass has dropped.
+    [gradient] = torch.autograd.grad(kept.float().sum(), ones)
+    per_sequence = gradient.float()[..., 0].view(repeats, length, HEADS).sum(dim=1)
+    forward = outputs.view(repeats, length, HEADS).sum(dim=1)
+    torch.testing.assert_close(per_sequence, forward, rtol=1e-2, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [(torch.float32, varlen.efficient), (torch.bfloat16, varlen.flash)]
+)
+def test_there_is_a_kernel(dtype: torch.dtype, expected: Kernel) -> None:
+    """On GPUs that flash attention knows, which are those with native bfloat16."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("flash attention needs an NVIDIA GPU of compute capability 8.0")
+    state = torch.cuda.get_rng_state()
+    assert varlen.kernel.__wrapped__(torch.device(GPU, 0), dtype, HEADS, UNITS) is expected
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_attention_is_that_of_groups(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
+    """With and without the kernel, on one batch whose copies stand for several trials."""
+    bert = without_dropout(freeze(model.load(tiny.path), GPU))
+    layer = bert.base_model.encoder.layer[0].attention.self
+    batch, _ = unpadded.pack([examples(32)], [np.arange(32)], bert.device)
+    hidden = torch.randn(copies, batch.num_tokens, 32, device=GPU)
+    real = (batch.example_of_token >= 0).repeat(copies, 1)
+    results = []
+    for kernel in (varlen.kernel(bert.device, torch.float32, 2, 16), None):
+        monkeypatch.setattr(varlen, "kernel", lambda *_, kernel=kernel: kernel)
+        x = hidden.clone().requires_grad_()
+        output = attention(layer, x, batch)
+        [gradient] = torch.autograd.grad(output[real].sum(), x)
+        results.append((output.detach()[real], gradient))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

@@ -1,10 +1,15 @@
-"""BERT's self-attention on batches without padding: within each example, in groups."""
+"""BERT's self-attention on batches without padding: within each example.
+
+On a GPU one kernel takes examples of all lengths (``aa_ray.training.varlen``). Elsewhere, and where
+there is no such kernel, examples of like length are padded to form groups.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from aa_ray.training import varlen
 from aa_ray.training.cpu_layers import dropout
 from aa_ray.training.unpadded import Group, Packed
 
@@ -16,22 +21,36 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
         layer: transformers' ``BertSelfAttention``, or a copy of it.
         hidden: [rows, T, H], where rows are the batch's contexts, or so many copies of its one.
     """
-    copies = len(hidden) // batch.num_contexts
-    query, key, value = (
-        batch.to_groups(part(hidden).reshape(copies, -1, hidden.shape[-1]))  # [copies, P, H]
-        for part in (layer.query, layer.key, layer.value)
-    )
+    heads, units = layer.num_attention_heads, layer.attention_head_size
     p = layer.dropout.p if layer.training else 0.0
+    projections = [part(hidden) for part in (layer.query, layer.key, layer.value)]  # [rows, T, H]
+    kernel = varlen.kernel(hidden.device, projections[0].dtype, heads, units)
+    if kernel is None:
+        return _in_groups(projections, batch, heads, p)
+    copies = len(hidden) // batch.num_contexts
+    query, key, value = (x.reshape(-1, heads, units) for x in projections)  # [rows * T, ...]
+    return kernel(query, key, value, batch.sequences(copies), p).reshape(hidden.shape)
+
+
+def _in_groups(projections: list[Tensor], batch: Packed, heads: int, p: float) -> Tensor:
+    """The attention of query, key and value, group by group; all [rows, T, H]."""
+    shape = projections[0].shape
+    copies = shape[0] // batch.num_contexts
+    positions = [
+        batch.to_groups(x.reshape(copies, -1, shape[-1]))  # [copies, P, H]
+        for x in projections
+    ]
     sizes = [group.rows * group.length for group in batch.groups]
     outputs = []
-    for group, q, k, v in zip(
-        batch.groups, *(x.split(sizes, dim=1) for x in (query, key, value)), strict=True
+    for group, *parts in zip(
+        batch.groups, *(x.split(sizes, dim=1) for x in positions), strict=True
     ):
-        shape = (copies * group.rows, group.length, layer.num_attention_heads, -1)
-        q, k, v = (x.reshape(shape).transpose(1, 2) for x in (q, k, v))  # heads before length
+        rows = (copies * group.rows, group.length, heads, -1)
+        q, k, v = (x.reshape(rows).transpose(1, 2) for x in parts)  # heads before length
         attended = _attend(q, k, v, group, copies, p).transpose(1, 2)
-        outputs.append(attended.reshape(copies, -1, hidden.shape[-1]))  # [copies, rows * length, H]
-    return batch.to_tokens(torch.cat(outputs, dim=1)).reshape(hidden.shape)
+        outputs.append(attended.reshape(copies, -1, shape[-1]))  # [copies, rows * length, H]
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+    return batch.to_tokens(joined).reshape(shape)
 
 
 def _attend(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -100,4 +101,7 @@ class FusedEngine:
 
 def make(name: str, encoder: PreTrainedModel) -> Engine:
     """The engine of that name on the model."""
+    if encoder.device.type == "cuda":
+        # cuDNN's attention compiles a plan for every new shape, and batches differ in shape.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     return FusedEngine(encoder) if name == FUSED else AdapterHubEngine(encoder)

@@ -97,7 +97,7 @@ def pooled_output(bert: PreTrainedModel, hidden: Tensor, batch: Packed, pooling:
         lengths = batch.membership.sum(dim=1)[..., None]  # [contexts, B, 1]
         sums = torch.matmul(batch.membership.transpose(1, 2), hidden.to(lengths.dtype))
         return sums / lengths
-    tokens = hidden.reshape(-1, len(batch.position_of), units)  # [copies, S * T, H]
+    tokens = hidden.reshape(-1, batch.num_tokens, units)  # [copies, S * T, H]
     cls = tokens.index_select(1, batch.first_token)  # [copies, S * B, H]
     pooled = cls.reshape(-1, units)  # [copies * S * B, H]
     if heads.has_pooler(bert):

@@ -1,7 +1,8 @@
 """Batches without padding: the tokens of a context's examples stand one after the other.
 
-Everything in BERT but attention looks at single tokens, so only attention needs padding. There,
-examples of like length form a group: a row each, padded to the longest.
+Everything in BERT but attention looks at single tokens. Attention needs no padding either where a
+kernel takes sequences of any length (``aa_ray.training.varlen``); ``sequences`` says where they
+end. Elsewhere examples of like length form a group: a row each, padded to the longest.
 
 One context with two examples, a of three tokens and b of two, looks like this (drawn with one spare
 token, and with rows rounded up to 4 positions instead of 8):
@@ -12,6 +13,7 @@ token, and with rows rounded up to 4 positions instead of 8):
     example_of_token      0    0    0    1    1   -1
     first_token           0              3              [CLS] of a, of b
     spare                                          5
+    ends                  0              3         5    6       where sequences end
 
     position              0    1    2    3    4    5    6    7      row of b, then row of a
     token_at              3    4    0    0    0    1    2    0
@@ -31,9 +33,8 @@ positions of all groups.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,26 +42,8 @@ from torch import Tensor
 
 from aa_ray.data.batches import Examples
 from aa_ray.training import joined, transfer
-
-# Examples of a group. On a GPU starting another kernel costs more than the padding.
-GROUP_SIZE = {"cpu": 8}
-
-# The length of a group's rows is a multiple of this.
-ROW_MULTIPLE = 8
-
-
-@dataclass(frozen=True)
-class Group:
-    """Examples that are attended together, a row each.
-
-    Attributes:
-        rows, length: their number, and tokens of the longest, rounded up.
-        blocked: [rows, 1, 1, length], -inf at padding and 0 elsewhere; None without padding.
-    """
-
-    rows: int
-    length: int
-    blocked: Tensor | None
+from aa_ray.training.groups import Group, Positions, Rearranged, first_tokens, positioned
+from aa_ray.training.varlen import Sequences
 
 
 @dataclass(frozen=True)
@@ -71,24 +54,47 @@ class Packed:
         inputs: token ids, segment ids and positions for BERT's embeddings, [S, T] each.
         example_of_token: [S, T], the number of the token's example in its context; -1 for a spare.
         first_token: [S * B], where each example's first token is among all S * T.
-        groups: of examples for attention.
-        token_at: [P], which of all S * T tokens stands at each position.
-        position_of: [S * T], the position at which each token stands.
-        padding, spare: positions that are padding, and tokens that are spare.
+        spare: tokens that are spare.
+        lengths: [S, B], tokens of each example; in main memory.
+        once: where the examples end, and spare tokens as sequences of their own, which nobody
+            reads.
     """
 
     inputs: dict[str, Tensor]
     example_of_token: Tensor
     first_token: Tensor
-    groups: list[Group]
-    token_at: Tensor
-    position_of: Tensor
-    padding: Tensor
     spare: Tensor
+    lengths: np.ndarray
+    once: Sequences
+    _repeated: dict[int, Sequences] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def num_contexts(self) -> int:
         return len(self.example_of_token)
+
+    @property
+    def num_tokens(self) -> int:
+        """S * T, spare ones included."""
+        return self.example_of_token.numel()
+
+    def sequences(self, copies: int) -> Sequences:
+        """Where the sequences of so many copies of the batch end."""
+        if copies not in self._repeated:
+            with torch.inference_mode(False):  # the batch may see training later
+                self._repeated[copies] = self.once.repeated(copies)
+        return self._repeated[copies]
+
+    @cached_property
+    def positions(self) -> Positions:
+        """How its tokens stand in groups; made when they are first needed."""
+        device = self.example_of_token.device
+        total = self.example_of_token.shape[1]
+        with torch.inference_mode(False):
+            return positioned(self.lengths, total, device)
+
+    @property
+    def groups(self) -> list[Group]:
+        return self.positions.groups
 
     @cached_property
     def membership(self) -> Tensor:
@@ -99,31 +105,13 @@ class Packed:
 
     def to_groups(self, x: Tensor) -> Tensor:
         """[R, S * T, ...] -> [R, P, ...]."""
-        return _Rearranged.apply(x, self.token_at, self.position_of, self.spare)
+        _, token_at, position_of, _ = self.positions
+        return Rearranged.apply(x, token_at, position_of, self.spare)
 
     def to_tokens(self, x: Tensor) -> Tensor:
         """[R, P, ...] -> [R, S * T, ...]."""
-        return _Rearranged.apply(x, self.position_of, self.token_at, self.padding)
-
-
-class _Rearranged(torch.autograd.Function):
-    """Select x[:, index]: [R, n, ...] -> [R, len(index), ...].
-
-    ``inverse`` restores the order, but for the entries of x in ``unused``, whose gradient is zero.
-    So the gradient is a selection too, without atomics.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, unused: Tensor) -> Tensor:
-        ctx.inverse, ctx.unused = inverse, unused
-        return x.index_select(1, index)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad = grads[0].index_select(1, ctx.inverse)
-        if len(ctx.unused):
-            grad.index_fill_(1, ctx.unused, 0)
-        return grad, None, None, None
+        _, token_at, position_of, padding = self.positions
+        return Rearranged.apply(x, position_of, token_at, padding)
 
 
 def pack(
@@ -144,12 +132,8 @@ def pack(
     """
     lengths = joined.lengths(parts, indices)  # [S, B]
     total = _rounded(int(lengths.sum(axis=1).max()))
-    starts = np.cumsum(lengths, axis=1) - lengths  # [S, B], within the context
-    first_token = (starts + total * np.arange(len(parts))[:, None]).ravel()
     example_of_token = joined.example_of_token(lengths, total)
-    groups, token_at, real = _grouped(lengths.ravel(), first_token, device)
-    position_of = np.zeros(len(parts) * total, dtype=np.int64)
-    position_of[token_at[real]] = np.flatnonzero(real)
+    ends = _ends(lengths, total)
 
     def sent(array: np.ndarray) -> Tensor:
         return transfer.sent(torch.from_numpy(array), device)
@@ -160,48 +144,30 @@ def pack(
             for name, array in joined.inputs(parts, indices, total, padding_position).items()
         },
         example_of_token=sent(example_of_token),
-        first_token=sent(first_token),
-        groups=groups,
-        token_at=sent(token_at),
-        position_of=sent(position_of),
-        padding=sent(np.flatnonzero(~real)),
+        first_token=sent(first_tokens(lengths, total)),
         spare=sent(np.flatnonzero(example_of_token.ravel() < 0)),
+        lengths=lengths,
+        once=Sequences(sent(ends), int(lengths.max())),
     )
     labels = np.stack([part.labels[of] for part, of in zip(parts, indices, strict=True)])
     return packed, sent(labels)
+
+
+def _ends(lengths: np.ndarray, total: int) -> np.ndarray:
+    """0 and the ends of all sequences, int32: examples, then spare tokens, context by context.
+
+    Spare tokens form sequences that are no longer than the longest example.
+    """
+    longest = int(lengths.max())
+    ends = [0]
+    for number, of_context in enumerate(lengths):
+        real = np.cumsum(of_context)
+        spare = [*range(int(real[-1]) + longest, total, longest), total]
+        ends += [*(real + number * total), *(end + number * total for end in spare)]
+    return np.unique(np.array(ends, dtype=np.int32))  # without sequences of no tokens
 
 
 def _rounded(tokens: int) -> int:
     """Up to a multiple of a 16th of the power of two below: by 3 % on average."""
     step = max(1, 2 ** (tokens.bit_length() - 1) // 16)
     return -(-tokens // step) * step
-
-
-def _grouped(
-    lengths: np.ndarray, first_token: np.ndarray, device: torch.device
-) -> tuple[list[Group], np.ndarray, np.ndarray]:
-    """Groups of examples of like length.
-
-    Returns:
-        The groups, ``token_at`` [P], and which positions are no padding [P].
-    """
-    size = GROUP_SIZE.get(device.type, len(lengths))
-    order = np.argsort(lengths, kind="stable")
-    groups, token_at, real = [], [], []
-    for start in range(0, len(order), size):
-        examples = order[start : start + size]
-        longest = -(-int(lengths[examples].max()) // ROW_MULTIPLE) * ROW_MULTIPLE
-        offsets = np.arange(longest)
-        inside = offsets < lengths[examples, None]  # [rows, longest]
-        groups.append(Group(len(examples), longest, _blocked(inside, device)))
-        token_at.append(np.where(inside, first_token[examples, None] + offsets, 0).ravel())
-        real.append(inside.ravel())
-    return groups, np.concatenate(token_at), np.concatenate(real)
-
-
-def _blocked(inside: np.ndarray, device: torch.device) -> Tensor | None:
-    """What is added to the attention scores of a group, [rows, 1, 1, length]; None for nothing."""
-    if inside.all():
-        return None
-    added = np.where(inside, 0, -np.inf).astype(np.float32)
-    return transfer.sent(torch.from_numpy(added)[:, None, None], device)

@@ -98,7 +98,7 @@ def test_attention_has_dropout_in_training(bert: BertForSequenceClassification) 
     """The mean over many draws comes close to what there is without dropout."""
     batch = one_batch(some_examples())
     block = bert.base_model.encoder.layer[0].attention.self
-    hidden = torch.randn(1, len(batch.position_of), 32)
+    hidden = torch.randn(1, batch.num_tokens, 32)
     with torch.inference_mode():
         expected = attention(block.eval(), hidden, batch)
         torch.manual_seed(0)

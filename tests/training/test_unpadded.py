@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aa_ray.data.batches import Examples
-from aa_ray.training import unpadded
+from aa_ray.training import groups, unpadded
 
 CPU = torch.device("cpu")
 # Contexts with the same number of examples each, by their lengths.
@@ -96,7 +96,7 @@ def drawn(name: str, cells: int) -> list[str]:
 
 def test_the_drawing_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module's docstring draws a text of three tokens and one of two."""
-    monkeypatch.setattr(unpadded, "ROW_MULTIPLE", 4)
+    monkeypatch.setattr(groups, "ROW_MULTIPLE", 4)
     monkeypatch.setattr(unpadded, "_rounded", lambda tokens: tokens + 1)
     names = {0: "0", 10: "a0", 11: "a1", 12: "a2", 20: "b0", 21: "b1"}
     examples = Examples([[10, 11, 12], [20, 21]], [[0] * 3, [0] * 2], np.arange(2))
@@ -106,18 +106,19 @@ def test_the_drawing_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, tensor in (
         ("position_ids", batch.inputs["position_ids"][0]),
         ("example_of_token", batch.example_of_token[0]),
-        ("token_at", batch.token_at),
-        ("position_of", batch.position_of),
+        ("token_at", batch.positions.token_at),
+        ("position_of", batch.positions.position_of),
     ):
         assert drawn(name, len(tensor)) == [str(value) for value in tensor.tolist()], name
     for name, numbers, cells in (
         ("first_token", batch.first_token, 6), ("spare", batch.spare, 6),
-        ("padding", batch.padding, 8),
+        ("ends", batch.once.ends, 7),
+        ("padding", batch.positions.padding, 8),
     ):  # fmt: skip
         marks = [str(cell) if cell in numbers.tolist() else "" for cell in range(cells)]
         assert drawn(name, cells) == marks, name
-    is_padding = set(batch.padding.tolist())
-    standing = [names[ids[token]] for token in batch.token_at.tolist()]
+    is_padding = set(batch.positions.padding.tolist())
+    standing = [names[ids[token]] for token in batch.positions.token_at.tolist()]
     assert drawn("so there stand", 8) == [
         "." if position in is_padding else name for position, name in enumerate(standing)
     ]
