@@ -25,6 +25,9 @@ from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
 
+# --fuse when it is not given: auto on GPUs, one trial at a time on CPUs. Cannot be typed.
+BY_DEVICE = 0
+
 # What --help lists; --help-all lists the rest too.
 MOST_USED = (
     "--preset", "--backbone", "--data", "--tasks", "--regimes", "--seeds", "--results",
@@ -276,10 +279,10 @@ def _add_resources(group: Any) -> None:
     add(
         "--gpus-per-trial",
         type=values.number_or_auto("--gpus-per-trial", float, 0),
-        default=0.0,
         metavar="X",
-        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; auto: what "
-        "the backbone needs, by its shape and by measured trials (default: 0)",
+        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; 0: none, "
+        "trials run on CPUs; auto (default): where there are GPUs, what the backbone needs, by its "
+        "shape and by measured trials",
     )
     add(
         "--max-concurrent",
@@ -296,10 +299,11 @@ def _add_resources(group: Any) -> None:
     add(
         "--fuse",
         type=values.number_or_auto("--fuse", int, 1),
-        default=1,
+        default=BY_DEVICE,
         metavar="K",
         help="trials of a task and regime that train side by side on one copy of the backbone, at "
-        "most; auto: chosen from GPU memory and the number of waiting trials (default: 1)",
+        "most; auto: chosen from GPU memory and the number of waiting trials (default: auto on "
+        "GPUs, 1 on CPUs)",
     )
     add(
         "--stall-seconds",

@@ -58,7 +58,7 @@ def test_installed_below_the_checkout_of_something_else(checkout: Path) -> None:
 
 
 def test_versions_are_those_installed() -> None:
-    versions = json.loads(provenance.versions())
+    versions = json.loads(provenance.versions(torch.device("cpu")))
     assert versions["torch"] == torch.__version__
     assert versions["ray"] == importlib.metadata.version("ray")
 
