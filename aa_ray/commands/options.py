@@ -137,6 +137,13 @@ def add_results(group: Any) -> None:
     )
 
 
+def add_address(group: Any) -> None:
+    group.add_argument(
+        "--address",
+        help="address of a running Ray cluster, host:port or auto (default: this machine)",
+    )
+
+
 def _add_engine(group: Any) -> None:
     group.add_argument(
         "--engine",
@@ -291,11 +298,7 @@ def _add_resources(group: Any) -> None:
         help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
         "up started as many as fit once it has grown)",
     )
-    add(
-        "--address",
-        help="address of a running Ray cluster, host:port or auto (default: start Ray on this "
-        "machine)",
-    )
+    add_address(group)
     add(
         "--fuse",
         type=values.number_or_auto("--fuse", int, 1),

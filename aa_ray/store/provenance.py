@@ -107,7 +107,7 @@ def device_memory_bytes(device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     total = torch.cuda.get_device_properties(device).total_memory
-    return int(total * torch.cuda.get_per_process_memory_fraction(device))
+    return int(total * torch.cuda.get_per_process_memory_fraction(device.index))
 
 
 def reset_peak_memory(device: torch.device) -> None:

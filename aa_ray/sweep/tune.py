@@ -52,6 +52,9 @@ from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
+# Hours of GPUs from which on a cluster is worth a check before.
+DOCTOR_HOURS = 10.0
+
 
 def run_study(
     queue: TrialQueue, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
@@ -66,7 +69,7 @@ def run_study(
         StorageError: the results folder can no longer be written to. Finished trials are kept.
         SweepError: Ray itself has failed. Finished trials are kept.
     """
-    dashboard = _start_ray(resources)
+    dashboard = start_ray(resources)
     if dashboard:
         print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
     try:
@@ -76,6 +79,7 @@ def run_study(
         slots = _slots(settled)
         if settled.gpus_per_trial:
             print(settled.in_words(slots), file=sys.stderr)
+            _suggest_doctor(queue, settled, slots)
         _check_space(queue, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
             leftovers.remove(queue, store, leases)
@@ -88,6 +92,18 @@ def run_study(
             leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
     finally:
         ray.shutdown()
+
+
+def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
+    """Before a long study on a cluster, say how to find out in a minute whether it will go well."""
+    plan = queue.plan(slots, resources.fuse_by_task) if resources.address is not None else None
+    if plan is not None and plan.busy * resources.gpus_per_trial > 3600 * DOCTOR_HOURS:
+        hours = plan.busy * resources.gpus_per_trial / 3600
+        print(
+            f"note: about {hours:,.0f} GPU-hours of work; python -m aa_ray doctor --address "
+            f"{resources.address} checks the machines in a minute",
+            file=sys.stderr,
+        )
 
 
 def _slots(resources: Settled) -> int:
@@ -183,7 +199,7 @@ def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
         )
 
 
-def _start_ray(resources: Resources) -> str | None:
+def start_ray(resources: Resources) -> str | None:
     """Connect to the cluster, or start Ray here; host and port of its dashboard, if it has one."""
     address = resources.address
     if address is not None and address != "auto":

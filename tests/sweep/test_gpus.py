@@ -179,3 +179,25 @@ def test_what_torch_may_see_is_said_before_it_is_imported(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "environ", {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"})
     prepare_device(1.0)
     assert set(os.environ) == {"PYTORCH_CUDA_ALLOC_CONF"}
+
+
+@pytest.mark.parametrize(
+    ("address", "seconds", "suggested"),
+    [("auto", 7200.0, True), ("auto", 600.0, False), (None, 7200.0, False)],
+)
+def test_a_long_study_on_a_cluster_suggests_the_doctor(
+    address: str | None, seconds: float, suggested: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twelve trials, each of so many seconds on a whole GPU."""
+    done = make_study(methods=("baseline",), tasks=("cola",), seeds=(99,))
+    finished = {
+        "trial_id": "x", "status": "finished", "backbone": done.backbone.identity,
+        "method": "baseline", "task": "cola", "regime": STUDY.regimes[0], "array": None,
+        "train_seconds": seconds, "test_seconds": 0.0,
+    }  # fmt: skip
+    settled = Settled(gpus_per_trial=1.0, address=address)
+    tune._suggest_doctor(TrialQueue(STUDY, [finished]), settled, 2)
+    said = capsys.readouterr().err
+    assert ("about 24 GPU-hours of work; python -m aa_ray doctor --address auto" in said) == (
+        suggested
+    )
