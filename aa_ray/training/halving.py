@@ -5,7 +5,7 @@ group's is removed, so a process that dies on the way loses nothing, and its suc
 files that the group has been halved.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from aa_ray.errors import CheckpointError
 from aa_ray.store.storage import Folder
@@ -51,25 +51,20 @@ def halve(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
     except CheckpointError:
         state = None
     if state is not None:
-        parts = _parts(state, [len(group) for group in groups])
-        for group, part in zip(groups, parts, strict=True):
+        for group in groups:
             keep = Checkpoint(folder, group)
             keep.extra = whole.extra
-            keep.save(part)
+            keep.save(_part(state, trials, group))
     folder.delete(checkpoints.path(trials))
     return groups
 
 
-def _parts(state: State, sizes: Sequence[int]) -> Iterator[State]:
-    """The state of so many trials each, which stand in the order in which they train.
-
-    A trial's share of the seconds spent stays the same.
-    """
-    start = 0
-    for size in sizes:
-        seconds = state.seconds * size / len(state.trainers)
-        yield State(state.trainers[start : start + size], state.random, seconds)
-        start += size
+def _part(state: State, trials: Sequence[Trial], group: Sequence[Trial]) -> State:
+    """The state of some of the trials; their share of the seconds spent stays the same."""
+    ordered = sorted(trials, key=sort_key)  # as the state has them
+    of_trials = {trial.id: of for trial, of in zip(ordered, state.trainers, strict=True)}
+    seconds = state.seconds * len(group) / len(trials)
+    return State([of_trials[trial.id] for trial in group], state.random, seconds)
 
 
 def begun(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
