@@ -14,6 +14,7 @@ would take other operations.)
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -65,10 +66,12 @@ def train(path: str) -> None:
     """In the process of a version: one epoch for each line that comes."""
     import torch
 
-    from aa_ray.training import loop, unpadded
+    from aa_ray.training import loop
 
+    found = importlib.util.find_spec("aa_ray.training.groups")  # none in the earlier version
+    grouping: Any = importlib.import_module(found.name if found else "aa_ray.training.unpadded")
     torch.set_num_threads(1)
-    unpadded.GROUP_SIZE.clear()
+    grouping.GROUP_SIZE.clear()
     ready: dict[tuple[str, int], Any] = {}
     for line in sys.stdin:
         method, size = json.loads(line)
