@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aa_ray.training import varlen
 from aa_ray.training.cpu_layers import dropout
+from aa_ray.training.frozen import linear
 from aa_ray.training.unpadded import Group, Packed
 
 
@@ -23,7 +24,8 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
     """
     heads, units = layer.num_attention_heads, layer.attention_head_size
     p = layer.dropout.p if layer.training else 0.0
-    projections = [part(hidden) for part in (layer.query, layer.key, layer.value)]  # [rows, T, H]
+    parts = layer.query, layer.key, layer.value
+    projections = [linear(part, hidden) for part in parts]  # [rows, T, H]
     kernel = varlen.kernel(hidden.device, projections[0].dtype, heads, units)
     if kernel is None:
         return _in_groups(projections, batch, heads, p)
