@@ -166,9 +166,18 @@ class TrialModel(nn.Module):
 
     def draw_gumbel(self, batch: int, device: torch.device) -> dict[int, Tensor]:
         """Layer -> Gumbel noise [batch, 2] for one training step; empty without switches."""
+        return self.by_layer(self.sample_gumbel(batch), device)
+
+    def sample_gumbel(self, batch: int) -> Tensor | None:
+        """Gumbel noise [layers, batch, 2] for one training step; None without switches."""
         if not self.trial.switched or not self.layers:
+            return None
+        return sample_gumbel((len(self.layers), batch, 2), self.generator)
+
+    def by_layer(self, noise: Tensor | None, device: torch.device) -> dict[int, Tensor]:
+        """Layer -> its part of ``sample_gumbel``'s noise, on the device."""
+        if noise is None:
             return {}
-        noise = sample_gumbel((len(self.layers), batch, 2), self.generator)
         return dict(zip(self.layers, noise.to(device, non_blocking=True), strict=True))
 
     def parameters_in_use(self, first: int) -> int:
@@ -194,7 +203,10 @@ class TrialModel(nn.Module):
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of all trained parameters: adapters, rationals, switches and classifier."""
-        return {name: p.detach().clone() for name, p in self.named_parameters()}
+        return {
+            name: p.detach().clone(memory_format=torch.contiguous_format)
+            for name, p in self.named_parameters()
+        }
 
     def restore(self, saved: dict[str, Tensor]) -> None:
         """Put a snapshot's values back."""

@@ -64,10 +64,11 @@ def _rational_backward(
         grad, x, numerators, denominators, version, gradient
     )
     if version == "A":  # Q depends on |b|
-        sign = torch.sign(denominators)
         if gradient == "kernel":
-            sign = torch.copysign(torch.ones_like(denominators), denominators)
-        of_denominators = sign * of_denominators
+            negative = torch.signbit(denominators)
+            of_denominators = torch.where(negative, -of_denominators, of_denominators)
+        else:
+            of_denominators = torch.sign(denominators) * of_denominators
     return grad_x, of_numerators, of_denominators
 
 

@@ -1,8 +1,10 @@
 """Tokenised examples and the batches made of them."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,32 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def flat(self) -> "FlatExamples":
+        """The same tokens one after the other; made when they are first needed."""
+        lengths = np.fromiter(map(len, self.input_ids), dtype=np.int64, count=len(self.input_ids))
+        tokens = int(lengths.sum())
+        ids, segments = (
+            np.fromiter(itertools.chain.from_iterable(values), dtype=dtype, count=tokens)
+            for values, dtype in ((self.input_ids, np.int32), (self.token_type_ids, np.int8))
+        )
+        return FlatExamples(ids, segments, lengths, np.cumsum(lengths) - lengths)
+
+
+class FlatExamples(NamedTuple):
+    """The tokens of all examples one after the other.
+
+    Attributes:
+        input_ids, token_type_ids: [tokens of all examples].
+        lengths: tokens of each example, [n].
+        starts: where each example starts, [n].
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
 
 
 def tokenise(
@@ -50,7 +78,7 @@ def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.n
 
 def by_length(examples: Examples, tokens: int) -> Iterator[np.ndarray]:
     """Index batches for evaluation: examples of like length, with so many tokens or one example."""
-    lengths = np.array([len(ids) for ids in examples.input_ids])
+    lengths = examples.flat.lengths
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):

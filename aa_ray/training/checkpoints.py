@@ -21,11 +21,14 @@ from torch import Tensor
 from aa_ray.errors import CheckpointError
 from aa_ray.store import clock
 from aa_ray.store.storage import Folder
+from aa_ray.training.context import KINDS
 from aa_ray.training.loop import State
 from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
-VERSION = "4"  # 3: with a checksum; 4: switches are named as parts of their adapters
+# 3: with a checksum; 4: switches are named as parts of their adapters; 5: trainers in the order of
+# the trials.
+VERSION = "5"
 
 # In the header, in place of the checksum while it is computed.
 _UNSIGNED = "0" * 64
@@ -84,17 +87,28 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
         tensors = load(content)
         header = _header(content)
         expected = json.dumps([trial.to_json() for trial in trials])
-        if header["version"] != VERSION or header["trials"] != expected:
+        if header["version"] not in ("4", VERSION) or header["trials"] != expected:
             raise CheckpointError("it is of another version or of other trials")
         trainers = [
             _trainer(fields, _under(f"{k}/", tensors))
             for k, fields in enumerate(json.loads(header["trainers"]))
         ]
+        if header["version"] == "4":
+            trainers = _in_order(trainers, trials)
         random = _under("random/", tensors)
         state = State(trainers, random, json.loads(header["seconds"]))
         return state, json.loads(header["extra"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(" ".join(str(error).split())) from error
+
+
+def _in_order(trainers: list[TrainerState], trials: Sequence[Trial]) -> list[TrainerState]:
+    """The trainers of a file of version 4, which has them by kind of trial."""
+    by_kind = sorted(
+        range(len(trials)), key=lambda k: KINDS.index((trials[k].rational, trials[k].switched))
+    )
+    of_trials = dict(zip(by_kind, trainers, strict=True))
+    return [of_trials[k] for k in range(len(trials))]
 
 
 def _check(content: bytes) -> None:

@@ -1,5 +1,6 @@
 """A trial's part of a batch."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 
 from aa_ray.core.model import TrialModel
 from aa_ray.trial import Trial
+
+# Of trials, in the order in which they are computed: (rational, switched).
+KINDS = ((True, False), (True, True), (False, True), (False, False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +38,16 @@ class TrialContext:
         return min(layers, default=torch.inf)
 
 
-def sort_key(trial: Trial) -> int:
+def sort_key(trial: Trial) -> tuple[int, float]:
     """Puts trials with a rational next to each other, and trials with a switch too.
+
+    Those without adapters in the lowest layers come outermost, so that those with an adapter in a
+    layer are neighbours, which are gathered without a copy.
 
     ``side_by_side.forward`` takes contexts in any order, and computes adapters of equal settings
     that stand next to each other in one go. The order decides which random numbers of dropout a
     trial gets.
     """
-    kinds = ((True, False), (True, True), (False, True), (False, False))  # (rational, switched)
-    return kinds.index((trial.rational, trial.switched))
+    kind = KINDS.index((trial.rational, trial.switched))
+    lowest = min(trial.layers, default=math.inf)
+    return kind, -lowest if kind == 0 else lowest

@@ -1,6 +1,6 @@
 """What the training loop asks of an engine, and the fused one; ``padded`` has the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,9 +11,27 @@ from transformers import PreTrainedModel
 from aa_ray.core import model
 from aa_ray.core.engines import FUSED
 from aa_ray.data.batches import Examples
-from aa_ray.training import side_by_side, unpadded
+from aa_ray.training import side_by_side, stacked_training, unpadded
 from aa_ray.training.context import TrialContext
 from aa_ray.training.padded import AdapterHubEngine
+from aa_ray.training.trainer import TrialTrainer
+
+
+class Training(Protocol):
+    """Trials that take their training steps together."""
+
+    def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[Any]:
+        """The batches of an epoch, each with ``labels`` [trials, B]; all random draws are made.
+
+        Args:
+            order: for each step, each trial's indices of its examples; as many for each trial.
+        """
+
+    def forward(self, batch: Any) -> Tensor:
+        """Logits [trials, B, outputs]."""
+
+    def step(self, batch: Any, loss: Tensor) -> None:
+        """Take a step down the sum of the trials' losses; each depends on its own trial alone."""
 
 
 class Engine(Protocol):
@@ -41,6 +59,9 @@ class Engine(Protocol):
             contexts: of one pooling.
         """
 
+    def training(self, trainers: Sequence[TrialTrainer]) -> Training:
+        """What trains these trainers, which goes on where it was."""
+
     def rational_inputs(self, batch: Any, context: TrialContext) -> dict[int, Tensor]:
         """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
 
@@ -63,6 +84,9 @@ class FusedEngine:
         self, batch: unpadded.Packed, contexts: Sequence[TrialContext], shared: bool = False
     ) -> Tensor:
         return side_by_side.forward(self.encoder, batch, contexts, shared)
+
+    def training(self, trainers: Sequence[TrialTrainer]) -> Training:
+        return stacked_training.training_of(self.encoder, trainers)
 
     def rational_inputs(self, batch: unpadded.Packed, context: TrialContext) -> dict[int, Tensor]:
         real = batch.example_of_token[0] >= 0  # not the spare ones

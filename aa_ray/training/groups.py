@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aa_ray.training import transfer
+
 # Examples of a group. On a GPU starting another kernel costs more than the padding.
 GROUP_SIZE = {"cpu": 8}
 
@@ -79,7 +81,7 @@ def positioned(lengths: np.ndarray, total: int, device: torch.device) -> Positio
     position_of = np.zeros(len(lengths) * total, dtype=np.int64)
     position_of[token_at[real]] = np.flatnonzero(real)
     arrays = token_at, position_of, np.flatnonzero(~real)
-    return Positions(groups, *(torch.from_numpy(array).to(device) for array in arrays))
+    return Positions(groups, *(transfer.sent(torch.from_numpy(array), device) for array in arrays))
 
 
 def first_tokens(lengths: np.ndarray, total: int) -> np.ndarray:
@@ -115,4 +117,4 @@ def _blocked(inside: np.ndarray, device: torch.device) -> Tensor | None:
     if inside.all():
         return None
     added = np.where(inside, 0, -np.inf).astype(np.float32)
-    return torch.from_numpy(added)[:, None, None].to(device)
+    return transfer.sent(torch.from_numpy(added)[:, None, None], device)

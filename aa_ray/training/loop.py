@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ class State:
     """All that a group of trials needs to go on after its last epoch, as if nothing had happened.
 
     Attributes:
-        trainers: by position in the group.
+        trainers: of each trial, in the group's order.
         random: states of torch's generators, by device type.
         seconds: spent on training so far.
     """
@@ -98,20 +99,20 @@ def run(
     started = time.monotonic() - (resumed.seconds if resumed else 0.0)
     order = sorted(range(len(trials)), key=lambda k: sort_key(trials[k]))
     trainers = _trainers(engine, [trials[k] for k in order], task, [parts[k] for k in order])
+    by_trial = [trainers[order.index(k)] for k in range(len(trials))]
     if resumed is not None:
-        _resume(engine, trainers, resumed)
+        _resume(engine, by_trial, resumed)
     _tell(listener, trainers)
     for trained in train(engine, trainers):
         _tell(listener, trained)
         if keeper is not None and keeper.due():
-            keeper.save(_state(engine, trainers, time.monotonic() - started))
+            keeper.save(_state(engine, by_trial, time.monotonic() - started))
     seconds = time.monotonic() - started
+    for trainer in trainers:
+        if trainer.optimizer is not None:
+            trainer.optimizer.release()
     evaluations = _test(engine, trainers, test, listener)
-    outcomes = {
-        k: _outcome(trainer, evaluations[trainer], seconds)
-        for k, trainer in zip(order, trainers, strict=True)
-    }
-    return [outcomes[k] for k in range(len(trials))]
+    return [_outcome(trainer, evaluations[trainer], seconds) for trainer in by_trial]
 
 
 def train(engine: Engine, trainers: Sequence[TrialTrainer]) -> Iterator[Sequence[TrialTrainer]]:
@@ -180,32 +181,41 @@ def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> N
 def train_epoch(engine: Engine, trainers: Sequence[TrialTrainer], epoch: int) -> None:
     """One pass of each trainer over its own training set, in its own order."""
     engine.encoder.train()  # backbone dropout is active in training
-    parts = [trainer.parts.train for trainer in trainers]
+    training = engine.training(trainers)
+    losses = []
+    for batch in training.batches(_order(trainers, epoch)):
+        watchdog.beat()
+        of_trainers = _losses(training.forward(batch), batch.labels, trainers[0].task)
+        # Each loss depends on the parameters of its own trial alone, so their sum serves them all.
+        training.step(batch, of_trainers.sum())
+        losses.append(of_trainers.detach())
+    # Read from the device at the end of an epoch only: to read them is to wait for it.
+    by_trainer = torch.stack(losses, dim=1).tolist()  # [trainers][steps]
+    for trainer, of_trainer in zip(trainers, by_trainer, strict=True):
+        trainer.close_epoch(epoch, of_trainer)
+
+
+def _order(trainers: Sequence[TrialTrainer], epoch: int) -> list[tuple[np.ndarray, ...]]:
+    """For each step of the epoch, each trainer's indices of its examples."""
     size = trainers[0].trial.batch_size
     orders = [
-        batches.shuffled(len(part), size, trainer.trial.seed, epoch)
-        for part, trainer in zip(parts, trainers, strict=True)
+        batches.shuffled(len(trainer.parts.train), size, trainer.trial.seed, epoch)
+        for trainer in trainers
     ]
-    for indices in zip(*orders, strict=True):
-        watchdog.beat()
-        batch, labels = engine.pack(parts, indices)
-        contexts = [trainer.context(len(indices[0])) for trainer in trainers]
-        logits = engine.forward(batch, contexts)  # [trainers, batch, outputs]
-        losses = [_loss(*pair, trainers[0].task) for pair in zip(logits, labels, strict=True)]
-        # Each loss depends on the parameters of its own trial alone, so their sum serves them all.
-        torch.stack(losses).sum().backward()
-        for trainer, loss in zip(trainers, losses, strict=True):
-            trainer.step()
-            trainer.losses.append(loss.detach())
-    for trainer in trainers:
-        trainer.close_epoch(epoch)
+    return list(zip(*orders, strict=True))
 
 
-def _loss(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Cross-entropy over classes, or mean squared error for regression; logits [batch, outputs]."""
+def _losses(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
+    """Each trainer's mean loss over its examples, [trainers]; logits [trainers, B, outputs].
+
+    Cross-entropy over classes, or mean squared error for regression.
+    """
     if task.regression:
-        return nn.functional.mse_loss(logits[:, 0].float(), labels)
-    return nn.functional.cross_entropy(logits.float(), labels)
+        return (logits[..., 0].float() - labels).square().mean(dim=1)
+    flat = nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), reduction="none"
+    )
+    return flat.view(labels.shape).mean(dim=1)
 
 
 def _develop(engine: Engine, trainers: Sequence[TrialTrainer]) -> None:

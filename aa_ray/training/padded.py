@@ -11,9 +11,9 @@ since nothing there is trained.
 Shapes: B examples, of which G are in a group, T tokens of the longest there, H hidden units.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from aa_ray.core import heads, model
 from aa_ray.core.engines import ADAPTERHUB
 from aa_ray.data.batches import Examples
 from aa_ray.training.context import TrialContext
+from aa_ray.training.optimizers import PlainAdam
+from aa_ray.training.trainer import TrialTrainer
 
 # Examples of a group.
 GROUP_SIZE = {"cpu": 8}
@@ -130,6 +132,10 @@ class AdapterHubEngine:
             pooled = hidden[:, 0]
         return heads.logits(trial_model.classifier, pooled, self.encoder.dropout)
 
+    def training(self, trainers: Sequence[TrialTrainer]) -> "OneByOneTraining":
+        """The training of these trainers."""
+        return OneByOneTraining(self, trainers)
+
     def rational_inputs(self, batch: PaddedBatch, context: TrialContext) -> dict[int, Tensor]:
         """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
         [groups] = batch.groups
@@ -146,6 +152,48 @@ class AdapterHubEngine:
                 handle.remove()
         masks = [group.inputs["attention_mask"].bool() for group in groups]
         return {layer: _real(inputs, masks) for layer, inputs in seen.items()}
+
+
+class PaddedStep(NamedTuple):
+    """What a step is taken with; labels are [contexts, B]."""
+
+    batch: PaddedBatch
+    labels: Tensor
+    contexts: list[TrialContext]
+
+
+class OneByOneTraining:
+    """Trains trials with an optimiser each; an ``aa_ray.training.engine.Training``."""
+
+    def __init__(self, engine: AdapterHubEngine, trainers: Sequence[TrialTrainer]) -> None:
+        self._engine = engine
+        self._trainers = trainers
+        self._optimizers = [_optimizer(trainer) for trainer in trainers]
+
+    def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[PaddedStep]:
+        """The batches of an epoch; ``order`` has for each step each trial's indices of examples."""
+        parts = [trainer.parts.train for trainer in self._trainers]
+        for indices in order:
+            batch, labels = self._engine.pack(parts, indices)
+            contexts = [trainer.context(len(indices[0])) for trainer in self._trainers]
+            yield PaddedStep(batch, labels, contexts)
+
+    def forward(self, batch: PaddedStep) -> Tensor:
+        """Logits [trials, B, outputs]."""
+        return self._engine.forward(batch.batch, batch.contexts)
+
+    def step(self, batch: PaddedStep, loss: Tensor) -> None:
+        """Take a step down the sum of the trials' losses."""
+        loss.backward()
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+
+def _optimizer(trainer: TrialTrainer) -> PlainAdam:
+    if not isinstance(trainer.optimizer, PlainAdam):
+        moments = trainer.moments()
+        trainer.optimizer = PlainAdam(trainer.trial_model, trainer.schedule, moments)
+    return trainer.optimizer
 
 
 def _real(inputs: list[Tensor], masks: list[Tensor]) -> Tensor:

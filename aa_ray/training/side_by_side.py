@@ -15,16 +15,19 @@ Shapes: S contexts, B examples each, T tokens (see ``aa_ray.training.unpadded``)
 of the S contexts that have an adapter in the layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from aa_ray.core import heads
+from aa_ray.training import frozen
 from aa_ray.training.attention import attention
 from aa_ray.training.context import TrialContext
-from aa_ray.training.stacked_adapters import AdaptedRows, Observer, output_layer
+from aa_ray.training.rows import select
+from aa_ray.training.stacked_adapters import AdaptedRows, Observer, adapted_output
 from aa_ray.training.unpadded import Packed
 from aa_ray.trial import Pooling
 
@@ -58,15 +61,20 @@ def forward(
     for layer, block in enumerate(bert.base_model.encoder.layer):
         if shared:
             hidden, owners = _fork(hidden, owners, contexts, layer)
-        residual = block.attention.output(attention(block.attention.self, hidden, batch), hidden)
-        intermediate = block.intermediate(residual)
-        adapted_rows = AdaptedRows.of(layer, owners, batch, observe)
-        hidden = output_layer(block.output, intermediate, residual, adapted_rows)
+        hidden = layer_output(block, hidden, batch, AdaptedRows.of(layer, owners, batch, observe))
     [pooling] = {context.trial_model.trial.pooling for context in contexts}  # of a group's trials
     pooled = pooled_output(bert, hidden, batch, pooling)  # [rows, B, H]
     if shared:
-        pooled = pooled[[_row_of(context, owners) for context in contexts]]  # [S, B, H]
-    return classify(pooled, contexts, bert.dropout)
+        pooled = select(pooled, [_row_of(context, owners) for context in contexts])  # [S, B, H]
+    return classify(pooled, _classifiers(contexts), bert.dropout)
+
+
+def layer_output(block: Any, hidden: Tensor, batch: Packed, rows: AdaptedRows) -> Tensor:
+    """One of BERT's layers, with adapters in some of the rows, [rows, T, H]."""
+    attended = attention(block.attention.self, hidden, batch)
+    residual = frozen.attention_output(block.attention.output, attended, hidden)
+    h = block.output.dropout(frozen.feed_forward(block.intermediate, block.output, residual))
+    return adapted_output(block.output.LayerNorm, h, residual, rows)
 
 
 def embedded(bert: PreTrainedModel, batch: Packed) -> Tensor:
@@ -98,21 +106,27 @@ def pooled_output(bert: PreTrainedModel, hidden: Tensor, batch: Packed, pooling:
 
 
 def classify(
-    pooled: Tensor, contexts: Sequence[TrialContext], dropout: Callable[[Tensor], Tensor]
+    pooled: Tensor, layers: Iterable[tuple[Tensor, Tensor]], dropout: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Logits [S, B, outputs] by each context's own classifier, as in ``heads``; pooled [S, B, H].
 
     Args:
+        layers: weights [S, in, out] and biases [S, 1, out] of the classifiers' linear layers.
         dropout: goes before each linear layer.
     """
-    of_contexts = [heads.linears(context.trial_model.classifier) for context in contexts]
-    for number, layers in enumerate(zip(*of_contexts, strict=True)):
+    for number, (weights, biases) in enumerate(layers):
         pooled = dropout(torch.tanh(pooled) if number else pooled)
+        pooled = torch.baddbmm(biases, pooled.to(weights.dtype), weights)
+    return pooled
+
+
+def _classifiers(contexts: Sequence[TrialContext]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each layer of the contexts' classifiers, stacked."""
+    of_contexts = [heads.linears(context.trial_model.classifier) for context in contexts]
+    for layers in zip(*of_contexts, strict=True):
         weights = torch.stack([linear.weight for linear in layers])  # [S, out, in]
         biases = torch.stack([linear.bias for linear in layers])
-        inputs = pooled.to(weights.dtype)
-        pooled = torch.baddbmm(biases[:, None], inputs, weights.transpose(1, 2))
-    return pooled
+        yield weights.transpose(1, 2), biases[:, None]
 
 
 def _fork(
@@ -124,7 +138,7 @@ def _fork(
     forked: list[Owner] = [context for context in contexts if context.lowest <= layer]
     if len(forked) < len(contexts):
         forked.append(SHARED)
-    return hidden[[_row_of(owner, owners) for owner in forked]], forked
+    return select(hidden, [_row_of(owner, owners) for owner in forked]), forked
 
 
 def _row_of(owner: Owner, owners: list[Owner]) -> int:

@@ -7,17 +7,19 @@ Shapes: U of the batch's contexts have an adapter in the layer; B examples each,
 units.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aa_ray.core.adapter import (
     ADAPTER,
     IDENTITY,
+    RELEASED,
     AdaptableAdapter,
     SwitchSettings,
     hard_weights,
@@ -26,10 +28,15 @@ from aa_ray.core.adapter import (
 from aa_ray.core.architectures import RELU
 from aa_ray.core.rational import rational
 from aa_ray.training.context import TrialContext
+from aa_ray.training.frozen import linear, norm
+from aa_ray.training.rows import gather, scatter
 from aa_ray.training.unpadded import Packed
 
 # Called with (layer, contexts, inputs [U, T, units]) of what the layer's rationals see.
 Observer = Callable[[int, Sequence[TrialContext], Tensor], None]
+
+# Contexts that stand next to each other, and what they have in common.
+Run = tuple[Any, slice]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class AdaptedRows:
     """The rows of the hidden states that have an adapter in a layer.
 
     Attributes:
-        indices: which rows these are, [U].
+        indices: which rows these are, ascending, [U].
         contexts: whose they are, [U].
         membership: [U, T, B], which tokens are of which example; [1, T, B] if all look at the same
             ones. None in evaluation, where it is not needed.
@@ -65,20 +72,84 @@ class AdaptedRows:
         if any(context.noise is not None for context in contexts.values()):
             membership = batch.membership
             if len(membership) > 1:
-                membership = _gather(membership, indices)
+                membership = gather(membership, indices)
         return cls(layer, indices, list(contexts.values()), membership, observe)
 
-    @property
+    @cached_property
     def adapters(self) -> list[AdaptableAdapter]:
         return [context.trial_model.adapter(self.layer) for context in self.contexts]
 
-    def runs(self, key: Callable[[TrialContext], Hashable]) -> Iterator[tuple[Any, slice]]:
+    @cached_property
+    def activations(self) -> list[Run]:
+        """Runs of equal activations: (whether it is a rational, its settings or name)."""
+
+        def activation(context: TrialContext) -> tuple[bool, Hashable]:
+            module = context.trial_model.rationals.get(self.layer)
+            if module is None:
+                return False, context.trial_model.trial.activation
+            return True, (module.version, module.gradient)
+
+        return self._runs(activation)
+
+    @cached_property
+    def switches(self) -> list[Run]:
+        """Runs of equal switches: their settings, None without a switch."""
+
+        def settings(context: TrialContext) -> tuple[SwitchSettings | None, bool]:
+            switch = context.trial_model.adapter(self.layer).switch
+            return None if switch is None else switch.settings, context.noise is None
+
+        return [(of_run, where) for (of_run, _), where in self._runs(settings)]
+
+    def _runs(self, key: Callable[[TrialContext], Hashable]) -> list[Run]:
         """Contexts of equal key that stand next to each other: the key, and where they are."""
-        start = 0
+        runs, start = [], 0
         for value, run in groupby(self.contexts, key):
             end = start + len(list(run))
-            yield value, slice(start, end)
+            runs.append((value, slice(start, end)))
             start = end
+        return runs
+
+    def down(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weights [U, H, units] and biases [U, 1, units], for ``baddbmm``."""
+        return _stacked([adapter.adapter_down[0] for adapter in self.adapters], dtype)
+
+    def up(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weights [U, units, H] and biases [U, 1, H], for ``baddbmm``."""
+        return _stacked([adapter.adapter_up for adapter in self.adapters], dtype)
+
+    def coefficients(self, run: slice) -> tuple[Tensor, Tensor]:
+        """Numerators [contexts, 6] and denominators [contexts, 4] of a run's rationals."""
+        modules = [context.trial_model.rationals[self.layer] for context in self.contexts[run]]
+        numerators = torch.stack([module.numerator for module in modules])
+        denominators = torch.stack([module.denominator for module in modules])
+        return numerators, denominators
+
+    def weights(self, run: slice, switch: SwitchSettings) -> tuple[Tensor, Tensor]:
+        """Weights of (identity, adapter) of a run's switches: soft in training, else hard.
+
+        [contexts, T, 1] each; hard ones are the same for every token: [contexts, 1, 1].
+        """
+        contexts, membership = self.contexts[run], self.membership
+        modules = [context.trial_model.switch(self.layer) for context in contexts]
+        logits = torch.stack([module.logits for module in modules])
+        noise = [context.noise[self.layer] for context in contexts if context.noise is not None]
+        if membership is None or not noise:
+            weights = hard_weights(logits)[:, None]
+        else:
+            of_examples = soft_weights(logits[:, None], torch.stack(noise), switch.temperature)
+            if len(membership) > 1:
+                membership = part(membership, run)
+            # A product, not a selection, whose gradient would be summed in any order on a GPU.
+            weights = torch.matmul(membership, of_examples)  # [contexts, T, B] x [contexts, B, 2]
+        return weights[..., IDENTITY, None], weights[..., ADAPTER, None]
+
+
+def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Weights [U, in, out] and biases [U, 1, out] in the backbone's type."""
+    weights = torch.stack([linear.weight for linear in linears]).to(dtype)
+    biases = torch.stack([linear.bias for linear in linears]).to(dtype)
+    return weights.transpose(1, 2), biases[:, None]
 
 
 def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: AdaptedRows) -> Tensor:
@@ -89,61 +160,41 @@ def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: Adap
         intermediate, residual: [rows, T, intermediate size] and [rows, T, H].
         rows: those with an adapter; the others are the plain layer LN(h + i).
     """
-    h = output.dropout(output.dense(intermediate))
-    x = output.LayerNorm(h + residual)
+    h = output.dropout(linear(output.dense, intermediate))
+    return adapted_output(output.LayerNorm, h, residual, rows)
+
+
+def adapted_output(
+    layer_norm: nn.LayerNorm, h: Tensor, residual: Tensor, rows: AdaptedRows
+) -> Tensor:
+    """The same from its dense layer's output h on, after dropout."""
+    x = norm(layer_norm, h + residual)
     if not rows.indices:
         return x
-    gathered = {"x": _gather(x, rows.indices), "h": _gather(h, rows.indices)}  # [U, T, H]
-    branches = _adapt(**gathered, rows=rows)
-    adapted = output.LayerNorm(branches + _gather(residual, rows.indices))
-    return _scatter(adapted, rows.indices, x)
-
-
-def _gather(x: Tensor, indices: list[int]) -> Tensor:
-    """These rows of x, without a copy if they are all."""
-    return x if len(indices) == len(x) else x[indices]
-
-
-def _scatter(values: Tensor, indices: list[int], x: Tensor) -> Tensor:
-    """x with the values in these rows, without a copy if they are all."""
-    if len(indices) == len(x):
-        return values
-    return x.index_copy(0, torch.tensor(indices, device=x.device), values.to(x.dtype))
+    branches = _adapt(gather(x, rows.indices), gather(h, rows.indices), rows)  # [U, T, H]
+    adapted = norm(layer_norm, branches + gather(residual, rows.indices))
+    return scatter(adapted, rows.indices, x)
 
 
 def _adapt(x: Tensor, h: Tensor, rows: AdaptedRows) -> Tensor:
     """The contexts' adapters, behind their switches; x = LN(h + i) and h are [U, T, H]."""
-    down = _stacked([adapter.adapter_down[0] for adapter in rows.adapters], x.dtype)
-    up = _stacked([adapter.adapter_up for adapter in rows.adapters], x.dtype)
-    units = torch.baddbmm(down[1], x, down[0])  # [U, T, units]
+    weights, biases = rows.down(x.dtype)
+    units = torch.baddbmm(biases, x, weights)  # [U, T, units]
     activated = _activate(units, rows)
     if rows.observe is not None:
         rows.observe(rows.layer, rows.contexts, units)
-    return _switch(x, h, torch.baddbmm(up[1], activated, up[0]), rows)
-
-
-def _stacked(linears: list[Any], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Weights [U, in, out] and biases [U, 1, out] in the backbone's type, for ``baddbmm``."""
-    weights = torch.stack([linear.weight for linear in linears]).to(dtype)
-    biases = torch.stack([linear.bias for linear in linears]).to(dtype)
-    return weights.transpose(1, 2), biases[:, None]
+    weights, biases = rows.up(x.dtype)
+    return _switch(x, h, torch.baddbmm(biases, activated, weights), rows)
 
 
 def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
     """Each context's activation of [U, T, units]; rationals, and ReLUs, in one go."""
-
-    def activation(context: TrialContext) -> tuple[bool, Hashable]:
-        module = context.trial_model.rationals.get(rows.layer)
-        if module is None:
-            return False, context.trial_model.trial.activation
-        return True, (module.version, module.gradient)
-
     parts = []
-    for (is_rational, name), run in rows.runs(activation):
-        inputs = _part(units, run)
+    runs = rows.activations
+    for ((is_rational, settings), run), inputs in zip(runs, _split(units, runs), strict=True):
         if is_rational:
-            parts.append(_rationals(rows.layer, inputs, rows.contexts[run]))
-        elif name == RELU:
+            parts.append(rational(inputs, *rows.coefficients(run), *settings))
+        elif settings == RELU:
             parts.append(torch.relu(inputs))
         else:  # what AdapterHub knows under that name; it may have parameters
             functions = [adapter.non_linearity for adapter in rows.adapters[run]]
@@ -152,62 +203,75 @@ def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
     return _joined(parts)
 
 
-def _rationals(layer: int, x: Tensor, contexts: Sequence[TrialContext]) -> Tensor:
-    """The contexts' rationals of x, [contexts, T, units]; all of one version and gradient."""
-    modules = [context.trial_model.rationals[layer] for context in contexts]
-    numerators = torch.stack([module.numerator for module in modules])  # [contexts, 6]
-    denominators = torch.stack([module.denominator for module in modules])  # [contexts, 4]
-    return rational(x, numerators, denominators, modules[0].version, modules[0].gradient)
-
-
 def _switch(x: Tensor, h: Tensor, up: Tensor, rows: AdaptedRows) -> Tensor:
     """What the contexts' adapters return, behind their switches if they have any; [U, T, H]."""
-
-    def settings(context: TrialContext) -> tuple[SwitchSettings | None, bool]:
-        switch = context.trial_model.adapter(rows.layer).switch
-        return None if switch is None else switch.settings, context.noise is None
-
     parts = []
-    for (switch, _), run in rows.runs(settings):
-        branches = _part(x, run), _part(h, run), _part(up, run)
+    runs = rows.switches
+    branches = zip(*(_split(branch, runs) for branch in (x, h, up)), strict=True)
+    for (switch, run), (of_x, of_h, of_up) in zip(runs, branches, strict=True):
         if switch is None:
-            parts.append(branches[2] + branches[1])
+            parts.append(of_up + of_h)
         else:
-            parts.append(_mixture(*branches, switch, _weights(run, switch, rows)))
+            parts.append(_mixture(of_x, of_h, of_up, switch, rows.weights(run, switch)))
     return _joined(parts)
 
 
-def _mixture(x: Tensor, h: Tensor, up: Tensor, switch: SwitchSettings, weights: Tensor) -> Tensor:
+def _mixture(
+    x: Tensor, h: Tensor, up: Tensor, switch: SwitchSettings, weights: tuple[Tensor, Tensor]
+) -> Tensor:
     """The branches of a switch, weighted: as ``AdaptableAdapter`` has them.
 
-    x, h and up are [contexts, T, H], weights [contexts, T or 1, 2].
+    x, h and up are [contexts, T, H], weights of (identity, adapter) [contexts, T or 1, 1] each.
     """
+    of_identity, of_adapter = (of_branch.to(x.dtype) for of_branch in weights)
+    if switch[1:] == RELEASED[1:]:  # h is in both branches, whose weights add up to 1
+        return _ReleasedMixture.apply(x, h, up, of_identity, of_adapter)
     adapter = up + h if switch.skip else up  # D1
     identity = h if switch.identity == "plain" else x + h  # D2
-    weights = weights.to(x.dtype)[..., None]  # [contexts, T or 1, 2, 1]
-    return weights[:, :, ADAPTER] * adapter + weights[:, :, IDENTITY] * identity
+    return of_adapter * adapter + of_identity * identity
 
 
-def _weights(run: slice, switch: SwitchSettings, rows: AdaptedRows) -> Tensor:
-    """Weights of (identity, adapter): soft, [contexts, T, 2], in training; hard otherwise.
+class _ReleasedMixture(torch.autograd.Function):
+    """h + of_adapter * up + of_identity * x, in as few passes over memory as it takes."""
 
-    The hard ones are the same for every token: [contexts, 1, 2].
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h: Tensor, up: Tensor, of_identity: Tensor, of_adapter: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, up, of_identity, of_adapter)
+        return torch.addcmul(h, of_adapter, up).addcmul_(of_identity, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, up, of_identity, of_adapter = ctx.saved_tensors
+        [grad], wanted = grads, ctx.needs_input_grad
+        return (
+            grad * of_identity if wanted[0] else None,
+            grad,
+            grad * of_adapter,
+            _of_weights(grad, x, of_identity) if wanted[3] else None,
+            _of_weights(grad, up, of_adapter) if wanted[4] else None,
+        )
+
+
+def _of_weights(grad: Tensor, branch: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of a branch's weights, which are the same for all units of a token."""
+    return (grad * branch).sum(dim=-1, keepdim=True).sum_to_size(weights.shape)
+
+
+def _split(x: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
+    """The rows of each run; runs are all rows in their order.
+
+    All at once, since the gradient of a slice is as large as x.
     """
-    contexts, membership = rows.contexts[run], rows.membership
-    logits = torch.stack([context.trial_model.switch(rows.layer).logits for context in contexts])
-    noise = [context.noise[rows.layer] for context in contexts if context.noise is not None]
-    if membership is None or not noise:
-        return hard_weights(logits)[:, None]
-    of_examples = soft_weights(logits[:, None], torch.stack(noise), switch.temperature)
-    if len(membership) > 1:
-        membership = _part(membership, run)
-    # A product, not a selection, whose gradient would be summed in any order on a GPU.
-    return torch.matmul(membership, of_examples)  # [contexts, T, B] x [contexts, B, 2]
+    if len(runs) == 1:
+        return [x]
+    return x.split([run.stop - run.start for _, run in runs])
 
 
-def _part(x: Tensor, run: slice) -> Tensor:
-    """These rows of x, without a slice's gradient if they are all."""
-    return x if run == slice(0, len(x)) else x[run]
+def part(x: Tensor, run: slice) -> Tensor:
+    """These rows of x, a run of its rows; without a slice's gradient if they are all."""
+    return x if run.stop - run.start == x.shape[0] else x[run]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -1,17 +1,19 @@
-"""One trial's way through its epochs: its optimiser, its losses, its best epochs, and its state."""
+"""One trial's way through its epochs: its losses, its best epochs, and its state."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aa_ray.core.model import TrialModel
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
 from aa_ray.training.context import TrialContext
+from aa_ray.training.optimizers import Moments, Schedule, num_steps
 
 
 class Parts(NamedTuple):
@@ -19,6 +21,28 @@ class Parts(NamedTuple):
 
     train: Examples
     development: Examples
+
+
+class Draw(NamedTuple):
+    """What a trial draws at random for a training step.
+
+    Attributes:
+        first_layer: the first layer whose adapter it uses (AdapterDrop).
+        noise: Gumbel noise of its switches [layers, B, 2], on the CPU; None without switches.
+    """
+
+    first_layer: int
+    noise: Tensor | None
+
+
+class Optimizer(Protocol):
+    """What a trial is trained with."""
+
+    def moments(self) -> Moments:
+        """A copy of the trial's."""
+
+    def release(self) -> None:
+        """The trial's training is over: its modules have parameters of their own again."""
 
 
 @dataclass
@@ -79,6 +103,7 @@ class TrialTrainer:
         depths: inference depths to evaluate, in layers from the top; see ``Trial.depths``.
         error: why it has ended early; None while all is well.
         first_layer: the first layer whose adapter the last training step used.
+        optimizer: what it is trained with; None before.
     """
 
     def __init__(self, trial_model: TrialModel, task: Task, parts: Parts, num_layers: int) -> None:
@@ -92,16 +117,30 @@ class TrialTrainer:
         self.history = [self._describe(epoch=0)]
         self.error: str | None = None
         self.first_layer = 0
-        self.losses: list[Tensor] = []
-        self.optimizer, self.decay = optimisation(trial_model, len(parts.train))
+        self.optimizer: Optimizer | None = None
+        self._moments: Moments = {}  # those of the state that it has gone on from
 
-    def context(self, batch: int) -> TrialContext:
+    @property
+    def schedule(self) -> Schedule:
+        """Of its learning rates, from the next epoch on: linear decay to 0 over all steps."""
+        steps = num_steps(len(self.parts.train), self.trial.batch_size)
+        return Schedule((len(self.history) - 1) * steps, self.trial.epochs * steps)
+
+    def moments(self) -> Moments:
+        """A copy of Adam's moments; empty before the first step."""
+        return self._moments if self.optimizer is None else self.optimizer.moments()
+
+    def draw(self, batch: int) -> Draw:
         """For the next training step: what it skips, and its switches' noise, are drawn here."""
         if self.trial.inference_depths is not None:
             self.first_layer = min(self._skipped(), self.num_layers)
+        return Draw(self.first_layer, self.trial_model.sample_gumbel(batch))
+
+    def context(self, batch: int) -> TrialContext:
+        """For the next training step, with what it has drawn."""
+        first_layer, noise = self.draw(batch)
         device = next(self.trial_model.classifier.parameters()).device
-        noise = self.trial_model.draw_gumbel(batch, device)
-        return TrialContext(self.trial_model, self.first_layer, noise)
+        return TrialContext(self.trial_model, first_layer, self.trial_model.by_layer(noise, device))
 
     def _skipped(self) -> int:
         """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
@@ -111,17 +150,8 @@ class TrialTrainer:
         choices = self.num_layers if self.trial.drop_range == "layers" else 11
         return int(torch.randint(choices, (), generator=self.trial_model.generator))
 
-    def step(self) -> None:
-        """Clip the gradients that are there, and take a step of Adam."""
-        nn.utils.clip_grad_norm_(self.trial_model.parameters(), self.trial.max_gradient_norm)
-        self.optimizer.step()
-        self.decay.step()
-        self.optimizer.zero_grad()
-
-    def close_epoch(self, epoch: int) -> None:
+    def close_epoch(self, epoch: int, losses: Sequence[float]) -> None:
         """Note the state and the mean loss; a loss that is not finite ends the trial."""
-        losses = torch.stack(self.losses).tolist()
-        self.losses = []
         entry = self._describe(epoch)
         entry.train_loss = float(np.mean(losses))
         self.history.append(entry)
@@ -148,45 +178,31 @@ class TrialTrainer:
         self.trial_model.restore(weights)
 
     def _describe(self, epoch: int) -> Epoch:
-        """The state of switches and rationals after an epoch."""
+        """The state of switches and rationals after an epoch; read from the device at once."""
         trial_model = self.trial_model
         switched = trial_model.layers if self.trial.switched else []
         rationals = trial_model.rationals.items()
-        return Epoch(
-            epoch,
-            logits={layer: trial_model.switch(layer).logits.tolist() for layer in switched},
-            numerators={layer: r.numerator.tolist() for layer, r in rationals},
-            denominators={layer: r.denominator.tolist() for layer, r in rationals},
-        )
+        tensors = [trial_model.switch(layer).logits for layer in switched]
+        tensors += [p for _, r in rationals for p in (r.numerator, r.denominator)]
+        if not tensors:
+            return Epoch(epoch)
+        values = torch.cat([tensor.detach() for tensor in tensors]).cpu()
+        lists = iter([part.tolist() for part in values.split([len(t) for t in tensors])])
+        entry = Epoch(epoch, logits={layer: next(lists) for layer in switched})
+        for layer, _ in rationals:
+            entry.numerators[layer], entry.denominators[layer] = next(lists), next(lists)
+        return entry
 
     def state(self) -> TrainerState:
         """A copy of all that is needed to go on."""
-        moments = self.optimizer.state_dict()["state"]
         return TrainerState(
-            self.history, self.best, self.trial_model.snapshot(), moments,
+            self.history, self.best, self.trial_model.snapshot(), self.moments(),
             self.trial_model.generator.get_state(), self.error,
         )  # fmt: skip
 
     def resume(self, state: TrainerState) -> None:
-        """Put weights, Adam's moments, the decay of the learning rates and random state back."""
+        """Put weights, Adam's moments and random state back."""
         self.history, self.best, self.error = state.history, state.best, state.error
         self.trial_model.restore(state.weights)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-        steps = math.ceil(len(self.parts.train) / self.trial.batch_size)
-        done = (len(self.history) - 1) * steps
-        self.decay.load_state_dict(
-            {**self.decay.state_dict(), "last_epoch": done, "_step_count": done + 1}
-        )
-        for group, rate in zip(self.optimizer.param_groups, self.decay.base_lrs, strict=True):
-            group["lr"] = rate * self.decay.lr_lambdas[0](done)
+        self.optimizer, self._moments = None, state.optimizer
         self.trial_model.generator.set_state(state.generator)
-
-
-def optimisation(
-    trial_model: TrialModel, examples: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam with the trial's three rates, and their linear decay to 0 over all of its steps."""
-    steps = trial_model.trial.epochs * math.ceil(examples / trial_model.trial.batch_size)
-    optimizer = torch.optim.Adam(trial_model.parameter_groups())
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)

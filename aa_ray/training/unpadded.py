@@ -32,7 +32,7 @@ Shapes: S contexts, B examples each, T tokens each, spare ones included. P is th
 positions of all groups.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 
 from aa_ray.data.batches import Examples
+from aa_ray.training import joined, transfer
 from aa_ray.training.groups import Group, Positions, Rearranged, first_tokens, positioned
 from aa_ray.training.varlen import Sequences
 
@@ -129,20 +130,18 @@ def pack(
     Returns:
         The batch, and labels [S, B].
     """
-    lengths = np.array(
-        [[len(part.input_ids[i]) for i in of] for part, of in zip(parts, indices, strict=True)]
-    )  # [S, B]
+    lengths = joined.lengths(parts, indices)  # [S, B]
     total = _rounded(int(lengths.sum(axis=1).max()))
-    example_of_token = _joined([_numbered(of) for of in lengths], total, blank=-1)
+    example_of_token = joined.example_of_token(lengths, total)
     ends = _ends(lengths, total)
 
     def sent(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device, non_blocking=True)
+        return transfer.sent(torch.from_numpy(array), device)
 
     packed = Packed(
         inputs={
             name: sent(array)
-            for name, array in _inputs(parts, indices, total, padding_position).items()
+            for name, array in joined.inputs(parts, indices, total, padding_position).items()
         },
         example_of_token=sent(example_of_token),
         first_token=sent(first_tokens(lengths, total)),
@@ -172,47 +171,3 @@ def _rounded(tokens: int) -> int:
     """Up to a multiple of a 16th of the power of two below: by 3 % on average."""
     step = max(1, 2 ** (tokens.bit_length() - 1) // 16)
     return -(-tokens // step) * step
-
-
-def _inputs(
-    parts: Sequence[Examples],
-    indices: Sequence[np.ndarray],
-    total: int,
-    padding_position: int | None,
-) -> dict[str, np.ndarray]:
-    """What BERT's embeddings take, [S, total] each."""
-    pairs = list(zip(parts, indices, strict=True))
-    ids = [[part.input_ids[i] for i in of] for part, of in pairs]
-    segments = [[part.token_type_ids[i] for i in of] for part, of in pairs]
-    positions = [[_positions(example, padding_position) for example in context] for context in ids]
-    return {
-        "input_ids": _joined(ids, total),
-        "token_type_ids": _joined(segments, total),
-        "position_ids": _joined(positions, total),
-    }
-
-
-def _positions(ids: Sequence[int], padding: int | None) -> Sequence[int]:
-    """The positions of an example's tokens: 0, 1, 2 ... as in BERT.
-
-    In RoBERTa they start behind that of padding, and a padding token within a text, where somebody
-    wrote one, has padding's.
-    """
-    if padding is None:
-        return range(len(ids))
-    real = np.asarray(ids) != padding
-    return [int(position) for position in padding + np.cumsum(real) * real]
-
-
-def _numbered(lengths: np.ndarray) -> list[list[int]]:
-    """For each example its number, once per token."""
-    return [[number] * int(length) for number, length in enumerate(lengths)]
-
-
-def _joined(contexts: Sequence[Iterable[Sequence[int]]], total: int, blank: int = 0) -> np.ndarray:
-    """[S, total]: in each context its examples' values one after the other, then ``blank``."""
-    joined = np.full((len(contexts), total), blank, dtype=np.int64)
-    for row, examples in zip(joined, contexts, strict=True):
-        values = [value for example in examples for value in example]
-        row[: len(values)] = values
-    return joined

@@ -125,9 +125,12 @@ def check_gradients(trial_model: TrialModel, released: dict[str, Tensor], refere
     for name, parameter in trained.items():
         expected = released[prefix + name]
         scale = expected.abs().max().item()
+        # The difference of two sums over all tokens, which nearly cancel: rounding shows.
+        tolerance = 3e-5 if name == "switch_logits" else 1e-5
         torch.testing.assert_close(
-            parameter.grad, expected, rtol=1e-5, atol=1e-5 * scale, msg=f"{reference} {name}"
-        )
+            parameter.grad, expected, rtol=tolerance, atol=tolerance * scale,
+            msg=f"{reference} {name}",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.engine import make
 from aa_ray.training.evaluation import Job, Scores
 from aa_ray.training.outcome import Outcome
-from aa_ray.training.trainer import Parts, TrialTrainer
+from aa_ray.training.trainer import Draw, Parts, TrialTrainer
 from aa_ray.trial import Trial
 
 
@@ -200,14 +200,14 @@ def test_adapter_drop_skips_uniformly(
 def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first layer in use of every training step to come."""
     steps: list[int] = []
-    context = TrialTrainer.context
+    draw = TrialTrainer.draw
 
-    def spy(trainer: TrialTrainer, batch: int) -> TrialContext:
-        drawn = context(trainer, batch)
+    def spy(trainer: TrialTrainer, batch: int) -> Draw:
+        drawn = draw(trainer, batch)
         steps.append(drawn.first_layer)
         return drawn
 
-    monkeypatch.setattr(TrialTrainer, "context", spy)
+    monkeypatch.setattr(TrialTrainer, "draw", spy)
     return steps
 
 

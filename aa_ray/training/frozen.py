@@ -1,0 +1,67 @@
+"""The frozen parts of a layer, without what AdapterHub's and torch's modules do besides.
+
+In each call AdapterHub's linear layers and sub-layers look up which adapters are active there.
+Here none is: adapters stand behind a layer, in ``stacked_adapters``.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.activations import GELUActivation
+
+from aa_ray.training.cpu_layers import FrozenLinear
+
+
+def linear(layer: Any, x: Tensor) -> Tensor:
+    """A frozen linear layer, [..., in] -> [..., out]."""
+    if isinstance(layer, FrozenLinear):
+        return layer(x)
+    return functional.linear(x, layer.weight, layer.bias)
+
+
+def attention_output(output: Any, attended: Tensor, hidden: Tensor) -> Tensor:
+    """BERT's sub-layer behind attention: transformers' ``BertSelfOutput``, [rows, T, H]."""
+    return norm(output.LayerNorm, output.dropout(linear(output.dense, attended)) + hidden)
+
+
+def norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """A frozen LayerNorm, of x's shape."""
+    return torch.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+
+
+def feed_forward(intermediate: Any, output: Any, x: Tensor) -> Tensor:
+    """BERT's two dense layers with the activation between them, [rows, T, H].
+
+    Args:
+        intermediate, output: transformers' ``BertIntermediate`` and ``BertOutput``.
+    """
+    layers = intermediate.dense, output.dense
+    activation = intermediate.intermediate_act_fn
+    if type(activation) is GELUActivation and not any(isinstance(m, FrozenLinear) for m in layers):
+        first, second = layers
+        return _FeedForward.apply(x, first.weight, first.bias, second.weight, second.bias)
+    return linear(layers[1], activation(linear(layers[0], x)))
+
+
+class _FeedForward(torch.autograd.Function):
+    """As one step of the backward pass, which has no gradients of weights to compute."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, up: Tensor, up_bias: Tensor, down: Tensor, down_bias: Tensor
+    ) -> Tensor:
+        inner = torch.addmm(up_bias, x.flatten(0, -2), up.t())  # [tokens, units between]
+        ctx.save_for_backward(inner)
+        ctx.weights = up, down
+        out = torch.addmm(down_bias, functional.gelu(inner), down.t())
+        return out.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        [inner] = ctx.saved_tensors
+        up, down = ctx.weights
+        of_activated = torch.mm(grads[0].flatten(0, -2), down)
+        of_inner = torch.ops.aten.gelu_backward(of_activated, inner)
+        return torch.mm(of_inner, up).view(grads[0].shape), None, None, None, None
