@@ -33,6 +33,10 @@ class TrainingError(Exception):
     """A trial cannot go on; the message says why and when."""
 
 
+class DeviceError(SweepError):
+    """The GPU, as this process has it, is of no use any more; another process may do better."""
+
+
 class StorageError(Exception):
     """The results folder fails: disk full, read-only, no permission, out of reach.
 

@@ -29,6 +29,7 @@ class TrialColumns(TypedDict):
     seed: int
     backbone: str
     data_source: str
+    precision: str
     settings: str
 
 
@@ -109,6 +110,7 @@ class Trial:
             "seed": self.seed,
             "backbone": self.backbone,
             "data_source": self.data,
+            "precision": self.precision,
             "settings": self.to_json(),
         }
 

@@ -8,6 +8,7 @@ alternate, so that what else the machine does falls on all of them. On a CPU eac
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -92,7 +93,9 @@ def main() -> None:
     trials = cell(backbone, source, options.task, options.epochs)[: options.trials]
     prepare(backbone, source, options.threads)
     settings = (backbone, source, 1)
-    with ProcessPoolExecutor(options.threads, initializer=prepare, initargs=settings) as pool:
+    # A process that is forked after CUDA has been started here could not use it.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.threads, spawned, prepare, settings) as pool:
         ways: dict[str, Callable[[], object]] = {
             f"arrays of {size}": partial(run_all, arrays(trials, size)) for size in options.sizes
         }

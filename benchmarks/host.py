@@ -14,6 +14,7 @@ would take other operations.)
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -65,10 +66,12 @@ def train(path: str) -> None:
     """In the process of a version: one epoch for each line that comes."""
     import torch
 
-    from aa_ray.training import loop, unpadded
+    from aa_ray.training import loop
 
+    found = importlib.util.find_spec("aa_ray.training.groups")  # none in the earlier version
+    grouping: Any = importlib.import_module(found.name if found else "aa_ray.training.unpadded")
     torch.set_num_threads(1)
-    unpadded.GROUP_SIZE.clear()
+    grouping.GROUP_SIZE.clear()
     ready: dict[tuple[str, int], Any] = {}
     for line in sys.stdin:
         method, size = json.loads(line)
@@ -165,9 +168,10 @@ def report(options: argparse.Namespace) -> None:
     print("# What a training step costs the host\n")
     print("    python benchmarks/host.py --before CHECKOUT\n")
     device = provenance.device_name(torch.device("cpu"))
-    print(f"Before: commit {commits[0]}; after: {commits[1]}. {date.today()}, {device}, torch")
-    print(f"{torch.__version__}, one thread. {LAYERS} layers of {HIDDEN} units, batches of "
-          f"{EXAMPLES} texts of 4 to 7 tokens.")  # fmt: skip
+    print(f"Before: commit {commits[0]}; after: {commits[1]}. {date.today()}, {device}, "
+          f"torch {torch.__version__}.")  # fmt: skip
+    print(f"{LAYERS} layers of {HIDDEN} units, batches of {EXAMPLES} texts of 4 to 7 tokens, one "
+          "thread.")  # fmt: skip
     print(f"CPU milliseconds per step, medians of {options.epochs} epochs of {STEPS} steps each, "
           "in turns;")  # fmt: skip
     print("in brackets the fastest and the slowest epoch.\n")

@@ -21,6 +21,7 @@ from aa_ray.data.glue import Source
 from aa_ray.store import provenance
 from aa_ray.training import evaluation
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.device import set_precision
 from aa_ray.training.engine import FusedEngine
 from aa_ray.training.evaluation import Job
 from aa_ray.training.trainer import Parts, TrialTrainer
@@ -78,6 +79,7 @@ def main() -> None:
         table = source.load(task_name).test.slice(0, EXAMPLES)
         examples = batches.tokenise(table, task, tokenizer, 128)
         for precision in options.precisions:
+            set_precision(precision)
             bert = freeze(model.load(backbone.path), device, precision)
             trials = architectures(backbone, source.identity(task_name), task_name, precision)
             trial_models = model.attach(bert, trials.values(), task.outputs)

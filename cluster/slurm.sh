@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The study on machines that Slurm allocates: Ray on all of them for as long as the job lasts.
 #
-#   sbatch cluster/slurm.sh --preset paper --gpus-per-trial 0.25 --results /shared/results
+#   sbatch cluster/slurm.sh --preset paper --results /shared/results
 #
 # Arguments are those of studies/table2.py (STUDY=studies/table3.py sbatch ... runs another). Submit
 # it in the checkout's top folder, on a file system that all machines share, with results there too,

@@ -3,7 +3,7 @@
 What it costs: the default preset, demo, is that of table2.py and shares its trials. With
 --preset paper it is about 860 training runs of bert-base-uncased and wants GPUs.
 
-    python studies/appendix_a.py --preset low-data --gpus-per-trial 0.25
+    python studies/appendix_a.py --preset low-data
     python studies/appendix_a.py --preset paper --address auto \\
         --results /shared/results
 """

@@ -5,8 +5,7 @@ The paper's own table, --preset paper, is about 860 training runs of BERT-large 
 
     python studies/table2.py
     python studies/table2.py --data DIR --tasks cola rte --regimes 100 500
-    python studies/table2.py --preset paper --gpus-per-trial 0.25 \\
-        --address auto
+    python studies/table2.py --preset paper --address auto
 
 Run it again after an interruption: it goes on where it was. A finished study prints its table.
 """

@@ -5,8 +5,7 @@ whose trials it shares. --preset low-data is 405 training runs more than Table 2
 
     python studies/table4.py
     python studies/table4.py --data DIR --tasks cola rte --regimes 100 500
-    python studies/table4.py --preset low-data --gpus-per-trial 0.25 \\
-        --address auto
+    python studies/table4.py --preset low-data --address auto
 """
 
 import functools

@@ -2,9 +2,7 @@
 architecture has on the hub, made on the spot."""
 
 import functools
-import importlib
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import sentencepiece
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
-    CONFIG_MAPPING,
     AlbertTokenizerFast,
     AutoModel,
     AutoModelForMaskedLM,
@@ -27,47 +24,9 @@ from transformers import (
 )
 
 from aa_ray.data import generated, tasks
+from aa_ray.training.random_encoders import config_of, import_architectures
 
-with warnings.catch_warnings():  # they use torch.jit, which torch deprecates
-    warnings.simplefilter("ignore", DeprecationWarning)
-    for name in ("deberta", "deberta_v2", "modernbert"):
-        importlib.import_module(f"transformers.models.{name}.modeling_{name}")
-
-LAYERS = 3
-POSITIONS = 64  # tokens of the longest example
-
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": POSITIONS,
-    "initializer_range": 0.2,
-}
-ROBERTA = {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "pad_token_id": 1}
-# As in deberta-v3: relative positions, and no segments.
-RELATIVE = {
-    "relative_attention": True,
-    "position_biased_input": False,
-    "pos_att_type": ["p2c", "c2p"],
-    "type_vocab_size": 0,
-    "max_relative_positions": -1,
-}
-# Model type -> what its configuration has besides ``SIZES``.
-TYPES: dict[str, dict[str, Any]] = {
-    "albert": {"embedding_size": 16},
-    "bert": {},
-    "camembert": ROBERTA,
-    "deberta": RELATIVE,
-    "deberta-v2": RELATIVE
-    | {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True},
-    "distilbert": {"hidden_dim": SIZES["intermediate_size"]},
-    "electra": {"embedding_size": 16},  # as ELECTRA-small, which projects its embeddings
-    "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
-                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0},
-    "roberta": ROBERTA,
-    "xlm-roberta": ROBERTA,
-}  # fmt: skip
+import_architectures()
 
 
 @functools.lru_cache
@@ -75,8 +34,7 @@ def encoder_folder(kind: str) -> Path:
     """The folder of a checkpoint of that model type."""
     folder = Path(tempfile.mkdtemp(prefix=f"tiny-{kind}-"))
     tokenizer = _tokenizer(kind, folder)
-    sizes = SIZES | TYPES[kind]
-    config = CONFIG_MAPPING[kind](vocab_size=len(tokenizer), **sizes)
+    config = config_of(kind, len(tokenizer))
     torch.manual_seed(0)
     # As on the hub: some are stored as what pre-training made of them, with its head, whose weights
     # are those of the embeddings.

@@ -15,7 +15,7 @@ from aa_ray.store.schema import FINISHED, make_row
 
 TOP = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (TOP / "studies").glob("*.py"))
-SUBCOMMANDS = ("run", "export", "compact", "watch", "completion")
+SUBCOMMANDS = ("run", "export", "compact", "watch", "doctor", "completion")
 
 # They take from a third of a second (scipy.stats) to three (transformers) to import.
 HEAVY = {

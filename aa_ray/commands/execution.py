@@ -84,7 +84,9 @@ def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None
     Raises:
         UsageError: it would.
     """
-    if queue.study.precision == "tf32" and resources.gpus_per_trial == 0:
+    here = resources.address is None and resources.gpus_per_trial is None
+    no_gpus = resources.gpus_per_trial == 0 or (here and not memory.local_gpus())
+    if queue.study.precision == "tf32" and no_gpus:
         raise UsageError("--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16")
     store.folder.check_writable()
     if resources.address is None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import cast
 
+from aa_ray.commands.options import BY_DEVICE
 from aa_ray.commands.presets import PAPER_BACKBONE, PRESETS
 from aa_ray.commands.values import check_name
 from aa_ray.core import architectures, backbones
@@ -28,8 +29,10 @@ def resources_from(options: argparse.Namespace) -> Resources:
     Raises:
         UsageError: a tracker that is not there.
     """
-    names = {field.name for field in dataclasses.fields(Resources)} - {"trackers"}
+    names = {field.name for field in dataclasses.fields(Resources)} - {"trackers", "cpu_fuse"}
     values = {name: getattr(options, name) for name in names}
+    if options.fuse == BY_DEVICE:
+        values |= {"fuse": None, "cpu_fuse": 1}
     return Resources(**values, trackers=trackers.check(options.track or ()))
 
 

@@ -25,6 +25,9 @@ from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
 
+# --fuse when it is not given: auto on GPUs, one trial at a time on CPUs. Cannot be typed.
+BY_DEVICE = 0
+
 # What --help lists; --help-all lists the rest too.
 MOST_USED = (
     "--preset", "--backbone", "--data", "--tasks", "--regimes", "--seeds", "--results",
@@ -131,6 +134,13 @@ def add_results(group: Any) -> None:
         metavar="URI",
         help="folder, or URI such as "
         "s3://bucket/folder, where rows are kept and looked for (default: results)",
+    )
+
+
+def add_address(group: Any) -> None:
+    group.add_argument(
+        "--address",
+        help="address of a running Ray cluster, host:port or auto (default: this machine)",
     )
 
 
@@ -276,10 +286,10 @@ def _add_resources(group: Any) -> None:
     add(
         "--gpus-per-trial",
         type=values.number_or_auto("--gpus-per-trial", float, 0),
-        default=0.0,
         metavar="X",
-        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; auto: what "
-        "the backbone needs, by its shape and by measured trials (default: 0)",
+        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; 0: none, "
+        "trials run on CPUs; auto (default): where there are GPUs, what the backbone needs, by its "
+        "shape and by measured trials",
     )
     add(
         "--max-concurrent",
@@ -288,18 +298,15 @@ def _add_resources(group: Any) -> None:
         help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
         "up started as many as fit once it has grown)",
     )
-    add(
-        "--address",
-        help="address of a running Ray cluster, host:port or auto (default: start Ray on this "
-        "machine)",
-    )
+    add_address(group)
     add(
         "--fuse",
         type=values.number_or_auto("--fuse", int, 1),
-        default=1,
+        default=BY_DEVICE,
         metavar="K",
         help="trials of a task and regime that train side by side on one copy of the backbone, at "
-        "most; auto: chosen from GPU memory and the number of waiting trials (default: 1)",
+        "most; auto: chosen from GPU memory and the number of waiting trials (default: auto on "
+        "GPUs, 1 on CPUs)",
     )
     add(
         "--stall-seconds",

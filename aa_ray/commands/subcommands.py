@@ -44,6 +44,15 @@ study goes on.
     python -m aa_ray watch
     python -m aa_ray watch --results s3://my-bucket/results --seconds 30
 """
+DOCTOR = """Check in about a minute whether a machine or a cluster is fit for a study.
+
+A line for each thing: ok, slow, or broken with what to do. Kernels are tried,
+numbers compared, steps timed, on random models; nothing is downloaded.
+Exit status 1 if something is broken.
+
+    python -m aa_ray doctor
+    python -m aa_ray doctor --address auto --results s3://my-bucket/results
+"""
 COMPLETION = """Print what makes the shell complete studies, commands and options.
 
     eval "$(aa-ray completion bash)"     # for this shell
@@ -74,6 +83,7 @@ def parser(program: str, overview: str = "", studies: Sequence[str] = ()) -> Par
     _add_export(_command(commands, "export", "write a trial's adapter", EXPORT))
     _add_compact(_command(commands, "compact", "merge the files of a results folder", COMPACT))
     _add_watch(_command(commands, "watch", "show how a study elsewhere is doing", WATCH))
+    _add_doctor(_command(commands, "doctor", "check a machine or a cluster", DOCTOR))
     _add_completion(_command(commands, "completion", "print shell completion", COMPLETION))
     for name in studies:  # without help, so that they are completed but not listed twice
         commands.add_parser(name, add_help=False)
@@ -147,6 +157,24 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         help="look again every S seconds (default: 5)",
     )
     command.add_argument("--once", action="store_true", help="look once")
+    add_debug(command)
+    command.set_defaults(work=work)
+
+
+def _add_doctor(command: argparse.ArgumentParser) -> None:
+    def work(parsed: argparse.Namespace) -> int:
+        from aa_ray.commands import doctor
+
+        backbone, data = parsed.backbone or "minilm", parsed.data or "embedded"
+        return doctor.report(parsed.address, parsed.results, backbone, data, parsed.json)
+
+    options.add_results(command)
+    options.add_address(command)
+    command.add_argument(
+        "--backbone", help="look where this backbone would come from (default: minilm)"
+    )
+    command.add_argument("--data", help="look where these data would come from (default: embedded)")
+    command.add_argument("--json", action="store_true", help="print JSON")
     add_debug(command)
     command.set_defaults(work=work)
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, library, nn
+from torch.autograd.function import once_differentiable
 
 from aa_ray.core.coefficients import INITIAL_COEFFICIENTS, Gradient, Version
 from aa_ray.errors import unknown
@@ -29,9 +30,30 @@ from aa_ray.errors import unknown
 def _implementation(device_type: str) -> ModuleType:
     """The module that computes on such a device."""
     name = {"cpu": "rational_numba", "cuda": "rational_triton"}.get(device_type, "rational_torch")
-    if name == "rational_triton" and importlib.util.find_spec("triton") is None:
-        name = "rational_torch"  # torch comes without triton on some platforms
+    if name == "rational_triton" and triton_fault() is not None:
+        name = "rational_torch"
     return importlib.import_module(f"aa_ray.core.{name}")
+
+
+@functools.cache
+def triton_fault() -> str | None:
+    """Why the Triton kernels do not run on this process's GPU, on one line; None where they do.
+
+    torch comes without triton on some platforms; and triton, where it is installed, needs a C
+    compiler, Python's headers and a folder to write to. So one rational is computed to find out.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        triton = importlib.import_module("aa_ray.core.rational_triton")
+        x, a, b = (torch.ones(1, n, device="cuda") for n in (1, 6, 4))
+        for version in ("A", "B"):
+            triton.forward(x, a, b, version)
+            triton.backward(x, x, a, b, version, "kernel")
+        torch.cuda.synchronize()
+    except Exception as error:  # of whatever kind: torch's own operations compute the same
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return None
 
 
 # Operators of torch's, so that torch.compile takes them as they are. Defined by hand, since
@@ -96,6 +118,7 @@ class _RationalFunction(torch.autograd.Function):
         return cast(Tensor, torch.ops.aa_ray.rational(x, numerators, denominators, version))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         found = torch.ops.aa_ray.rational_backward(grads[0], *ctx.saved_tensors, *ctx.settings)
         return (*found, None, None)

@@ -20,6 +20,7 @@ from aa_ray.data.glue import split
 from aa_ray.study.grid import Study
 from aa_ray.training import engine, evaluation, loop
 from aa_ray.training.cpu_layers import freeze
+from aa_ray.training.device import set_precision
 from aa_ray.training.evaluation import Job
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
@@ -49,6 +50,7 @@ def measure(trials: dict[str, Trial], study: Study) -> dict[str, Measurement]:
     """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
     # LoRA and others live inside AdapterHub's own linear layers; then all are timed with these.
     fast = not any(trial.configuration for trial in trials.values())
+    set_precision(study.precision)
     encoder = freeze(model.load(study.backbone.path), device(), study.precision, fast)
     tokenizer = AutoTokenizer.from_pretrained(study.backbone.path)
     first = next(iter(trials.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -45,12 +46,33 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def versions() -> str:
-    """JSON object: package -> installed version, and Python's."""
+def versions(device: torch.device) -> str:
+    """JSON object: package -> installed version, Python's, and on a GPU those of its software."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         found[package] = importlib.metadata.version(package)
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(found | (gpu_versions() if device.type == "cuda" else {}), sort_keys=True)
+
+
+def gpu_versions() -> dict[str, str]:
+    """Versions of what can change a result on a GPU; what is not there is left out."""
+    import torch
+
+    found = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["triton"] = importlib.metadata.version("triton")
+    found["nvidia-driver"] = driver_version()
+    return {name: str(version) for name, version in found.items() if version}
+
+
+def driver_version() -> str | None:
+    """NVIDIA's driver; None where nvidia-smi does not say."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.split("\n")[0].strip() or None
 
 
 def host() -> str:
@@ -74,8 +96,18 @@ def environment(device: torch.device, code: tuple[str | None, bool | None]) -> E
         "device": device_name(device),
         "commit": code[0],
         "dirty": code[1],
-        "versions": versions(),
+        "versions": versions(device),
     }
+
+
+def device_memory_bytes(device: torch.device) -> int | None:
+    """Memory of the GPU that this process may use; None for a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    total = torch.cuda.get_device_properties(device).total_memory
+    return int(total * torch.cuda.get_per_process_memory_fraction(device.index))
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -14,9 +14,10 @@ import pyarrow as pa
 from aa_ray.trial import TrialColumns
 
 # 2: input_histograms; 3: hosts, resumed_after, array; 4: inference_depth; 5: chance, chance_error,
-# dev_chance, dev_chance_error, answers; 6: engine; 7: no column, but a digest of the file. Columns
-# are only ever added; in older rows they are null.
-SCHEMA_VERSION = 7
+# dev_chance, dev_chance_error, answers; 6: engine; 7: no column, but a digest of the file; 8:
+# precision, device_memory_bytes, too_many_trials. Columns are only ever added; in older rows they
+# are null.
+SCHEMA_VERSION = 8
 DIGEST_VERSION = 7
 
 VERSION_KEY = b"aa_ray.schema_version"
@@ -48,6 +49,8 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
     ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
      "for a custom task own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
+    ("precision", pa.string(), "in which the frozen encoder computed: fp32, bf16 or tf32; null in "
+     "rows of before schema 8"),
     ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
      "examples; null if failed"),
     ("status", pa.string(), "finished or failed"),
@@ -90,6 +93,10 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "side by side"),
     ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
      "of the worker process so far"),
+    ("device_memory_bytes", pa.int64(), "CUDA: memory of the GPU that the process could use; null "
+     "on CPUs, and in rows of before schema 8"),
+    ("too_many_trials", pa.int32(), "number of trials side by side for which that was not enough, "
+     "so that they went on as two halves; null where it was enough"),
     ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
     ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
     ("host", pa.string(), "name of the machine that finished it"),
@@ -140,6 +147,8 @@ class AttemptColumns(TypedDict):
     resumed_after: list[int]
     array: list[str] | None
     engine: str
+    device_memory_bytes: int | None
+    too_many_trials: int | None
 
 
 class InputColumns(TypedDict):

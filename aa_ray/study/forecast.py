@@ -11,6 +11,7 @@ from typing import Any
 
 from aa_ray.data import regimes, tasks
 from aa_ray.data.glue import TRAIN_SHARE
+from aa_ray.study.footprint import Footprint
 from aa_ray.study.grid import Cell, Study
 
 # Forward passes that a training step on an example is worth.
@@ -42,13 +43,17 @@ def duration(seconds: float) -> str:
 
 
 class Forecast:
-    """Expected seconds of a study's trials, which get better with every row."""
+    """Expected seconds of a study's trials, which get better with every row.
+
+    Attributes:
+        footprint: what they take of a GPU's memory.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and number
         self._examples = 0.0
-        self._peaks: list[tuple[int, int]] = []  # bytes on a GPU, trials side by side
+        self.footprint = Footprint()
 
     def learn(self, row: Mapping[str, Any]) -> None:
         """Take note of a row; those of other backbones, unknown tasks and failures say nothing."""
@@ -61,13 +66,7 @@ class Forecast:
         for key in _keys(cell):
             total, count = self._times.get(key, (0.0, 0))
             self._times[key] = total + seconds(row), count + 1
-        if row.get("peak_memory_bytes") and not row.get("device", "cpu").startswith("cpu"):
-            self._peaks.append((row["peak_memory_bytes"], len(row.get("array") or [1])))
-
-    def peak_bytes(self, shared: int) -> int | None:
-        """Most memory that a trial took on a GPU beyond ``shared`` bytes; None without a row."""
-        per_trial = [max(0, peak - shared) // trials for peak, trials in self._peaks]
-        return max(per_trial, default=None)
+        self.footprint.learn(row)
 
     def seconds(self, cell: Cell) -> float | None:
         """Mean over the same method, task and regime, else the same task and regime.
@@ -126,14 +125,15 @@ def simulate(
     study: Study,
     weight: Mapping[Cell, float],
     slots: int,
-    fuse: int = 1,
+    fuse: int | Mapping[str, int] = 1,
     order: Mapping[Cell, float] | None = None,
 ) -> Plan:
     """List scheduling of the cells, those with the longest path first, as ``TrialQueue`` does it.
 
     Args:
         weight: cell -> its seconds; needs that are not among the cells are taken for finished.
-        fuse: most cells of a task and regime that run as one group, counted one after the other.
+        fuse: most cells of a task and regime that run as one group, counted one after the other;
+            or the number for each task, 1 where there is none.
         order: the cell with the highest value starts first, in place of the longest path.
     """
     longest = paths(study, weight)
@@ -162,10 +162,11 @@ def simulate(
     return Plan(now, busy, max(longest.values(), default=0.0))
 
 
-def _group(ready: list[tuple[float, int, Cell]], fuse: int) -> list[Cell]:
+def _group(ready: list[tuple[float, int, Cell]], fuse: int | Mapping[str, int]) -> list[Cell]:
     """The first cell, and others of its task and regime, taken off ``ready``."""
     group, others = [heapq.heappop(ready)[2]], []
-    while ready and len(group) < fuse:
+    most = fuse if isinstance(fuse, int) else fuse.get(group[0].task, 1)
+    while ready and len(group) < most:
         item = heapq.heappop(ready)
         cell = item[2]
         if (cell.task, cell.regime) == (group[0].task, group[0].regime):

@@ -13,7 +13,8 @@ from aa_ray.trial import Trial
 
 # The columns of rows that a TrialQueue looks at.
 QUEUE_COLUMNS = (*RESOLVE_COLUMNS, "method", "task", "regime", "backbone", "train_seconds",
-                 "test_seconds", "array", "device", "peak_memory_bytes")  # fmt: skip
+                 "test_seconds", "array", "device", "peak_memory_bytes", "precision",
+                 "device_memory_bytes", "too_many_trials")  # fmt: skip
 
 
 def queue_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -106,24 +107,29 @@ class TrialQueue:
         return None
 
     def next_group(
-        self, size: int, spread: int | None, claim: Callable[[Cell, Trial], bool]
+        self,
+        size: Callable[[Trial], int],
+        spread: int | None,
+        claim: Callable[[Cell, Trial], bool],
     ) -> list[tuple[Cell, Trial]]:
-        """Start up to ``size`` runnable trials that can train side by side; none if there is none.
+        """Start runnable trials that can train side by side; none if there is none.
 
         Args:
+            size: how many train side by side with a trial at most, itself included.
             spread: if given, the group is kept so small that this many slots have one each.
             claim: whether this driver may run the trial. Where it may not, ``claim`` tells the
                 queue why (``leave``, ``record``), and the group goes on without it.
         """
-        if spread is not None:
-            size = min(size, _divided_up(self._counts["runnable"], spread))
+        share = None if spread is None else _divided_up(self._counts["runnable"], spread)
         group: list[tuple[Cell, Trial]] = []
-        while len(group) < max(1, size):
+        most = 1
+        while len(group) < most:
             following = self.next(like=group[0][1] if group else None)
             if following is None:
                 break
             if claim(*following):
                 group.append(following)
+                most = size(group[0][1]) if share is None else min(size(group[0][1]), share)
         return group
 
     def take(self, trial: Trial) -> tuple[Cell, Trial] | None:
@@ -174,7 +180,7 @@ class TrialQueue:
             left += expected * (0.5 if state in ("running", "elsewhere") else 1)
         return left / slots
 
-    def plan(self, slots: int, fuse: int) -> Plan | None:
+    def plan(self, slots: int, fuse: int | Mapping[str, int]) -> Plan | None:
         """What running the rest on that many slots takes; None where nothing was measured."""
         weight = {}
         for cell, _ in self._left():

@@ -8,6 +8,7 @@ the workers as they are rather than by name.
 """
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+# Of a GPU's share, what torch may take; CUDA itself takes memory in each process.
+OWN_SHARE = 0.97
+
+
+def prepare_device(gpus: float) -> None:
+    """Say which devices torch may see, and how it takes memory, before it is imported.
+
+    Ray shows a process the GPUs that it has lent it, but all of them where it has lent it none.
+    """
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        # Each step has another number of tokens, which would leave gaps of every size.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
 
 class TrialActor(tune.Trainable):
     """Runs one job per Tune trial, and keeps its worker, with the backbone, for the next.
@@ -32,6 +48,7 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._store: Store | None = None
         self._worker: Worker | None = None
+        self._first_remarks: list[str] = []  # of the process
         self._config = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -40,12 +57,13 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Do the job. A ``Report`` as Tune's result."""
-        from aa_ray.errors import StorageError, SweepError, UsageError
+        from aa_ray.errors import DeviceError, StorageError, SweepError, UsageError
         from aa_ray.store.rows import Store
         from aa_ray.store.storage import Folder
         from aa_ray.sweep.messages import Job, Report
 
         setting = json.loads(self._config["setting"])
+        prepare_device(setting["gpus"])
         self._tell = self.make_teller()
         if self._tell is not None:
             self._tell(False)
@@ -53,6 +71,8 @@ class TrialActor(tune.Trainable):
             if self._store is None:
                 self._store = Store(Folder(setting["results"], answered=True))
             report = self._do(Job.from_json(self._config["job"]), setting, self._store)
+        except DeviceError:
+            raise  # Tune ends this process, and gives the job to another
         except (StorageError, SweepError, UsageError) as error:
             report = Report(stop=str(error))
         return report.to_result()
@@ -61,7 +81,7 @@ class TrialActor(tune.Trainable):
         """Run what has no rows yet, write its rows, and report those of all wanted trials."""
         from aa_ray.study.queue import queue_row
         from aa_ray.sweep.messages import Report
-        from aa_ray.training import checkpoints, watchdog
+        from aa_ray.training import checkpoints, halving, watchdog
 
         rows = {trial_id: store.rows(trial_id) for trial_id in job.methods}
         missing = {i for i, existing in rows.items() if job.must_run(i, existing)}
@@ -78,8 +98,10 @@ class TrialActor(tune.Trainable):
                         rows[trial_id] = store.write(of_trial)
             finally:
                 watchdog.disarm()
-            remarks = self._worker.remarks
-        store.folder.delete(checkpoints.path(job.trials))
+            remarks = [*self._first_remarks, *self._worker.remarks]
+            self._first_remarks = []
+        for group in (job.trials, *halving.begun(job.trials, store.folder)):
+            store.folder.delete(checkpoints.path(group))
         return Report([queue_row(of_trial) for of_trial in rows.values()], remarks)
 
     def make_teller(self) -> "Callable[[bool], None] | None":
@@ -102,13 +124,40 @@ class TrialActor(tune.Trainable):
 
         torch.set_num_threads(setting["threads"])
         plugins.restore(setting["own"])
+        device = self._device(setting["gpus"])
         return Worker(
             Backbone(**setting["backbone"]),
             Source(setting["source"]),
             tuple(setting["commit"]),
             store.folder,
             setting["engine"],
+            device,
         )
+
+    def _device(self, gpus: float) -> str:
+        """The process's device, of which it takes no more memory than its share."""
+        import torch
+
+        from aa_ray.core.rational import triton_fault
+        from aa_ray.store.provenance import host
+
+        if not gpus:
+            return "cpu"
+        if not torch.cuda.is_available():
+            self._first_remarks.append(
+                f"{host()}: torch sees no GPU, so trials run on its CPU (python -m aa_ray doctor "
+                "says why)"
+            )
+            return "cpu"
+        if gpus < 1:
+            torch.cuda.set_per_process_memory_fraction(gpus * OWN_SHARE)
+        fault = triton_fault()
+        if fault is not None:
+            self._first_remarks.append(
+                f"{host()}: rationals are computed by torch's own operations, which takes longer, "
+                f"since Triton does not work ({fault})"
+            )
+        return "cuda"
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune is told to ask for none; the worker keeps its own, in the results folder."""

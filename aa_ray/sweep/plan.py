@@ -25,7 +25,7 @@ def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
         f"blocked   {counts['blocked']} (wait for trials that decide their layers or rates)",
         f"lost      {counts['lost']} (wait for a trial that failed)",
     ]
-    plan = queue.plan(slots, settled.fuse)
+    plan = queue.plan(slots, settled.fuse_by_task)
     if plan is None:
         lines.append("time left not known until the first trial of this backbone has finished")
     else:
@@ -44,9 +44,10 @@ def _settle(queue: TrialQueue, resources: Resources, gpus: int | None) -> tuple[
         enough_cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial + 1
         return settled, settled.slots({"CPU": enough_cpus, "GPU": gpus})
     # On this machine, unless --max-concurrent says how many will run at once on a cluster.
-    gpus_here = memory.local_gpus() if resources.gpus_per_trial != 0 else []
-    settled = memory.settle(resources, queue, gpus_here)
+    gpus_here = memory.local_gpus() if resources.gpus_per_trial != 0 else ()
     here = {"CPU": os.cpu_count() or 1, "GPU": len(gpus_here) or 1}
+    shares = memory.processes_per_gpu(resources, [here])
+    settled = memory.settle(resources, queue, gpus_here, shares)
     return settled, settled.max_concurrent or settled.slots(here)
 
 

@@ -1,12 +1,17 @@
 """What one trial asks of the machine or cluster, and how many fit."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aa_ray.core.engines import AUTO
 from aa_ray.errors import UsageError
+
+# Trials side by side on a CPU, whose cores one trial fills already; more only take memory
+# (benchmarks/fused.md).
+CPU_TRIALS = 4
 
 
 @dataclass(frozen=True)
@@ -15,12 +20,14 @@ class Resources:
 
     Attributes:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
-        gpus_per_trial: GPUs of one trial; with a fraction, trials share a GPU. None: what the
-            backbone needs (see ``aa_ray.sweep.memory``).
+        gpus_per_trial: GPUs of one trial; with a fraction, trials share a GPU. 0: trials run on
+            CPUs, even where there are GPUs. None: what the backbone needs where there are GPUs
+            (see ``aa_ray.sweep.memory``), else 0.
         max_concurrent: trials at once. None: as many as fit; on a cluster that grows, as many as
             fit when it has grown.
         fuse: trials that train side by side in one process, at most. None: as many as speed it up
             and fit into the device's memory (see ``aa_ray.sweep.memory``).
+        cpu_fuse: what None means for ``fuse`` where trials run on CPUs.
         stall_seconds: end a trial's process, and let another continue the trial, when nothing has
             happened in it for so long.
         address: address of a running Ray cluster. None: start Ray on this machine.
@@ -33,6 +40,7 @@ class Resources:
     gpus_per_trial: float | None = 0.0
     max_concurrent: int | None = None
     fuse: int | None = 1
+    cpu_fuse: int = CPU_TRIALS
     stall_seconds: float = 1800.0
     address: str | None = None
     dashboard: bool = False
@@ -42,10 +50,24 @@ class Resources:
 
 @dataclass(frozen=True)
 class Settled(Resources):
-    """Resources in which nothing is left open; see ``aa_ray.sweep.memory.settle``."""
+    """Resources in which nothing is left open; see ``aa_ray.sweep.memory.settle``.
+
+    Attributes:
+        fuse: the most of any task.
+        fuse_by_task: trials of each task that train side by side, at most; ``fuse`` for others.
+        memory_bytes: of a GPU, for one process; 0 on CPUs.
+    """
 
     gpus_per_trial: float = 0.0
     fuse: int = 1
+    fuse_by_task: Mapping[str, int] = field(default_factory=dict)
+    memory_bytes: int = 0
+
+    def in_words(self, slots: int) -> str:
+        """What runs on the GPUs, in one line: 4 GPUs: 4 processes of up to 12 trials each."""
+        gpus = math.ceil(slots * self.gpus_per_trial - 1e-9)
+        side_by_side = f"up to {self.fuse} trials each" if self.fuse > 1 else "one trial each"
+        return f"{_count(gpus, 'GPU')}: {_count(slots, 'process')} of {side_by_side}"
 
     def slots(self, available: Mapping[str, float]) -> int:
         """Trials that run at once on that many CPUs and GPUs.
@@ -117,6 +139,12 @@ def autoscaling_config() -> dict[str, Any] | None:
         return yaml.safe_load(Path("~/ray_bootstrap_config.yaml").expanduser().read_text())
     except OSError:
         return None
+
+
+def _count(number: int, noun: str) -> str:
+    """1 GPU, 2 GPUs, 2 processes."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _fitting(gpus: float, share: float) -> int:

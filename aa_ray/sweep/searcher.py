@@ -1,6 +1,6 @@
 """Hands Ray Tune a study's trials, one or a group at a time, as their dependencies finish."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -25,6 +25,11 @@ RETRIES_AFTER_DEATH = 4
 LOOK_SECONDS = 5.0
 
 
+def fault(death: str) -> str:
+    """What failed, on one line, of the traceback of a ``DeviceError``."""
+    return death.rsplit("DeviceError: ", 1)[-1].strip().split("\n")[0]
+
+
 class QueueSearcher(Searcher):
     """Hands Tune the queue's runnable trials, and tells the queue how they ended.
 
@@ -33,7 +38,7 @@ class QueueSearcher(Searcher):
     are doing.
 
     Args:
-        fuse: trials of a group, at most.
+        fuse: trials of a group, at most; or what gives that number for a trial.
         spread: number of slots; keep groups so small that each slot has one. None: no limit.
 
     Attributes:
@@ -47,7 +52,7 @@ class QueueSearcher(Searcher):
         store: Store,
         leases: Leases,
         progress: Progress,
-        fuse: int = 1,
+        fuse: int | Callable[[Trial], int] = 1,
         spread: int | None = None,
     ) -> None:
         super().__init__(metric="done", mode="max")
@@ -56,7 +61,7 @@ class QueueSearcher(Searcher):
         self._queue = queue
         self._store = store
         self._leases = leases
-        self._fuse = fuse
+        self._fuse = (lambda _: fuse) if isinstance(fuse, int) else fuse
         self._spread = spread
         self._interrupted = checkpoints.interrupted_groups(store.folder, over(queue, store))
         self._looked = clock.monotonic()
@@ -165,7 +170,9 @@ class QueueSearcher(Searcher):
 
     def _row_of_dead(self, cell: Cell, trial: Trial, death: str) -> Row:
         advice = "Ray's logs say more"
-        if "memory" in death.lower():
+        if "DeviceError" in death:
+            advice = f"{fault(death)}; python -m aa_ray doctor says more"
+        elif "memory" in death.lower():
             advice = "out of memory; lower --max-concurrent, so that fewer trials share it"
         study: StudyColumns = {
             "method": cell.method,
@@ -187,7 +194,8 @@ class QueueSearcher(Searcher):
         self._deaths[trial_id] = error
         group = self._running[trial_id]
         others = f" and {len(group) - 1} more" if len(group) > 1 else ""
-        self.progress.say(f"{group[0][0]}{others}: its worker process died; it is continued")
+        cause = f" ({fault(error)})" if "DeviceError" in error else ""
+        self.progress.say(f"{group[0][0]}{others}: its worker process died{cause}; it is continued")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles a copy for its own way of restoring, which is never used here."""

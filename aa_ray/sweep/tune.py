@@ -6,6 +6,7 @@ folder: an actor writes a trial's rows before it reports. Checkpoints lie in the
 where any later run of the study finds them.
 """
 
+import functools
 import importlib
 import json
 import logging
@@ -35,7 +36,6 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from aa_ray.errors import SweepError, UsageError
 from aa_ray.store import clock, provenance
@@ -44,7 +44,7 @@ from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import leftovers, memory
+from aa_ray.sweep import leftovers, memory, node_gpus
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
@@ -52,8 +52,8 @@ from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
-# How long to wait for nodes that are asked for their GPU's memory.
-GPU_SECONDS = 60.0
+# Hours of GPUs from which on a cluster is worth a check before.
+DOCTOR_HOURS = 10.0
 
 
 def run_study(
@@ -69,18 +69,24 @@ def run_study(
         StorageError: the results folder can no longer be written to. Finished trials are kept.
         SweepError: Ray itself has failed. Finished trials are kept.
     """
-    dashboard = _start_ray(resources)
+    dashboard = start_ray(resources)
     if dashboard:
         print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
     try:
-        settled = memory.settle(resources, queue, _gpus(resources))
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        shares = memory.processes_per_gpu(resources, [node["Resources"] for node in nodes])
+        settled = memory.settle(resources, queue, node_gpus.sizes(resources, nodes), shares)
         slots = _slots(settled)
+        if settled.gpus_per_trial:
+            print(settled.in_words(slots), file=sys.stderr)
+            _suggest_doctor(queue, settled, slots)
         _check_space(queue, store, slots * settled.fuse)
         with Leases(store.folder) as leases:
             leftovers.remove(queue, store, leases)
             spread = slots if resources.fuse is None else None
+            size = functools.partial(memory.group_size, settled, queue)
             searcher = QueueSearcher(
-                queue, store, leases, Progress(queue, slots, store.folder), settled.fuse, spread
+                queue, store, leases, Progress(queue, slots, store.folder), size, spread
             )
             _fit(queue.study, store, searcher, settled, slots, actor)
             leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
@@ -88,29 +94,16 @@ def run_study(
         ray.shutdown()
 
 
-def _gpus(resources: Resources) -> list[int]:
-    """Bytes of memory of a GPU of each node that has one; none where trials use no GPU."""
-    if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
-        return []
-
-    @ray.remote(num_cpus=0)
-    def gpu_bytes() -> int:
-        import torch
-
-        return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-
-    answers = [
-        gpu_bytes.options(
-            num_gpus=0.01, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], False)
-        ).remote()
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get("GPU")
-    ]
-    # A GPU that another job holds does not answer; the others decide then.
-    ready = ray.wait(answers, num_returns=len(answers), timeout=GPU_SECONDS)[0] if answers else []
-    sizes = [size for size in ray.get(ready) if size]
-    may_grow = resources.address is not None and memory.has_gpus(autoscaling_config())
-    return sizes or [memory.ASSUMED_BYTES] * may_grow
+def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
+    """Before a long study on a cluster, say how to find out in a minute whether it will go well."""
+    plan = queue.plan(slots, resources.fuse_by_task) if resources.address is not None else None
+    if plan is not None and plan.busy * resources.gpus_per_trial > 3600 * DOCTOR_HOURS:
+        hours = plan.busy * resources.gpus_per_trial / 3600
+        print(
+            f"note: about {hours:,.0f} GPU-hours of work; python -m aa_ray doctor --address "
+            f"{resources.address} checks the machines in a minute",
+            file=sys.stderr,
+        )
 
 
 def _slots(resources: Settled) -> int:
@@ -189,6 +182,7 @@ def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
         "results": store.uri,
         "commit": provenance.commit(),
         "threads": resources.cpus_per_trial,
+        "gpus": resources.gpus_per_trial,
         "stall_seconds": resources.stall_seconds,
         "engine": resources.engine,
     }
@@ -205,7 +199,7 @@ def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
         )
 
 
-def _start_ray(resources: Resources) -> str | None:
+def start_ray(resources: Resources) -> str | None:
     """Connect to the cluster, or start Ray here; host and port of its dashboard, if it has one."""
     address = resources.address
     if address is not None and address != "auto":

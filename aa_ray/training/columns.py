@@ -3,8 +3,6 @@
 import traceback
 from collections.abc import Sequence
 
-import torch
-
 from aa_ray.data import tasks
 from aa_ray.data.chance import chance
 from aa_ray.data.glue import Splits
@@ -17,6 +15,7 @@ from aa_ray.store.schema import (
     PerLayer,
     TrainingColumns,
 )
+from aa_ray.training import device
 from aa_ray.training.histograms import Histogram
 from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Epoch
@@ -91,8 +90,8 @@ def one_line(error: Exception) -> str:
     message = " ".join(str(error).split())
     places = traceback.extract_tb(error.__traceback__)
     where = f"({places[-1].filename.rsplit('/', 1)[-1]}:{places[-1].lineno})" if places else ""
-    if isinstance(error, torch.OutOfMemoryError):
-        where += "; raise --gpus-per-trial, so that fewer trials share a GPU"
+    if device.is_out_of_memory(error):
+        where += "; raise --gpus-per-trial, so that fewer processes share a GPU, or use bf16"
     elif isinstance(error, MemoryError) or "not enough memory" in message:
         where += "; lower --max-concurrent, so that fewer trials share the memory"
     return f"{type(error).__name__}: {message} {where}".rstrip()

@@ -4,22 +4,34 @@ Trials on the same examples share the backbone's work below their lowest adapter
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.chance import answers
 from aa_ray.errors import TrainingError
+from aa_ray.store.provenance import device_memory_bytes
 from aa_ray.training import watchdog
 from aa_ray.training.context import TrialContext, sort_key
+from aa_ray.training.device import free, is_out_of_memory
 from aa_ray.training.engine import Engine
 from aa_ray.training.trainer import TrialTrainer
 
-# Tokens of an evaluation batch, over all contexts: what a CPU's cache and a GPU's cores like.
-EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+# Tokens of an evaluation batch, over all contexts, at most: what a CPU's cache and a GPU's cores
+# like. A GPU gets fewer where training leaves less memory than they need.
+EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+
+# Bytes of an evaluation batch on a GPU per token and hidden unit in float32: 72 by simulation, for
+# 65,536 tokens through BERT-large.
+BYTES_PER_UNIT = 72
+
+# The share of the free memory that an evaluation may plan with; other processes use the GPU too.
+SHARE = 0.5
 
 
 class Job(NamedTuple):
@@ -46,6 +58,29 @@ class Scores(NamedTuple):
     answers: int
 
 
+@dataclass
+class _Limit:
+    """The most tokens of a batch that this process's device has had memory for."""
+
+    tokens: int = EVALUATION_TOKENS["cuda"]
+
+
+_LIMIT = _Limit()
+
+
+def batch_tokens(encoder: PreTrainedModel) -> int:
+    """Tokens of an evaluation batch on the encoder's device, over all contexts."""
+    if encoder.device.type != "cuda":
+        return min(EVALUATION_TOKENS.get(encoder.device.type, _LIMIT.tokens), _LIMIT.tokens)
+    memory = device_memory_bytes(encoder.device) or 0
+    free = SHARE * (memory - torch.cuda.memory_allocated(encoder.device))
+    per_token = encoder.config.hidden_size * BYTES_PER_UNIT * encoder.dtype.itemsize / 4
+    tokens = EVALUATION_TOKENS["cuda"]
+    while tokens * per_token > free and tokens > EVALUATION_TOKENS["cpu"]:
+        tokens //= 2  # in few steps, so that the same trial has the same batches
+    return min(tokens, _LIMIT.tokens)
+
+
 def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError]:
     """Each job's scores; jobs with the same examples share what lies below their adapters."""
     engine.encoder.eval()
@@ -55,21 +90,40 @@ def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError
     scores: dict[int, Scores | TrainingError] = {}
     for numbers in by_examples.values():
         ordered = sorted(numbers, key=lambda number: sort_key(jobs[number].trainer.trial))
-        logits = _logits(engine, [jobs[number] for number in ordered])
+        logits = _logits_in_memory(engine, [jobs[number] for number in ordered])
         for number, job_logits in zip(ordered, logits, strict=True):
             scores[number] = _scores(jobs[number], job_logits)
     return [scores[number] for number in range(len(jobs))]
 
 
-def _logits(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
-    """[jobs, examples, outputs] of jobs on the same examples."""
+def _logits_in_memory(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
+    """As ``_logits``, in batches for which the device's memory is enough.
+
+    Raises:
+        OutOfMemoryError: it is not enough for one example of every job.
+    """
+    while True:
+        tokens = batch_tokens(engine.encoder)
+        try:
+            return _logits(engine, jobs, tokens)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or tokens <= len(jobs):
+                raise
+            free(error)
+        _LIMIT.tokens = tokens // 2
+
+
+def _logits(engine: Engine, jobs: Sequence[Job], tokens: int) -> np.ndarray:
+    """[jobs, examples, outputs] of jobs on the same examples.
+
+    Args:
+        tokens: of a batch, over all jobs.
+    """
     trainer, _, examples = jobs[0]
     contexts = [job.context for job in jobs]
-    device = engine.encoder.device.type
-    tokens = EVALUATION_TOKENS.get(device, EVALUATION_TOKENS["cuda"]) // len(jobs)
     logits = np.empty((len(jobs), len(examples), trainer.task.outputs), dtype=np.float32)
     with torch.inference_mode():
-        for indices in batches.by_length(examples, tokens):
+        for indices in batches.by_length(examples, max(1, tokens // len(jobs))):
             watchdog.beat()
             batch, _ = engine.pack([examples], [indices])
             batch_logits = engine.forward(batch, contexts, shared=True)

@@ -174,6 +174,8 @@ def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> N
         torch.set_rng_state(state.random["cpu"])
         if engine.encoder.device.type == "cuda":
             torch.cuda.set_rng_state(state.random["cuda"], engine.encoder.device)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # of another version of the program, or of torch
         raise CheckpointError(f"it does not fit ({type(error).__name__}: {error})") from error
 

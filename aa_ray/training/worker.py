@@ -26,7 +26,7 @@ from aa_ray.store.schema import (
     make_row,
 )
 from aa_ray.store.storage import Folder
-from aa_ray.training import columns, engine, loop
+from aa_ray.training import columns, device, engine, halving, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze, replace_linears, restore_linears
 from aa_ray.training.loop import Listener, State
@@ -44,9 +44,11 @@ class Worker:
         commit: commit and dirty flag to record, as known to the process that planned the trials.
         folder: the results folder, where interrupted trials are continued from; None keeps nothing.
         wanted_engine: one of ``aa_ray.core.engines.ENGINES``.
+        device: "cuda" or "cpu"; None: a GPU where there is one.
 
     Attributes:
         remarks: what the user should be told of the last trials, apart from their rows.
+        device: what computes.
     """
 
     def __init__(
@@ -56,11 +58,14 @@ class Worker:
         commit: tuple[str | None, bool | None],
         folder: Folder | None = None,
         wanted_engine: str = engines.AUTO,
+        device: str | None = None,
     ) -> None:
         self.remarks: list[str] = []
         self._wanted_engine = wanted_engine
         self._folder = folder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        # By task and precision: the fewest trials for which the device's memory was not enough.
+        self._too_many: dict[tuple[str, str], int] = {}
         self._backbone = backbone
         self._source = source
         self._tests: dict[str, Examples] = {}
@@ -72,7 +77,7 @@ class Worker:
         """The model for the trial; loaded with the first one, so that a failure is in its row."""
         if trial.precision == "tf32" and self.device.type != "cuda":
             raise TrainingError("precision tf32 needs an NVIDIA GPU; use fp32 or bf16")
-        torch.set_float32_matmul_precision("high" if trial.precision == "tf32" else "highest")
+        device.set_precision(trial.precision)
         if not self._sha256:
             check_unchanged(self._backbone)
         if trial.fine_tunes:  # a copy of its own, since it changes the backbone
@@ -101,7 +106,7 @@ class Worker:
     def run(
         self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None
     ) -> list[list[Row]]:
-        """Run the trials side by side.
+        """Run the trials side by side, or in as few groups as the device has memory for.
 
         Args:
             trials: one trial, or several of equal ``fuse_key``.
@@ -114,31 +119,70 @@ class Worker:
         Raises:
             StorageError: their checkpoint cannot be written.
             ChangedInputError: backbone or data are not those that the trials were planned with.
+            DeviceError: the GPU fails, and will go on to do so in this process.
         """
         self.remarks = []
+        of_trials = {trial.id: method for trial, method in zip(trials, methods, strict=True)}
+        rows: dict[str, list[Row]] = {}
+        waiting = halving.begun(trials, self._folder)
+        while waiting:
+            group = waiting.pop(0)
+            of_group = None
+            if len(group) < self._too_many.get(halving.memory_key(group[0]), len(group) + 1):
+                of_group = self._run_group(group, of_trials, listener)
+            if of_group is None:
+                waiting[:0] = halving.halve(group, self._folder)
+            else:
+                rows |= of_group
+        return [rows[trial.id] for trial in trials]
+
+    def _run_group(
+        self, trials: Sequence[Trial], methods: Mapping[str, str], listener: Listener | None
+    ) -> dict[str, list[Row]] | None:
+        """The rows of trials that train side by side; None where they need too much memory.
+
+        Args:
+            methods: trial id -> the name under which it runs.
+        """
         attempt = self._attempt(trials)
         provenance.reset_peak_memory(self.device)
-        outcomes: Sequence[Outcome | Exception]
+        outcomes: Sequence[Outcome | TrainingError | str]
         fingerprints: dict[int, str] = {}
         try:
-            splits = {trial.seed: self._split(trial) for trial in trials}
+            splits = {
+                trial.seed: split(
+                    self._source.load(trial.task, trial.data), trial.regime, trial.seed
+                )
+                for trial in trials
+            }
             fingerprints = {seed: fingerprint(examples) for seed, examples in splits.items()}
             outcomes = self._continue(trials, splits, attempt, listener)
         except (StorageError, ChangedInputError):
             raise
         except Exception as error:  # whatever goes wrong here must not stop other trials
-            outcomes = [error] * len(trials)
+            # As text: the error itself would keep the failed step's activations.
+            outcomes = [columns.one_line(error)] * len(trials)
+            halved = len(trials) > 1 and device.is_out_of_memory(error)
+            device.free(error)
+            device.check(self.device, error)
+            if halved:
+                self._too_many[halving.memory_key(trials[0])] = len(trials)
+                self.remarks.append(halving.remark(trials, self._environment["device"]))
+                return None
         attempt["finished_at"] = _now()
-        rows = []
-        for trial, method, outcome in zip(trials, methods, outcomes, strict=True):
-            known: list[Mapping[str, Any]] = [
-                trial.columns, self._study_columns(method), self._environment, attempt
-            ]  # fmt: skip
-            if isinstance(outcome, Exception):
-                rows.append([make_row(*known, failed(columns.one_line(outcome)))])
-            else:
+        rows: dict[str, list[Row]] = {}
+        for trial, outcome in zip(trials, outcomes, strict=True):
+            of_study: StudyColumns = {
+                "method": methods[trial.id], "num_layers": self._backbone.num_layers
+            }  # fmt: skip
+            known: list[Mapping[str, Any]] = [trial.columns, of_study, self._environment, attempt]
+            if isinstance(outcome, Outcome):
                 known.append(columns.of_chance(trial, splits[trial.seed]))
-                rows.append(self._finished(known, trial, outcome, fingerprints[trial.seed]))
+                data = fingerprints[trial.seed]
+                rows[trial.id] = self._finished(known, trial, outcome, data)
+            else:
+                text = outcome if isinstance(outcome, str) else columns.one_line(outcome)
+                rows[trial.id] = [make_row(*known, failed(text))]
         return rows
 
     def _finished(
@@ -167,9 +211,6 @@ class Worker:
             for depth, evaluation in zip(depths, outcome.evaluations, strict=True)
         ]
 
-    def _study_columns(self, method: str) -> StudyColumns:
-        return {"method": method, "num_layers": self._backbone.num_layers}
-
     def _attempt(self, trials: Sequence[Trial]) -> AttemptColumns:
         """An attempt that starts now, the first unless a checkpoint says otherwise."""
         now = _now()
@@ -180,6 +221,8 @@ class Worker:
             "resumed_after": [],
             "array": [trial.id for trial in trials] if len(trials) > 1 else None,
             "engine": self._engine(trials[0]),
+            "device_memory_bytes": provenance.device_memory_bytes(self.device),
+            "too_many_trials": self._too_many.get(halving.memory_key(trials[0])),
         }
 
     def _engine(self, trial: Trial) -> str:
@@ -213,9 +256,6 @@ class Worker:
             attempt["hosts"], attempt["resumed_after"] = [self._environment["host"]], []
             _note(attempt, checkpoint)
             return self._train(trials, splits, None, checkpoint, listener)
-
-    def _split(self, trial: Trial) -> Splits:
-        return split(self._source.load(trial.task, trial.data), trial.regime, trial.seed)
 
     def _train(
         self,

@@ -13,7 +13,8 @@ from transformers import CamembertConfig, CamembertModel, RobertaModel
 from aa_ray.core import backbones, checkpoint_folder, encoders
 from aa_ray.errors import UsageError
 from aa_ray.study.trials import make_trial
-from tests.encoders import SIZES, TYPES, encoder_folder
+from aa_ray.training.random_encoders import SIZES, TYPES
+from tests.encoders import encoder_folder
 
 
 def folder_with(tmp_path: Path, **config: Any) -> str:

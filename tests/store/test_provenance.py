@@ -1,8 +1,10 @@
 """aa_ray.store.provenance: what a row says of where it comes from."""
 
 import importlib.metadata
+import importlib.util
 import json
 import subprocess
+import types
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,7 @@ def test_installed_below_the_checkout_of_something_else(checkout: Path) -> None:
 
 
 def test_versions_are_those_installed() -> None:
-    versions = json.loads(provenance.versions())
+    versions = json.loads(provenance.versions(torch.device("cpu")))
     assert versions["torch"] == torch.__version__
     assert versions["ray"] == importlib.metadata.version("ray")
 
@@ -67,3 +69,25 @@ def test_memory_and_device_on_the_cpu() -> None:
     device = torch.device("cpu")
     assert provenance.peak_memory_bytes(device) > 50e6
     assert provenance.device_name(device) == f"cpu, {torch.get_num_threads()} threads"
+
+
+def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch lets the process have; with torch's own handling of a device without a number."""
+    memory = torch.cuda.memory
+    monkeypatch.setattr(memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch._C, "_cuda_getMemoryFraction", lambda _: 0.25, raising=False)
+    properties = types.SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    for name in ("cuda", "cuda:1"):
+        assert provenance.device_memory_bytes(torch.device(name)) == 20 * 10**9
+    assert provenance.device_memory_bytes(torch.device("cpu")) is None
+
+
+def test_versions_on_a_gpu() -> None:
+    """Those of the GPU's software are there too, as far as they are known."""
+    installed = importlib.util.find_spec("triton") is not None
+    for device in ("cpu", "cuda"):
+        versions = json.loads(provenance.versions(torch.device(device)))
+        assert ("triton" in versions) == (device == "cuda" and installed)
+        assert versions["torch"] == importlib.metadata.version("torch")

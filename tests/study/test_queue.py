@@ -97,7 +97,7 @@ def test_groups_train_side_by_side_and_leave_no_slot_idle(size: int, spread: int
     left = {"qqp": 6, "cola": 6}
     while True:
         runnable = queue.counts()["runnable"]
-        group = queue.next_group(size, spread, claimed)
+        group = queue.next_group(lambda _: size, spread, claimed)
         if not group:
             break
         limit = size if spread is None else max(1, min(size, math.ceil(runnable / spread)))
@@ -119,12 +119,12 @@ def test_a_group_goes_on_without_the_trials_that_others_have() -> None:
             queue.record(finished(trial.id, cell, 1.0))
         return cell.seed == 3
 
-    [(cell, _)] = queue.next_group(3, None, claim)
+    [(cell, _)] = queue.next_group(lambda _: 3, None, claim)
     assert cell.seed == 3
     assert queue.counts() == {"elsewhere": 1, "finished": 1, "running": 1}
-    assert queue.next_group(3, None, claimed) == []
+    assert queue.next_group(lambda _: 3, None, claimed) == []
     queue.look_again()
-    assert [cell.seed for cell, _ in queue.next_group(3, None, claimed)] == [1]
+    assert [cell.seed for cell, _ in queue.next_group(lambda _: 3, None, claimed)] == [1]
 
 
 def test_a_trial_that_trains_the_backbone_is_a_group_of_one() -> None:
@@ -133,7 +133,7 @@ def test_a_trial_that_trains_the_backbone_is_a_group_of_one() -> None:
     queue = TrialQueue(study, [])
     cell, trial = queue.next()  # type: ignore[misc]
     queue.record(finished(trial.id, cell, 1.0) | {"selected_layers": ()})
-    groups = [queue.next_group(9, None, claimed) for _ in range(3)]
+    groups = [queue.next_group(lambda _: 9, None, claimed) for _ in range(3)]
     assert [len(group) for group in groups] == [1, 1, 0]  # two seeds
 
 

@@ -66,7 +66,7 @@ class Process:
 
     def __init__(self, folder: Path, worker: FakeWorker) -> None:
         self.actor = TrialActor.__new__(TrialActor)
-        self.setting = json.dumps({"results": str(folder), "stall_seconds": 60.0})
+        self.setting = json.dumps({"results": str(folder), "stall_seconds": 60.0, "gpus": 0.0})
         self.actor.setup({"setting": self.setting, "job": ""})
         self.actor.make_worker = lambda setting, store: worker  # type: ignore
 
@@ -85,7 +85,8 @@ def worker() -> FakeWorker:
 
 
 @pytest.fixture
-def process(tmp_path: Path, worker: FakeWorker) -> Process:
+def process(tmp_path: Path, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Process:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # an actor sets it in a process of its own
     return Process(tmp_path, worker)
 
 

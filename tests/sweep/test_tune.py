@@ -34,4 +34,4 @@ def test_an_address_is_checked_at_once(address: str) -> None:
 def test_a_dashboard_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray.dashboard.optional_deps", None)
     with pytest.raises(UsageError, match=r"--dashboard: .* is not installed .*\[cluster\]"):
-        tune._start_ray(Resources(dashboard=True))
+        tune.start_ray(Resources(dashboard=True))

@@ -9,9 +9,10 @@ from aa_ray.core.architectures import OTHERS
 from aa_ray.core.engines import ADAPTERHUB, FUSED
 from aa_ray.data.glue import Source
 from aa_ray.errors import TrainingError
+from aa_ray.training.random_encoders import LAYERS
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from tests.encoders import LAYERS, encoder_folder
+from tests.encoders import encoder_folder
 from tests.training.test_engines import load
 from tests.training.test_loop import run_one
 

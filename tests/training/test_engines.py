@@ -24,9 +24,10 @@ from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.engine import Engine, make
 from aa_ray.training.outcome import Outcome
+from aa_ray.training.random_encoders import LAYERS, POSITIONS, TYPES
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from tests.encoders import LAYERS, POSITIONS, TYPES, encoder_folder
+from tests.encoders import encoder_folder
 from tests.training.test_against_adapterhub import (
     METHODS,
     TOLERANCE,

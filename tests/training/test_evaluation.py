@@ -1,5 +1,6 @@
 """aa_ray.training.evaluation: side by side scores as each alone; a broken job harms no other."""
 
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -105,3 +106,20 @@ def test_outputs_that_are_not_finite_are_an_error_of_their_job_alone(
     after = evaluate(FusedEngine(bert), jobs)
     assert isinstance(after[1], TrainingError) and "lower learning rates" in str(after[1])
     assert [after[k] for k in (0, 2, 3)] == [before[k] for k in (0, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("total", "allocated", "tokens"),
+    [(80e9, 2e9, 32_768), (24e9, 18e9, 32_768), (24e9, 20e9, 16_384), (24e9, 23.9e9, 2_048)],
+)
+def test_batches_on_a_gpu_leave_room_for_training(
+    monkeypatch: pytest.MonkeyPatch, total: float, allocated: float, tokens: int
+) -> None:
+    """Of BERT-large in float32: 65,536 tokens take 4.7 GB by simulation."""
+    encoder = types.SimpleNamespace(
+        device=torch.device("cuda"), dtype=torch.float32,
+        config=types.SimpleNamespace(hidden_size=1024),
+    )  # fmt: skip
+    monkeypatch.setattr(evaluation, "device_memory_bytes", lambda _: total)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: allocated)
+    assert evaluation.batch_tokens(encoder) == tokens

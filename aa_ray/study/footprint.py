@@ -1,0 +1,49 @@
+"""What trials took of a GPU's memory, by task and precision, as their rows say."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+# Two GPUs of one kind report slightly different sizes.
+SAME_SIZE = 0.95
+
+
+class Footprint:
+    """The memory of one backbone's trials on GPUs.
+
+    Rows of another precision or task say nothing: bf16 takes half of fp32, and CoLA's sentences
+    have a tenth of RTE's tokens.
+    """
+
+    def __init__(self) -> None:
+        self._peaks: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        self._too_many: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+
+    def learn(self, row: Mapping[str, Any]) -> None:
+        """Take note of a finished row; those of CPUs and of before schema 8 say nothing."""
+        if row.get("precision") is None:
+            return
+        key = row["task"], row["precision"]
+        if row.get("too_many_trials"):
+            size = row.get("device_memory_bytes") or 0
+            self._too_many[key].append((size, row["too_many_trials"]))
+        if row.get("peak_memory_bytes") and not (row.get("device") or "cpu").startswith("cpu"):
+            self._peaks[key].append((row["peak_memory_bytes"], len(row.get("array") or [1])))
+
+    def per_trial(self, task: str, precision: str, shared: int) -> int | None:
+        """Most bytes that a trial took beyond the ``shared`` ones; None without a row."""
+        peaks = self._peaks.get((task, precision), ())
+        return max((max(0, peak - shared) // trials for peak, trials in peaks), default=None)
+
+    def most(self, task: str, precision: str, memory_bytes: int) -> int | None:
+        """Trials side by side for which so much memory suffices; None where it always has.
+
+        Where n trials were too many, half of them went on.
+        """
+        failures = self._too_many.get((task, precision), ())
+        halves = [
+            max(1, (trials + 1) // 2)
+            for size, trials in failures
+            if not size or size >= SAME_SIZE * memory_bytes
+        ]
+        return min(halves, default=None)

@@ -1,0 +1,67 @@
+"""What goes wrong with a GPU, and whose fault it is: the trial's, the memory's or the process's.
+
+After some CUDA errors (an illegal memory access, a failed assertion on the device, a memory error
+of the hardware) every later call in the process fails too. Such an error says nothing of the trial.
+"""
+
+import gc
+import traceback
+
+import torch
+
+from aa_ray.errors import DeviceError
+from aa_ray.trial import Precision
+
+# In messages of errors that torch has no class for.
+_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+                  "CUDNN_STATUS_ALLOC_FAILED")  # fmt: skip
+_DEVICE = ("CUDA error", "cuBLAS", "CUBLAS_STATUS", "CUDNN_STATUS", "NVML", "CUDA driver error")
+
+
+def set_precision(precision: Precision) -> None:
+    """Let float32 products on a GPU be as exact as trials of that precision want them."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's memory was not enough."""
+    return isinstance(error, torch.OutOfMemoryError) or _says(error, _OUT_OF_MEMORY)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether the error is the GPU's or the process's rather than the trial's."""
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or _says(error, _DEVICE)
+
+
+def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
+
+
+def check(device: torch.device, error: BaseException) -> None:
+    """Find out, after an error, whether the process can go on using the device.
+
+    Raises:
+        DeviceError: it cannot.
+    """
+    fault = error if is_fault(error) else None
+    if fault is None and device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except Exception as failure:
+            fault = failure
+    if fault is not None:
+        text = " ".join(str(fault).split())[:300]
+        raise DeviceError(f"the GPU fails in this process ({type(fault).__name__}: {text})")
+
+
+def free(error: BaseException) -> None:
+    """Let go of everything that the functions of a failed computation hold, on the device too."""
+    failure: BaseException | None = error
+    while failure is not None:
+        traceback.clear_frames(failure.__traceback__)
+        failure = failure.__context__
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
