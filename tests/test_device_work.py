@@ -21,10 +21,9 @@ BEFORE: dict[str, Counts] = json.loads(
     Path(device_work.__file__).with_suffix(".json").read_text()
 )["cases"]  # fmt: skip
 
-# At most this share of the earlier commit's kernels, and of its bytes, in a step; and waits.
-KERNELS = 0.951
-BYTES = 0.85
-WAITS = {"aa": 0, "baseline": 0, "mixed": 5}
+# At most this share of the earlier commit's kernels, and of its bytes, in a step of so many trials.
+KERNELS = {1: 0.68, 8: 0.5}
+BYTES = {1: 0.83, 8: 0.77}
 
 
 def total(phases: Counts, name: str) -> float:
@@ -38,16 +37,16 @@ def case(request: pytest.FixtureRequest) -> tuple[Case, Counts]:
 
 def test_a_step_starts_fewer_kernels(case: tuple[Case, Counts]) -> None:
     kernels = total(case[1], "kernels")
-    assert 0 < kernels <= KERNELS * total(BEFORE[case[0].key], "kernels")
+    assert 0 < kernels <= KERNELS[case[0].trials] * total(BEFORE[case[0].key], "kernels")
 
 
 def test_a_step_moves_fewer_bytes(case: tuple[Case, Counts]) -> None:
     moved = total(case[1], "bytes")
-    assert 0 < moved <= BYTES * total(BEFORE[case[0].key], "bytes")
+    assert 0 < moved <= BYTES[case[0].trials] * total(BEFORE[case[0].key], "bytes")
 
 
 def test_the_host_does_not_wait_within_a_step(case: tuple[Case, Counts]) -> None:
-    assert total(case[1], "waits") <= WAITS[case[0].method]
+    assert total(case[1], "waits") == 0
 
 
 def test_products_are_those_of_the_frozen_layers(case: tuple[Case, Counts]) -> None:
