@@ -149,12 +149,7 @@ class Worker:
         outcomes: Sequence[Outcome | TrainingError | str]
         fingerprints: dict[int, str] = {}
         try:
-            splits = {
-                trial.seed: split(
-                    self._source.load(trial.task, trial.data), trial.regime, trial.seed
-                )
-                for trial in trials
-            }
+            splits = {trial.seed: self._split(trial) for trial in trials}
             fingerprints = {seed: fingerprint(examples) for seed, examples in splits.items()}
             outcomes = self._continue(trials, splits, attempt, listener)
         except (StorageError, ChangedInputError):
@@ -256,6 +251,9 @@ class Worker:
             attempt["hosts"], attempt["resumed_after"] = [self._environment["host"]], []
             _note(attempt, checkpoint)
             return self._train(trials, splits, None, checkpoint, listener)
+
+    def _split(self, trial: Trial) -> Splits:
+        return split(self._source.load(trial.task, trial.data), trial.regime, trial.seed)
 
     def _train(
         self,

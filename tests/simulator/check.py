@@ -9,7 +9,7 @@ from tests.simulator.world import Violation, World
 
 # Columns that tell of an attempt, not of the result.
 OF_THE_ATTEMPT = {"method", "started_at", "finished_at", "host", "hosts", "resumed_after", "array",
-                  "peak_memory_bytes"}  # fmt: skip
+                  "peak_memory_bytes", "device_memory_bytes", "too_many_trials"}  # fmt: skip
 
 
 def result(row: Row) -> dict[str, Any]:

@@ -155,7 +155,12 @@ class Simulation:
     def _command(self, retries: bool) -> int:
         """A study's command, as ``aa_ray.commands.study.guarded`` runs it; its exit status."""
         options = argparse.Namespace(
-            results=ROOT, no_run=False, plan=False, retry_failed=retries, format="text"
+            results=ROOT,
+            no_run=False,
+            plan=False,
+            retry_failed=retries,
+            all_columns=False,
+            format="text",
         )
         try:
             return execution.run(options, self.study, lambda results: NO_TABLE)

@@ -34,6 +34,7 @@ class StandIn(Worker):
         self._watch = watch
         self._folder = store.folder
         self.device = torch.device("cpu")
+        self._too_many = {}
         self._backbone = backbone
         self._sha256 = "0" * 64
         self._environment = {

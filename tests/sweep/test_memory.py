@@ -73,7 +73,7 @@ def test_a_step_keeps_no_more_than_is_estimated() -> None:
             )
         share = memory.BATCH_TOKENS / (length * rows)
         estimated = memory.of_trial(minilm, "fp32") * count / share
-        assert 0.7 * estimated < sum(kept.values()) < 1.05 * estimated
+        assert 0.65 * estimated < sum(kept.values()) < 1.05 * estimated
 
 
 def aa(backbone: Backbone) -> Trial:

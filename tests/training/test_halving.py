@@ -230,7 +230,7 @@ def test_a_failed_step_leaves_no_activations(
     monkeypatch.setattr(halving, "halve", count)
     starve(monkeypatch, torch.autograd, "grad", after(2))
     worker(tiny, None).run(trials, ["x"] * 5)
-    assert alive == [0] and len(activations) > 20
+    assert alive == [0] and len(activations) >= 6
 
 
 def test_whoever_continues_finds_the_halves(
