@@ -46,7 +46,8 @@ TYPES: dict[str, dict[str, Any]] = {
     "distilbert": {"hidden_dim": SIZES["intermediate_size"]},
     "electra": {"embedding_size": 16},  # as ELECTRA-small, which projects its embeddings
     "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
-                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0},
+                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0,
+                   "reference_compile": False},  # which takes longer than all that is tried here
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }  # fmt: skip

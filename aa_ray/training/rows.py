@@ -1,4 +1,4 @@
-"""Some rows of a tensor, and back, without a word between host and device.
+"""Some rows of a tensor, and back, without a message between host and device.
 
 A list as an index is a copy from the host for which torch waits until the device has done all that
 it was given. Rows that are neighbours are a slice; for others the index is copied once.

@@ -146,7 +146,7 @@ class StackedParameters:
         columns = matrix[first : last + 1, slice(*block.columns)]
         if len(block.shape) == 2:
             return columns.unflatten(1, block.shape[::-1]).transpose(1, 2)
-        return columns.unflatten(1, block.shape)
+        return columns.view(len(columns), *block.shape)  # a scalar, too
 
     def before_step(self) -> None:
         """Bring what is computed with up to date; for backbones in half precision."""
