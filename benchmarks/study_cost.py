@@ -35,7 +35,7 @@ class Speed(Protocol):
         """Seconds for so many tokens in evaluation."""
 
 
-class Training(NamedTuple):
+class Runs(NamedTuple):
     """The training runs of a method on a task and regime.
 
     Attributes:
@@ -54,11 +54,11 @@ class Training(NamedTuple):
     evaluated: float
 
     def seconds(self, speed: Speed) -> float:
-        training = self.steps * speed.step(self.method, self.tokens)
-        return self.runs * (training + speed.evaluation(self.method, self.evaluated))
+        steps = self.steps * speed.step(self.method, self.tokens)
+        return self.runs * (steps + speed.evaluation(self.method, self.evaluated))
 
 
-def training(method: str, task: str, regime: str) -> Training:
+def runs_of(method: str, task: str, regime: str) -> Runs:
     """The runs of one method, task and regime."""
     rows = regimes.get(regime).size or tasks.get(task).train_rows
     train_rows = int(rows * TRAIN_SHARE)
@@ -66,31 +66,32 @@ def training(method: str, task: str, regime: str) -> Training:
     passes = len(architectures.get(method).lines)  # one per inference depth
     development = EPOCHS * (rows - train_rows) * tokens
     evaluated = passes * (development + tasks.get(task).test_rows * test_tokens)
-    runs = 1 if regime == FULL.name else len(architectures.SEEDS)
+    seeds = 1 if regime == FULL.name else len(architectures.SEEDS)
     steps = EPOCHS * math.ceil(train_rows / BATCH)
-    return Training(method, task, regime, runs, steps, tokens, evaluated)
+    return Runs(method, task, regime, seeds, steps, tokens, evaluated)
 
 
-def low_data() -> list[Training]:
+def low_data() -> list[Runs]:
     """All methods of Tables 2 to 4 at 100, 300 and 500 examples."""
     names = [regime.name for regime in LOW_DATA]
     return list(_all(architectures.ALL_TABLES, names))
 
 
-def full_data() -> list[Training]:
+def full_data() -> list[Runs]:
     """Table 2's methods on all data; Tables 3 and 4 have none."""
     return list(_all(architectures.TABLE2, [FULL.name]))
 
 
-def _all(methods: Sequence[str], names: Sequence[str]) -> Iterator[Training]:
+def _all(methods: Sequence[str], names: Sequence[str]) -> Iterator[Runs]:
     for method in methods:
         for task in tasks.TASKS:
             for name in names:
-                yield training(method, task, name)
+                yield runs_of(method, task, name)
 
 
-def hours(trainings: Sequence[Training], speed: Speed) -> float:
-    return sum(of.seconds(speed) for of in trainings) / 3600
+def hours(work: Sequence[Runs], speed: Speed) -> float:
+    """Hours of all the training runs, one after the other."""
+    return sum(runs.seconds(speed) for runs in work) / 3600
 
 
 class Arithmetic:

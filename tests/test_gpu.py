@@ -25,18 +25,12 @@ from aa_ray.training import checkpoints, loop, selfcheck, unpadded, varlen
 from aa_ray.training.attention import attention
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.outcome import Outcome
+from aa_ray.training.random_encoders import without_dropout
 from aa_ray.training.varlen import Kernel, Sequences
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Precision, Trial
 from tests.training.test_halving import check_same, stop
-from tests.training.test_loop import (
-    MIXED,
-    check_same_history,
-    examples,
-    run_array,
-    run_one,
-    without_dropout,
-)
+from tests.training.test_loop import MIXED, check_same_history, examples, run_array, run_one
 
 pytestmark = [
     pytest.mark.gpu,

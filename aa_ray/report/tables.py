@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,21 +80,22 @@ class Table:
         ]
         if not kept:
             return self
-        sections = [
-            Section(section.heading, [(label, [e[i] for i in kept]) for label, e in section.lines])
-            for section in self.sections
-        ]
-        return Table(self.caption, [self.columns[i] for i in kept], sections)
+        columns = [self.columns[i] for i in kept]
+        return self._changed(columns, lambda entries: [entries[i] for i in kept])
 
     def _with_minus_signs(self) -> "Table":
-        def entry(old: Entry) -> Entry:
-            return old._replace(text=HYPHEN_MINUS.sub(MINUS, old.text))
+        return self._changed(
+            self.columns,
+            lambda entries: [e._replace(text=HYPHEN_MINUS.sub(MINUS, e.text)) for e in entries],
+        )
 
+    def _changed(self, columns: list[str], change: Callable[[list[Entry]], list[Entry]]) -> "Table":
+        """The table with other columns, and with the entries that ``change`` makes of a line's."""
         sections = [
-            Section(section.heading, [(label, list(map(entry, e))) for label, e in section.lines])
+            Section(section.heading, [(label, change(entries)) for label, entries in section.lines])
             for section in self.sections
         ]
-        return Table(self.caption, self.columns, sections)
+        return Table(self.caption, columns, sections)
 
 
 def _text(table: Table) -> str:

@@ -19,11 +19,11 @@ from aa_ray.store.schema import Row
 from aa_ray.store.storage import Folder
 from aa_ray.training import checkpoints, device, evaluation, halving, loop
 from aa_ray.training.optimizers import StackedAdam
+from aa_ray.training.random_encoders import without_dropout
 from aa_ray.training.stacked_training import StackedTraining
 from aa_ray.training.trainer import TrialTrainer
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
-from tests.training.test_loop import without_dropout
 
 # What does not depend on how many trials trained side by side, up to rounding.
 RESULTS = ("curves", "test_metric", "switch_logits", "numerators", "denominators", "best_epoch")

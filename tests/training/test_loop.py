@@ -21,6 +21,7 @@ from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.engine import make
 from aa_ray.training.evaluation import Job, Scores
 from aa_ray.training.outcome import Outcome
+from aa_ray.training.random_encoders import without_dropout
 from aa_ray.training.trainer import Draw, Parts, TrialTrainer
 from aa_ray.trial import Trial
 
@@ -237,15 +238,6 @@ def test_a_loss_that_is_not_finite_ends_the_trial(
         TrainingError, match=r"loss became (nan|inf) in epoch \d+.*lower learning rates"
     ):
         run(make_trial(task="stsb", learning_rate=1e30, epochs=3))
-
-
-def without_dropout(bert: PreTrainedModel) -> PreTrainedModel:
-    for module in bert.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
-    return bert
 
 
 MIXED: list[dict[str, Any]] = [
