@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from aa_ray.report import page
+from aa_ray.report.beside import Beside
+from tests.report.test_contrasts import study as contrast_study
 from tests.report.test_page import OPTIONS, make_results
+from tests.report.test_step_size import results as ladder_results
+from tests.report.test_step_size import step_size_explains
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -110,7 +114,7 @@ def test_curves_are_drawn_when_a_task_is_opened(browser: Any, path: Path) -> Non
     assert group.locator("svg").count() == 0
     group.locator("summary").click()
     group.locator("svg").first.wait_for()
-    titles = group.locator("h4").all_inner_texts()
+    titles = group.locator("h3").all_inner_texts()
     assert titles[0] == "Baseline" and len(titles) == group.locator("svg").count() == 9
     assert group.locator("svg").first.locator("polyline").count() == 4  # two seeds, two panels
     assert group.locator("svg").first.locator("circle").count() == 2  # the best epochs
@@ -147,4 +151,48 @@ def test_it_prints(browser: Any, path: Path) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def full_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report with every kind of section: other studies, and a comparison."""
+    results = make_results()
+    policies = {"released": contrast_study(), "0.003": contrast_study(noise=0.003)}
+    beside = Beside(policies, ladder_results(step_size_explains), None, ("OTHER", make_results()))
+    path = tmp_path_factory.mktemp("full") / "report.html"
+    path.write_text(page.page(results, OPTIONS, beside), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", LAPTOP), ("dark", PHONE)])
+def test_axe_finds_no_fault(browser: Any, full_path: Path, scheme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page, _ = visit(browser, full_path, scheme, width)
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.close()
+
+
+def test_axe_notices_a_fault(browser: Any, full_path: Path, tmp_path: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    broken = tmp_path / "broken.html"
+    text = full_path.read_text("utf-8").replace('<html lang="en">', "<html>")
+    broken.write_text(text.replace("--soft: #5b6470", "--soft: #c8ccd0"), "utf-8")
+    page, _ = visit(browser, broken)
+    found = {violation["id"] for violation in axe.Axe().run(page).response["violations"]}
+    assert {"html-has-lang", "color-contrast"} <= found
+    page.close()
+
+
+def test_every_summary_is_reached_by_the_keyboard(browser: Any, path: Path) -> None:
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    group = page.locator("details.group[data-key=cola-100]")
+    group.locator("summary").focus()
+    page.keyboard.press("Enter")
+    group.locator("svg").first.wait_for()
+    page.keyboard.press("Tab")
+    inside = "document.activeElement.closest('details.group') !== null"
+    assert page.evaluate(inside)  # the table inside scrolls by keyboard
     page.close()

@@ -7,6 +7,8 @@ functions below import what does the work when it is due.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,11 @@ def report(
     parser.add_argument(
         "--output", default="report.html", metavar="FILE", help="the page (default: report.html)"
     )
+    parser.add_argument(
+        "--against", metavar="OTHER",
+        help="compare with the rows in the folder or URI OTHER; or with other options, such as "
+        "'--results OTHER --rates released'",
+    )  # fmt: skip
 
     def work() -> int:
         parsed = parser.parse_args(arguments)
@@ -54,7 +61,8 @@ def report(
 
         results = execution.several({"": study} | others, parsed.results)
         path = Path(parsed.output)
-        beside = _with_rows(results)
+        against = _against(parser, arguments, parsed, methods)
+        beside = dataclasses.replace(_with_rows(results), against=against)
         _write(path, make_page(results[""], _describing(arguments), beside, parsed.margin))
         print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
         return 0
@@ -69,10 +77,37 @@ def _describing(arguments: Sequence[str]) -> list[str]:
     """
     others = argparse.ArgumentParser(add_help=False)
     others.add_argument("--output")
+    others.add_argument("--against")
     others.add_argument("--margin")
     others.add_argument("--methods", nargs="+")
     others.add_argument("--debug", action="store_true")
     return others.parse_known_args(arguments)[1]
+
+
+def _against(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str],
+    parsed: argparse.Namespace,
+    methods: Sequence[str],
+) -> tuple[str, Results] | None:
+    """The name and the results of ``--against``; None without that option.
+
+    Raises:
+        UsageError: it names no rows of this study.
+    """
+    if parsed.against is None:
+        return None
+    from aa_ray.commands import execution
+
+    changed = shlex.split(parsed.against)
+    if not parsed.against.startswith("--"):
+        changed = ["--results", parsed.against]
+    other = parser.parse_args([*arguments, *changed])
+    try:
+        there = execution.results(study_from(other, methods, PAPER_BACKBONE), other.results)
+    except UsageError as error:
+        raise UsageError(f"--against {parsed.against}: {error}") from error
+    return parsed.against, there
 
 
 def _write(path: Path, text: str) -> None:

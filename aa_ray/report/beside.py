@@ -22,11 +22,13 @@ class Beside:
             the released ones first, then those of the report.
         ladder: of ``step_size.py``.
         fidelity: of ``fidelity.py``.
+        against: what the report is compared with: its name, and its results.
     """
 
     policies: Mapping[str, Results] = field(default_factory=dict)
     ladder: Results | None = None
     fidelity: Results | None = None
+    against: tuple[str, Results] | None = None
 
 
 def with_rows(
@@ -46,9 +48,9 @@ def varied(results: Results, least: int) -> Results | None:
     None where there is no such task and regime.
     """
     trials: dict[tuple[str, str, str, int], set[str]] = {}
-    for row in results.used:
-        place = row["method"], row["task"], row["regime"], row["seed"]
-        trials.setdefault(place, set()).add(row["trial_id"])
+    for cell in results.study.grid():  # not its tuning, whose trials differ in their rates
+        place = cell.method, cell.task, cell.regime, cell.seed
+        trials.setdefault(place, set()).update(row["trial_id"] for row in results.finished(cell))
     cells = {place[1:3] for place, several in trials.items() if len(several) >= least}
     cells &= set(itertools.product(results.study.tasks, results.study.regimes))
     if not cells:

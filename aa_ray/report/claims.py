@@ -28,7 +28,15 @@ from aa_ray.report.nulls import NullTest
 from aa_ray.report.results import Results
 from aa_ray.report.statistics import Effect
 from aa_ray.report.tables import Table
-from aa_ray.report.verdicts import ALPHA, FAILS, HOLDS, MARGIN, OPEN, UNINFORMATIVE
+from aa_ray.report.verdicts import (
+    ALPHA,
+    FAILS,
+    HOLDS,
+    MARGIN,
+    NOT_RUN,
+    OPEN,
+    UNINFORMATIVE,
+)
 
 AT_CHANCE = claims_table.AT_CHANCE
 
@@ -74,11 +82,13 @@ def _of_aa(results: Results) -> list[Judgement]:
     """C1's share of layers, C11 and C12: what ``aa`` selects and learns, where it has learned."""
     judgements = [_share_of_layers(results), *_activations(results), *_layer_sets(results)]
     cells = selections.cells(results)
+    if not cells:
+        return [judgement.untested(NOT_RUN) for judgement in judgements]
     informative = sum(state.informative for state in cells.values())
-    if cells and selections.known(cells):
+    if selections.known(cells):
         learned = informative, len(cells)
         judgements = [dataclasses.replace(j, learned=learned) for j in judgements]
-    if cells and not enough_cells(informative, len(cells)):
+    if not enough_cells(informative, len(cells)):
         return [judgement.untested(UNINFORMATIVE) for judgement in judgements]
     return judgements
 
@@ -88,7 +98,8 @@ def _share_of_layers(results: Results) -> Judgement:
     holds, fails = rule.test([effect])
     text = "AA uses 13 to 15 of 24 layers (0.54 to 0.625)"
     return Judgement("C1", text, effect, "share of layers", rule.text, OPEN,
-                     holds=float(holds), fails=float(fails))  # fmt: skip
+                     holds=float(holds), fails=float(fails),
+                     band=(rule.holds.low, rule.holds.high))  # fmt: skip
 
 
 def _activations(results: Results) -> list[Judgement]:
@@ -113,7 +124,7 @@ def _layer_sets(results: Results) -> list[Judgement]:
     )
     seeds = Judgement("C12", "AA selects different layers for different seeds", effect,
                       "Jaccard distance", rule, OPEN, holds=holds, fails=fails,
-                      null=_null(test))  # fmt: skip
+                      null=_null(test), band=_null_band(test))  # fmt: skip
     if test is not None and test.below > ALPHA and not fails <= ALPHA:
         seeds = seeds.untested(UNINFORMATIVE)
     between = selections.tasks_distance(results)
@@ -126,7 +137,14 @@ def _permuted(claim: str, text: str, test: NullTest | None, unit: str, rule: str
     """A claim that a permutation test decides. Such a test cannot show that a claim is wrong."""
     effect = Effect(test.observed if test else NAN)
     holds = test.above if test else NAN
-    return Judgement(claim, text, effect, unit, rule, OPEN, holds=holds, null=_null(test))
+    return Judgement(claim, text, effect, unit, rule, OPEN, holds=holds, null=_null(test),
+                     band=_null_band(test))  # fmt: skip
+
+
+def _null_band(test: NullTest | None) -> tuple[float, float] | None:
+    if test is None:
+        return None
+    return test.mean - 2 * test.deviation, test.mean + 2 * test.deviation
 
 
 def _null(test: NullTest | None) -> str:
@@ -137,14 +155,15 @@ def _costs(results: Results) -> list[Judgement]:
     """C13: parameters, which are exact, and the times that rows have."""
     ratio = costs.parameter_ratio(results)
     low, high = costs.HALF
-    verdict = OPEN if not ratio.pairs else HOLDS if low <= ratio.mean <= high else FAILS
+    verdict = NOT_RUN if not ratio.pairs else HOLDS if low <= ratio.mean <= high else FAILS
     text = "AA-focused^uni needs about half the parameters"
     rule = f"from {low:g} to {high:g} (exact, no sampling)"
-    judged = [Judgement("C13", text, ratio, "ratio", rule, verdict)]
+    judged = [Judgement("C13", text, ratio, "ratio", rule, verdict, band=costs.HALF)]
     for words, column in costs.TIMES.items():
         effect = costs.time_ratio(results, column)
         holds, fails = costs.LESS_TIME.test([effect])
         text = f"AA-focused^uni takes less time for {words}"
-        judged.append(Judgement("C13", text, effect, "ratio", costs.LESS_TIME.text, OPEN,
+        verdict = OPEN if effect.pairs else NOT_RUN
+        judged.append(Judgement("C13", text, effect, "ratio", costs.LESS_TIME.text, verdict,
                                 holds=float(holds), fails=float(fails)))  # fmt: skip
     return judged

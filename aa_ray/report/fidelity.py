@@ -70,14 +70,15 @@ def _acts(results: Results, varied: Line, line: Line) -> bool:
         for seed in study.seeds_of(regime)
     ]
     trials = [(results.trial(varied, *place), results.trial(line, *place)) for place in places]
-    return any(a is None or b is None or a.id != b.id for a, b in trials)
+    known = [(a, b) for a, b in trials if a is not None and b is not None]
+    return not known or any(a.id != b.id for a, b in known)
 
 
 def _entries(results: Results, varied: Line, line: Line) -> list[Entry]:
     """The change from the line to its variant, and the average score without it."""
     effect = results.effect(varied, line, results.study.regimes)
     if not effect.pairs:
-        return [Entry(DASH), Entry(DASH), Entry("0"), Entry(DASH)]
+        return [Entry(DASH)] * 4
     here = [
         score(row)
         for regime in results.study.regimes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aa_ray.report import power, verdicts
 from aa_ray.report.comparisons import Evidence
 from aa_ray.report.statistics import Effect, stratified_effect
-from aa_ray.report.verdicts import OPEN, UNINFORMATIVE, Rule
+from aa_ray.report.verdicts import NOT_RUN, OPEN, UNINFORMATIVE, Rule
 
 NAN = float("nan")
 
@@ -23,13 +23,15 @@ class Judgement:
         claim, text: number and words.
         effect, unit: what was measured.
         rule: in words.
-        verdict: ``HOLDS``, ``FAILS``, ``OPEN`` or ``UNINFORMATIVE``.
+        verdict: ``HOLDS``, ``FAILS``, ``OPEN``, ``UNINFORMATIVE`` or ``NOT_RUN``.
         seeds_needed: per cell, to settle an open claim; see ``power.seeds_to_settle``.
         holds, fails: p values of the two verdicts, adjusted for the number of claims; NaN if
             nothing was tested.
         learned: informative cells, of all cells with rows; None where rows do not tell.
         ahead: in how many cells at least the first method is ahead, of those that count.
         null: what a null model gives in place of the effect, in words.
+        band: effects in other units than points: where the claim is right, or what a null model
+            gives (two standard deviations on either side).
     """
 
     claim: str
@@ -44,6 +46,7 @@ class Judgement:
     learned: tuple[int, int] | None = None
     ahead: tuple[int, int] | None = None
     null: str = ""
+    band: tuple[float, float] | None = None
 
     def untested(self, verdict: str) -> Judgement:
         """The judgement with a verdict that rests on no test."""
@@ -70,7 +73,7 @@ def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = 
     """
     judgement = Judgement(claim, text, shown.effect, "points", rule.text, OPEN)
     if not shown.strata:
-        return Draft(judgement)
+        return Draft(judgement.untested(NOT_RUN))
     if shown.known:
         learned = len(shown.informative), shown.compared
         judgement = dataclasses.replace(judgement, learned=learned)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from aa_ray.core import architectures
 from aa_ray.core.architectures import Method
-from aa_ray.data import tasks
+from aa_ray.data import regimes, tasks
 from aa_ray.report import (
     claims,
     contrasts,
@@ -25,16 +25,18 @@ from aa_ray.report import (
     page_tables,
     pictures,
     provenance_page,
+    strips,
     summary,
 )
 from aa_ray.report.beside import Beside
+from aa_ray.report.judgement import Judgement
 from aa_ray.report.page_commands import command_line, shown_by
 from aa_ray.report.page_tables import ShownTable
 from aa_ray.report.pictures import Command
 from aa_ray.report.results import Results, inference_depth
 from aa_ray.report.tables import DASH
-from aa_ray.report.text import listed
-from aa_ray.report.verdicts import MARGIN
+from aa_ray.report.text import listed, seeds_text
+from aa_ray.report.verdicts import FAILS, HOLDS, MARGIN, NOT_RUN, OPEN, UNINFORMATIVE
 
 NOTHING = Beside()
 
@@ -65,6 +67,8 @@ def page(
     judged = contrasts.judge(beside.policies, margin) if beside.policies else {}
     groups = provenance_page.groups(results)
     tables = page_tables.of_the_paper(results, options)
+    of_claims = claims.table(results, margin, judgements)
+    rates = _rates(beside)
 
     def command(script: str) -> str:
         # The results with the most methods say whether a command needs to name them.
@@ -81,17 +85,30 @@ def page(
             study=results.study,
             study_regimes=[results.regime_title(regime) for regime in results.study.regimes],
             study_tasks=[tasks.get(task).title for task in results.study.tasks],
+            seeds=seeds_text(results.study.seeds),
+            not_asked=_not_asked(results),
             dash=DASH,
             counts=results.counts(),
-            trainings=len(provenance_page.distinct(results)),
-            sentences=summary.sentences(judgements, judged),
-            verdicts=Counter(judgement.verdict for judgement in judgements),
-            claims_table=claims.table(results, margin, judgements),
-            judgements=[(judgement, markup.strip(judgement)) for judgement in judgements],
-            strip_end=f"{markup.STRIP:g}",
+            runs=len(provenance_page.distinct(results)),
+            sentences=summary.sentences(judgements, judged, rates),
+            rates=rates,
+            margin=f"{margin:g}",
+            verdicts=_counted_verdicts(judgements),
+            claims_table=of_claims,
+            judgements=[
+                (judgement, strips.strip(judgement, margin), entries)
+                for judgement, (_, entries) in zip(
+                    judgements, of_claims.sections[0].lines, strict=True
+                )
+                if judgement.verdict != NOT_RUN
+            ],
+            unmeasured=[judgement for judgement in judgements if judgement.verdict == NOT_RUN],
+            strip_end=f"{strips.SHOWN_POINTS:g}",
             methods=_methods(results),
             first_table=page_tables.first_table(results, options),
-            tables=tables,
+            tables=[shown for shown in tables if shown.has_entries],
+            all_tables=tables,
+            against=page_tables.against(results, beside, margin),
             others=page_tables.of_others(beside, options, margin),
             groups=groups,
             curves={group.key: group.curves for group in groups},
@@ -102,6 +119,30 @@ def page(
             command=command,
         )
     )
+
+
+def _rates(beside: Beside) -> str:
+    """The learning rates under which the page judges, in words; those of the last policy."""
+    if not beside.policies:
+        return ""
+    name = list(beside.policies)[-1]
+    known = {"released": "the released rates", "tuned": "tuned rates"}
+    return known.get(name, f"an adapter rate of {name}")
+
+
+def _counted_verdicts(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
+    counts = Counter(judgement.verdict for judgement in judgements)
+    order = (HOLDS, FAILS, OPEN, UNINFORMATIVE, NOT_RUN)
+    return [(verdict, counts[verdict]) for verdict in order if counts[verdict]]
+
+
+def _not_asked(results: Results) -> str:
+    """The paper's tasks and regimes that the study does not have."""
+    study = results.study
+    names = [task.title for task in tasks.TASKS.values()
+             if task.origin is None and task.name not in study.tasks]  # fmt: skip
+    sizes = [regime.title for regime in regimes.PAPER if regime.name not in study.regimes]
+    return " and ".join(filter(None, (listed(names, none=""), listed(sizes, none=""))))
 
 
 def _figures(results: Results, beside: Beside, margin: float, command: Command) -> dict[str, Any]:
@@ -134,6 +175,7 @@ def _environment() -> jinja2.Environment:
         "label": markup.label,
         "words": markup.words,
         "interval": markup.interval,
+        "minus": markup.minus,
     }
     return environment
 

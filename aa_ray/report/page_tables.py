@@ -6,14 +6,15 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from aa_ray.data import tasks
+from aa_ray.data import glue, tasks
 from aa_ray.errors import UsageError
+from aa_ray.report import against as changes
 from aa_ray.report import contrasts, fidelity, paper_tables, pictures, step_size, tuned_rates
 from aa_ray.report.beside import Beside
 from aa_ray.report.page_commands import command_line, narrowed, shown_by
 from aa_ray.report.pictures import Picture
 from aa_ray.report.results import Results
-from aa_ray.report.tables import Section, Table
+from aa_ray.report.tables import DASH, Section, Table
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ShownTable:
     Attributes:
         anchor, title: its place on the page.
         about: what it is, in a sentence.
-        table: without the columns that the study has nothing for.
+        table: without the columns and lines that the study has nothing for.
         full: as the command prints it.
         command: that prints it.
         pictures: that show it.
@@ -36,6 +37,16 @@ class ShownTable:
     full: Table
     command: str
     pictures: Sequence[Picture] = ()
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is anything in it but dashes."""
+        return any(
+            entry.text != DASH
+            for section in self.table.sections
+            for _, entries in section.lines
+            for entry in entries
+        )
 
     @property
     def formats(self) -> dict[str, str]:
@@ -58,10 +69,12 @@ _TABLES = {
 def first_table(results: Results, options: Sequence[str]) -> ShownTable | str:
     """Table 1 of the study's tasks; where the data is not there, one line that says so."""
     study = results.study
+    if study.source.location == glue.ROWS:
+        return "Rows hold no examples. To print Table 1, name the data: table1.py --data DIR"
     try:
         full = paper_tables.table1(study.source, study.tasks)
     except UsageError as error:
-        return str(error)
+        return f"Table 1 (the tasks and their sizes) is not shown: {error}"
     location = shlex.quote(study.source.location)
     data = options[list(options).index("--data") + 1] if "--data" in options else location
     command = f"python studies/table1.py --data {shlex.quote(data)}"
@@ -76,10 +89,8 @@ def of_the_paper(results: Results, options: Sequence[str]) -> list[ShownTable]:
         if part.study.methods:
             full = paper_tables.method_table(title, part)
             command = command_line(script, results, options)
-            shown = ShownTable(
-                script, title, about, _without_other_tasks(full, results), full, command
-            )
-            tables.append(shown)
+            table = _without_other_tasks(full, results).without_empty_lines()
+            tables.append(ShownTable(script, title, about, table, full, command))
     return tables
 
 
@@ -110,6 +121,32 @@ def of_others(beside: Beside, options: Sequence[str], margin: float) -> list[Sho
         *_step_size(beside, options),
         *_fidelity(beside, options),
     ]
+
+
+@dataclass(frozen=True)
+class Against:
+    """What the page is compared with.
+
+    Attributes:
+        name: of the other results.
+        facts: (fact, here, there) in which the two differ.
+        tables: of verdicts and of scores.
+    """
+
+    name: str
+    facts: Sequence[tuple[str, str, str]]
+    tables: Sequence[Table]
+
+
+def against(results: Results, beside: Beside, margin: float) -> Against | None:
+    """The comparison with other results, where the page was asked for one."""
+    if beside.against is None:
+        return None
+    name, there = beside.against
+    compared = (changes.verdicts_table(results, there, name, margin),
+                changes.scores_table(results, there, name))  # fmt: skip
+    shown = [table for table in compared if any(section.lines for section in table.sections)]
+    return Against(name, changes.differences(results, there), shown)
 
 
 def _contrasts(beside: Beside, options: Sequence[str], margin: float) -> list[ShownTable]:
@@ -161,7 +198,7 @@ def _tuning(name: str, results: Results, options: Sequence[str]) -> list[ShownTa
 def _fidelity(beside: Beside, options: Sequence[str]) -> list[ShownTable]:
     if beside.fidelity is None:
         return []
-    table = fidelity.table(beside.fidelity)
+    table = fidelity.table(beside.fidelity).without_empty_lines()
     options = narrowed(options, beside.fidelity)
     about = "What each difference between the paper's text and its released code does to scores."
     command = command_line("fidelity", beside.fidelity, options)

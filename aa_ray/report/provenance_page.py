@@ -1,4 +1,4 @@
-"""What the results of a study rest on: how far it is, where its rows come from, each training."""
+"""What the results of a study rest on: how far it is, where its rows come from, each run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _titles(results: Results) -> dict[str, str]:
 
 
 @dataclass
-class Training:
+class TrainingRun:
     """One row as the report shows it, under every name that means it.
 
     Attributes:
@@ -96,29 +96,29 @@ class Training:
 
 @dataclass
 class Group:
-    """The trainings of one task and regime.
+    """The training runs of one task and regime.
 
     Attributes:
         key: short and unique on a page.
         title: for people.
         metric: the deciding metric's name.
-        trainings: in the order of tables.
+        runs: in the order of tables.
     """
 
     key: str
     title: str
     metric: str
-    trainings: list[Training] = field(default_factory=list)
+    runs: list[TrainingRun] = field(default_factory=list)
 
     @property
     def curves(self) -> list[dict[str, Any]]:
-        """Per architecture its trainings' curves, for JSON: development metric x 100 and loss."""
+        """Per architecture its runs' curves, for JSON: development metric x 100 and loss."""
         by_title: dict[str, dict[str, dict[str, Any]]] = {}
         titles: dict[str, list[str]] = {}
-        for training in self.trainings:  # the depths of one AdapterDrop training share it
-            titles.setdefault(training.row["trial_id"], []).extend(training.titles)
-        for training in self.trainings:
-            row = training.row
+        for run in self.runs:  # the depths of one AdapterDrop run share it
+            titles.setdefault(run.row["trial_id"], []).extend(run.titles)
+        for run in self.runs:
+            row = run.row
             title = listed(dict.fromkeys(titles[row["trial_id"]]))
             by_title.setdefault(title, {})[row["trial_id"]] = {
                 "seed": row["seed"],
@@ -135,32 +135,32 @@ def _short(value: float) -> float | None:
 
 
 def groups(results: Results) -> list[Group]:
-    """The finished trainings by regime and task, those that others depend on included."""
+    """The finished training runs by regime and task, those that others depend on included."""
     study = results.study
     cells = [*study.grid(), *study.cells]  # first the grid's, then those that it depends on
     nonempty = []
     for regime, task in dict.fromkeys((cell.regime, cell.task) for cell in cells):
         title = f"{tasks.get(task).title}, {results.regime_title(regime)}"
         group = Group(f"{task}-{regime}", title, METRIC_TITLES[tasks.get(task).metrics[0]])
-        group.trainings = _trainings(results, task, regime)
-        if group.trainings:
+        group.runs = _runs(results, task, regime)
+        if group.runs:
             nonempty.append(group)
     return nonempty
 
 
-def _trainings(results: Results, task: str, regime: str) -> list[Training]:
+def _runs(results: Results, task: str, regime: str) -> list[TrainingRun]:
     """Those of one task and regime, each once under all its titles."""
     study = results.study
     in_grid = task in study.tasks and regime in study.regimes
     lines = results.lines() if in_grid else [Line(architectures.get(AA).title, AA)]
-    trainings: dict[tuple[str, int], Training] = {}
+    by_trial: dict[tuple[str, int], TrainingRun] = {}
     for line in lines:
         for seed in dict.fromkeys([*study.seeds_of(regime), *_needed_seeds(study, line)]):
             row = results.row(line, task, regime, seed)
             if row is not None:
                 key = (row["trial_id"], inference_depth(row))
-                trainings.setdefault(key, Training([], row)).titles.append(line.title)
-    return list(trainings.values())
+                by_trial.setdefault(key, TrainingRun([], row)).titles.append(line.title)
+    return list(by_trial.values())
 
 
 def _needed_seeds(study: Study, line: Line) -> list[int]:
@@ -202,11 +202,11 @@ def _packages(rows: list[Row]) -> list[str]:
 
 
 def _counted(values: Iterable[str]) -> list[str]:
-    """Each value once, with its number of trainings where they differ."""
+    """Each value once, with its number of training runs where they differ."""
     counts = Counter(values)
     if len(counts) == 1:
         return list(counts)
-    return [f"{value} ({n} training{'s' if n > 1 else ''})" for value, n in counts.items()]
+    return [f"{value} ({n} training run{'s' if n > 1 else ''})" for value, n in counts.items()]
 
 
 # What tells a study's trials apart anyway, or has a line of its own.
@@ -245,9 +245,11 @@ def _interruptions(rows: list[Row]) -> list[str]:
     side_by_side = [row for row in rows if row["array"]]
     texts = []
     if resumed:
-        verb = "training was" if len(resumed) == 1 else "trainings were"
+        verb = "training run was" if len(resumed) == 1 else "training runs were"
         texts.append(f"{len(resumed)} {verb} interrupted and went on from a checkpoint")
     if side_by_side:
         groups = {tuple(row["array"] or ()) for row in side_by_side}
-        texts.append(f"{len(side_by_side)} trainings ran side by side, in {len(groups)} groups")
+        texts.append(
+            f"{len(side_by_side)} training runs went side by side, in {len(groups)} groups"
+        )
     return texts

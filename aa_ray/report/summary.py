@@ -1,16 +1,15 @@
-"""Three sentences made from the verdicts: what holds, what does not, and what is open.
+"""Three paragraphs made from the verdicts: what holds, what does not, and what is open.
 
 They say what the tables of claims and contrasts say, and nothing beyond.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from aa_ray.core.architectures import METHODS
 from aa_ray.report.judgement import Judgement
-from aa_ray.report.verdicts import FAILS, HOLDS, UNINFORMATIVE
+from aa_ray.report.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, UNINFORMATIVE
 
 # Statements that a sentence names before it counts the rest.
 MOST_NAMED = 4
@@ -24,35 +23,40 @@ _NAMES = {method.title.partition("^")[0] for method in METHODS.values()}
 Contrasts = Mapping[str, Sequence[Judgement]]
 
 
-def sentences(claims: Sequence[Judgement], contrasts: Contrasts | None = None) -> list[str]:
-    """What holds, what does not hold, and what is open, one sentence each.
+def sentences(
+    claims: Sequence[Judgement], contrasts: Contrasts | None = None, rates: str = ""
+) -> list[str]:
+    """What holds, what does not hold, and what is open, a paragraph each.
 
     Args:
         claims: the judged statements of the paper.
-        contrasts: heading -> this project's judged contrasts, of ``contrasts.judge``; those
-            without rows are left out, as are all of them where none has any.
+        contrasts: heading -> this project's judged contrasts, of ``contrasts.judge``. Contrasts
+            without rows are left out.
+        rates: the learning rates under which the statements were judged, such as "tuned rates";
+            empty to say nothing about them.
     """
-    with_rows = {
-        heading: [judged for judged in of_policy if _measured(judged)]
+    measured = [
+        (heading, judged)
         for heading, of_policy in (contrasts or {}).items()
-    }
-    parts = [(_holding(claims), _differing(with_rows)), (_failing(claims), _alike(with_rows)),
-             (_open(claims), _undecided(with_rows))]  # fmt: skip
-    return [f"{_capital('; '.join(filter(None, part)))}." for part in parts]
+        for judged in of_policy
+        if judged.verdict != NOT_RUN
+    ]
+    # The contrast between policies and the largest differences come first.
+    measured.sort(key=lambda pair: (" minus " not in pair[0], -abs(pair[1].effect.mean)))
+    parts = [(_holding(claims, rates), _differing(measured)), (_failing(claims), _alike(measured)),
+             (_open(claims), _undecided(measured))]  # fmt: skip
+    return [" ".join(f"{_capital(text)}." for text in part if text) for part in parts]
 
 
-def _measured(judged: Judgement) -> bool:
-    return not math.isnan(judged.effect.mean)
-
-
-def _holding(claims: Sequence[Judgement]) -> str:
+def _holding(claims: Sequence[Judgement], rates: str) -> str:
     held = [judged for judged in claims if judged.verdict == HOLDS]
+    where = f" at {rates}" if rates else ""
     noun = "statement" if len(claims) == 1 else "statements"
+    whole = f"of the paper's {number(len(claims))} {noun}"
     if not held:
-        return f"none of the paper's {number(len(claims))} {noun} is shown to hold"
+        return f"none {whole} holds{where}"
     return (
-        f"of the paper's {number(len(claims))} {noun}, {number(len(held))} "
-        f"{_are(held)} shown to hold: {_statements(held)}"
+        f"{number(len(held))} {whole} {_plural(held, 'holds', 'hold')}{where}: {_statements(held)}"
     )
 
 
@@ -60,77 +64,61 @@ def _failing(claims: Sequence[Judgement]) -> str:
     failed = [judged for judged in claims if judged.verdict == FAILS]
     if not failed:
         return "none is shown not to hold"
-    return f"{number(len(failed))} {_are(failed)} shown not to hold: {_statements(failed, 'that ')}"
+    verb = _plural(failed, "does", "do")
+    return f"{number(len(failed))} {verb} not hold: {_statements(failed, 'that ')}"
 
 
 def _open(claims: Sequence[Judgement]) -> str:
-    """The rest, by reason, with the numbers of the claims."""
-    left = [judged for judged in claims if judged.verdict not in (HOLDS, FAILS)]
-    if not left:
-        return "none is left open"
-    chance = [j for j in left if j.verdict == UNINFORMATIVE]
-    empty = [j for j in left if j.verdict != UNINFORMATIVE and not _measured(j)]
-    scarce = [j for j in left if j.verdict != UNINFORMATIVE and _measured(j)]
-    its = "its" if len(chance) == 1 else "their"
-    reasons = [
-        (scarce, "for want of data"),
-        (chance, f"because {its} scores or selections are those of chance"),
-        (empty, f"for lack of rows that measure {'it' if len(empty) == 1 else 'them'}"),
+    """The other statements by reason, with the numbers of the claims."""
+    reasons = {OPEN: ("is", "are", "open for want of data"),
+               UNINFORMATIVE: ("is", "are", "at chance, which tells nothing"),
+               NOT_RUN: ("was", "were", "not run")}  # fmt: skip
+    groups = [([j for j in claims if j.verdict == verdict], reason)
+              for verdict, reason in reasons.items()]  # fmt: skip
+    listed = [
+        f"{number(len(group))} {_plural(group, one, several)} {reason} ({_numbers(group)})"
+        for group, (one, several, reason) in groups
+        if group
     ]
-    groups = [(group, reason) for group, reason in reasons if group]
-    whole = f"{'all' if len(left) == len(claims) > 1 else 'the other'} {number(len(left))}"
-    if len(claims) in (1, 2) and len(left) == len(claims):
-        whole = "it" if len(claims) == 1 else "both"
-    if len(groups) == 1:
-        [(group, reason)] = groups
-        return f"{whole} {_are(left)} open {reason} ({_numbers(group)})"
-    listed = [f"{number(len(group))} {reason} ({_numbers(group)})" for group, reason in groups]
-    return f"{whole} {_are(left)} open: {_joined(listed)}"
+    return _joined(listed) if listed else "none is left open"
 
 
-def _differing(contrasts: Contrasts) -> str:
+Measured = Sequence[tuple[str, Judgement]]
+
+
+def _differing(contrasts: Measured) -> str:
     """The contrasts that differ from zero, with their effects."""
-    total = sum(map(len, contrasts.values()))
     differing = [
         _contrast(judged, heading, f", {judged.effect.mean:+.1f} points")
-        for heading, of_policy in contrasts.items()
-        for judged in of_policy
+        for heading, judged in contrasts
         if judged.verdict == FAILS  # of "the two are on par"
     ]
-    if not total:
+    if not contrasts:
         return ""
+    whole = f"of this project's {number(len(contrasts))} contrasts"
     if not differing:
-        return f"none of this project's {number(total)} contrasts is shown to differ from zero"
-    verb = "is" if len(differing) == 1 else "are"
-    return (
-        f"of this project's {number(total)} contrasts, {number(len(differing))} {verb} shown to "
-        f"differ from zero: {_joined(_capped(differing))}"
-    )
+        return f"none {whole} is shown to differ from zero"
+    verb = _plural(differing, "differs", "differ")
+    return f"{number(len(differing))} {whole} {verb} from zero: {_joined(_capped(differing))}"
 
 
-def _alike(contrasts: Contrasts) -> str:
-    alike = [
-        _contrast(judged, heading)
-        for heading, of_policy in contrasts.items()
-        for judged in of_policy
-        if judged.verdict == HOLDS
-    ]
-    if not any(contrasts.values()):
+def _alike(contrasts: Measured) -> str:
+    alike = [_contrast(j, heading) for heading, j in contrasts if j.verdict == HOLDS]
+    if not contrasts:
         return ""
     if not alike:
         return "no contrast is shown to be on par with zero"
-    noun = "contrast is" if len(alike) == 1 else "contrasts are"
+    noun = _plural(alike, "contrast is", "contrasts are")
     return f"{number(len(alike))} {noun} on par with zero: {_joined(_capped(alike))}"
 
 
-def _undecided(contrasts: Contrasts) -> str:
-    judged = [j for of_policy in contrasts.values() for j in of_policy]
-    chance = sum(j.verdict == UNINFORMATIVE for j in judged)
-    scarce = sum(j.verdict not in (HOLDS, FAILS, UNINFORMATIVE) for j in judged)
-    groups = [(scarce, "open for want of data"), (chance, "uninformative, at chance")]
+def _undecided(contrasts: Measured) -> str:
+    verdicts = [judged.verdict for _, judged in contrasts]
+    groups = [(verdicts.count(OPEN), "open for want of data"),
+              (verdicts.count(UNINFORMATIVE), "at chance")]  # fmt: skip
     listed = [f"{number(count)} {'is' if count == 1 else 'are'} {word}"
               for count, word in groups if count]  # fmt: skip
-    if not judged:
+    if not contrasts:
         return ""
     return f"of the contrasts, {_joined(listed)}" if listed else "no contrast is left open"
 
@@ -168,8 +156,8 @@ def _numbers(judgements: Sequence[Judgement]) -> str:
     return ", ".join(dict.fromkeys(judged.claim for judged in judgements))
 
 
-def _are(group: Sequence[Judgement]) -> str:
-    return "is" if len(group) == 1 else "are"
+def _plural(group: Sequence[object], one: str, several: str) -> str:
+    return one if len(group) == 1 else several
 
 
 def number(count: int) -> str:

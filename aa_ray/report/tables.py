@@ -83,6 +83,14 @@ class Table:
         columns = [self.columns[i] for i in kept]
         return self._changed(columns, lambda entries: [entries[i] for i in kept])
 
+    def without_empty_lines(self) -> "Table":
+        """The table without lines that have no number, and then without empty sections."""
+        sections = [
+            Section(section.heading, [line for line in section.lines if _has_entries(line[1])])
+            for section in self.sections
+        ]
+        return Table(self.caption, self.columns, [s for s in sections if s.lines])
+
     def _with_minus_signs(self) -> "Table":
         return self._changed(
             self.columns,
@@ -96,6 +104,10 @@ class Table:
             for section in self.sections
         ]
         return Table(self.caption, columns, sections)
+
+
+def _has_entries(entries: list[Entry]) -> bool:
+    return any(entry.text != DASH for entry in entries)
 
 
 def _text(table: Table) -> str:

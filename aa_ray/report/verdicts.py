@@ -24,6 +24,8 @@ ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
 # The scores, or selections, on which the verdict would rest are those of chance.
 UNINFORMATIVE = "uninformative"
+# No row measures the claim.
+NOT_RUN = "not run"
 
 
 class Testable(Protocol):

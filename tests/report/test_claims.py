@@ -10,7 +10,7 @@ from aa_ray.core.architectures import METHODS, OTHERS, SEEDS
 from aa_ray.report import claims, comparisons
 from aa_ray.report.judgement import Judgement
 from aa_ray.report.results import Results
-from aa_ray.report.verdicts import FAILS, HOLDS, OPEN, UNINFORMATIVE
+from aa_ray.report.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, UNINFORMATIVE
 from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
@@ -70,7 +70,7 @@ def test_a_world_in_which_the_paper_is_right() -> None:
     found = verdicts(results(as_in_the_paper, regimes=("100", "300")))
     for claim in ("C4", "C5", "C6", "C7", "C8", "C9", "C10"):
         assert found[claim] == {HOLDS}, claim
-    assert found["C3"] == {OPEN}  # no full data
+    assert found["C3"] == {NOT_RUN}  # no full data
     assert found["C2"] == {HOLDS}  # 5 points are near enough to 4.24 and 5.57
     world = results(as_in_the_paper, regimes=("100", "300"))
     assert judgement(world, "C1", "on par").verdict == HOLDS
@@ -151,13 +151,13 @@ def test_one_seed_is_compared_over_tasks() -> None:
 def test_no_rows_at_all() -> None:
     study = make_study(methods=OF_THE_STUDY)
     empty = Results(study, [])
-    assert {j.verdict for j in claims.judge(empty)} == {OPEN}
+    assert {j.verdict for j in claims.judge(empty)} == {NOT_RUN}
     assert "–" in claims.table(empty).render("text", all_columns=True)
 
 
 def test_full_data_decides_c3_only() -> None:
     found = verdicts(results(lambda method: 0.0, noise=1e-4, regimes=("full",)))
-    assert found["C3"] == {HOLDS} and found["C2"] == {OPEN}
+    assert found["C3"] == {HOLDS} and found["C2"] == {NOT_RUN}
 
 
 def at_chance(*tasks: str) -> Callable[[dict[str, Any], np.random.Generator], None]:
@@ -246,7 +246,7 @@ def test_times_are_those_of_runs_that_can_be_compared(change: dict[str, Any]) ->
             row |= change
 
     found = judgement(results(as_in_the_paper, change=disturbed), "C13", "training")
-    assert found.effect.pairs == 0 and found.verdict == OPEN
+    assert found.effect.pairs == 0 and found.verdict == NOT_RUN
 
 
 def test_table_says_what_decides() -> None:

@@ -15,10 +15,11 @@ from aa_ray.core import architectures
 from aa_ray.core.architectures import ALL_TABLES, TABLE2, TABLE3, TABLE4, Method
 from aa_ray.data.glue import ROWS, Source
 from aa_ray.errors import UsageError
-from aa_ray.report import claims, page_commands, paper_tables, summary
+from aa_ray.report import claims, markup, page_commands, paper_tables, summary
 from aa_ray.report import page as report
 from aa_ray.report.beside import Beside, varied, with_rows
 from aa_ray.report.results import Line, Results
+from aa_ray.report.verdicts import NOT_RUN
 from aa_ray.study.grid import Cell
 from aa_ray.study.resolve import Resolver
 from tests.report.test_contrasts import study as contrast_study
@@ -158,9 +159,14 @@ def test_intervals_are_those_of_the_t_distribution(results: Results, html: str) 
 def test_claims_are_those_of_the_text_table(results: Results, page: Page) -> None:
     [section] = claims.table(results).sections
     found = [[" ".join(cell.split()) for cell in row] for row in page.tables[0][1:]]
-    for (label, entries), row in zip(section.lines, found, strict=True):
-        effect, bounds, _, pairs, *_, verdict, seeds = (entry.text for entry in entries)
-        assert row == [shown(label), verdict, effect, bounds, "", pairs, seeds]
+    measured = [line for line in section.lines if line[1][-2].text != NOT_RUN]
+    for (label, entries), row in zip(measured, found, strict=True):
+        effect, bounds, _, pairs, *_, verdict, seeds = (markup.minus(e.text) for e in entries)
+        assert row[:4] + row[5:] == [shown(label), verdict, effect, bounds, pairs, seeds]
+    letters = "".join(page.text.split())
+    for label, _ in section.lines:
+        assert "".join(shown(label).split()) in letters, label
+    assert len(measured) < len(section.lines) and "Not run here: C3" in page.text
 
 
 def test_nothing_is_loaded_from_elsewhere(html: str, page: Page) -> None:
@@ -199,7 +205,7 @@ def test_hostile_text_stays_text() -> None:
     assert not any(name.startswith("on") for _, a in found.elements for name in a)
     assert f"baseline sst2 100 seed 92 {HOSTILE}" in found.text  # the error
     assert f"node-{HOSTILE}" in found.text  # the host
-    assert "2 trainings ended with an error" in found.text
+    assert "2 training runs ended with an error" in found.text
 
 
 def test_curves_are_the_rows(results: Results, page: Page) -> None:
@@ -250,7 +256,7 @@ def test_commands_without_the_data_train_nothing() -> None:
 
 def test_provenance(page: Page) -> None:
     for fact in ("commit 0123456789", "torch 2.13.0", "SHA-256 weights", "CoLA: embedded-1",
-                 "1 training was interrupted and went on from a checkpoint",
+                 "1 training run was interrupted and went on from a checkpoint",
                  "2026-11-21 12:00 UTC"):  # fmt: skip
         assert fact in page.text, fact
 
@@ -258,8 +264,8 @@ def test_provenance(page: Page) -> None:
 def test_a_study_that_has_not_begun() -> None:
     study = make_study(methods=ALL_TABLES)
     text = Page(report.page(Results(study, []))).text
-    for part in ("Nothing has been run yet.", "Nothing to draw yet.", "None has finished yet.",
-                 "No rows yet.", "not enough data 24", "python studies/table2.py"):  # fmt: skip
+    for part in ("Nothing has been run yet.", "No rows yet.", "not run 24",
+                 "python studies/table2.py"):  # fmt: skip
         assert part in text, part
 
 
@@ -284,7 +290,7 @@ def test_data_that_is_not_there_costs_table_1_only(
 
     monkeypatch.setattr(paper_tables, "table1", unreachable)
     text = Page(report.page(results)).text
-    assert "cannot be shown here: the hub cannot be reached" in text
+    assert "Table 1 (the tasks and their sizes) is not shown: the hub cannot be reached" in text
     assert "Table 2. Test scores" in text
 
 

@@ -27,17 +27,17 @@ def test_every_row_is_shown_once_under_all_its_names() -> None:
     assert [group.title for group in groups] == [
         "SST-2, Low-data-100", "CoLA, Low-data-100", "QQP, Low-data-100",
     ]  # fmt: skip
-    shown = [(t.row["trial_id"], len(t.row["adapter_layers"])) for g in groups for t in g.trainings]
+    shown = [(t.row["trial_id"], len(t.row["adapter_layers"])) for g in groups for t in g.runs]
     rows = {(row["trial_id"], len(row["adapter_layers"])) for row in results.used}
     assert len(shown) == len(rows) and set(shown) == rows
     # With one layer, uni (the last layer, here) and sim are the same training.
-    names = [training.titles for training in groups[0].trainings]
+    names = [training.titles for training in groups[0].runs]
     assert ["AA-focused^uni", "AA-focused^sim"] in names
 
 
 def test_layers_and_time_of_a_training() -> None:
     group = provenance_page.groups(make_results())[1]
-    found = {t.titles[0]: t for t in group.trainings if t.row["seed"] == 42}
+    found = {t.titles[0]: t for t in group.runs if t.row["seed"] == 42}
     assert found["AA"].layers == "0 1 2"  # the selected ones of five
     assert found["Baseline"].layers == "0 1 2 3 4" and found["AA-focused^0"].layers == "none"
     assert found["AA"].time == "10 s" and found["AA"].commit == "0123456789"
@@ -45,7 +45,7 @@ def test_layers_and_time_of_a_training() -> None:
 
 def test_a_loss_that_is_not_a_number_is_left_out_of_the_curve() -> None:
     results = make_results()
-    training = provenance_page.groups(results)[0].trainings[0]
+    training = provenance_page.groups(results)[0].runs[0]
     training.row["curves"] = [{"epoch": 1, "train_loss": float("nan"), "dev_metric": 0.5}]
     group = provenance_page.Group("k", "t", "m", [training])
     assert group.curves[0]["runs"][0]["loss"] == [None]
@@ -59,10 +59,10 @@ def test_provenance_counts_trainings() -> None:
     for row in rows[2:]:
         row["host"] = "c"
     facts = dict(provenance_page.provenance(results))
-    assert facts["Code"] == ["commit 0123456789+changes (1 training)",
-                             f"commit 0123456789 ({len(rows) - 1} trainings)"]  # fmt: skip
-    assert f"c ({len(rows) - 2} trainings)" in facts["Machines"]
-    assert "b (1 training)" in facts["Machines"]
-    assert "1 trainings ran side by side, in 1 groups" in facts["Interruptions"]
+    assert facts["Code"] == ["commit 0123456789+changes (1 training run)",
+                             f"commit 0123456789 ({len(rows) - 1} training runs)"]  # fmt: skip
+    assert f"c ({len(rows) - 2} training runs)" in facts["Machines"]
+    assert "b (1 training run)" in facts["Machines"]
+    assert "1 training runs went side by side, in 1 groups" in facts["Interruptions"]
     assert facts["Settings"][0].startswith("learning_rate = 0.0001, ")
     assert "denominator = A" in facts["Settings"][1]

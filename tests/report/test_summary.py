@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from aa_ray.report import claims, contrasts, summary
 from aa_ray.report.judgement import Judgement
 from aa_ray.report.results import Results
-from aa_ray.report.statistics import NO_EFFECT, Effect
-from aa_ray.report.verdicts import FAILS, HOLDS, OPEN, UNINFORMATIVE
+from aa_ray.report.statistics import Effect
+from aa_ray.report.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, UNINFORMATIVE
 from tests.report.test_claims import as_in_the_paper, at_chance, results
 from tests.report.test_contrasts import ACTIVATION, study
 
@@ -39,36 +39,34 @@ def contrast(verdict: str, text: str = ACTIVATION, mean: float = 3.46) -> Judgem
     [
         (
             [HOLDS],
-            ["Of the paper's one statement, one is shown to hold: AA is on par with Baseline "
-             "(C1).", "None is shown not to hold.", "None is left open."],
+            ["One of the paper's one statement holds: AA is on par with Baseline (C1).",
+             "None is shown not to hold.", "None is left open."],
         ),
         (
             [OPEN, OPEN],
-            ["None of the paper's two statements is shown to hold.", "None is shown not to hold.",
-             "Both are open for want of data (C1, C8)."],
+            ["None of the paper's two statements holds.", "None is shown not to hold.",
+             "Two are open for want of data (C1, C8)."],
         ),
         (
             [HOLDS, HOLDS, FAILS, OPEN],
-            ["Of the paper's four statements, two are shown to hold: AA is on par with Baseline "
-             "(C1) and AA beats Switch-only (C8).",
-             "One is shown not to hold: that Rational-only is on par with Baseline (C9).",
-             "The other one is open for want of data (C11)."],
+            ["Two of the paper's four statements hold: AA is on par with Baseline (C1) and AA "
+             "beats Switch-only (C8).",
+             "One does not hold: that Rational-only is on par with Baseline (C9).",
+             "One is open for want of data (C11)."],
         ),
         (
             [FAILS, UNINFORMATIVE, OPEN, HOLDS],
-            ["Of the paper's four statements, one is shown to hold: learned activations differ "
-             "between layers (C11).",
-             "One is shown not to hold: that AA is on par with Baseline (C1).",
-             "The other two are open: one for want of data (C9) and one because its scores or "
-             "selections are those of chance (C8)."],
+            ["One of the paper's four statements holds: learned activations differ between layers "
+             "(C11).",
+             "One does not hold: that AA is on par with Baseline (C1).",
+             "One is open for want of data (C9) and one is at chance, which tells nothing (C8)."],
         ),
         (
-            [FAILS, FAILS, UNINFORMATIVE, UNINFORMATIVE],
-            ["None of the paper's four statements is shown to hold.",
-             "Two are shown not to hold: that AA is on par with Baseline (C1) and that AA beats "
+            [FAILS, FAILS, NOT_RUN, NOT_RUN],
+            ["None of the paper's four statements holds.",
+             "Two do not hold: that AA is on par with Baseline (C1) and that AA beats "
              "Switch-only (C8).",
-             "The other two are open because their scores or selections are those of chance "
-             "(C9, C11)."],
+             "Two were not run (C9, C11)."],
         ),
     ],
 )  # fmt: skip
@@ -76,19 +74,14 @@ def test_sentences(verdicts: list[str], expected: list[str]) -> None:
     assert summary.sentences(several(*verdicts)) == expected
 
 
-def test_what_has_not_been_measured_says_so() -> None:
-    empty = [judged(OPEN, 0, NO_EFFECT), judged(OPEN, 1, NO_EFFECT), judged(OPEN, 2)]
-    assert summary.sentences(empty)[2] == (
-        "All three are open: one for want of data (C9) and two for lack of rows that measure them "
-        "(C1, C8)."
-    )
-    [single] = summary.sentences([*several(HOLDS), judged(OPEN, 1, NO_EFFECT)])[2:]
-    assert single == "The other one is open for lack of rows that measure it (C8)."
+def test_they_name_the_rates() -> None:
+    [first, *_] = summary.sentences(several(HOLDS, OPEN), rates="tuned rates")
+    assert first.startswith("One of the paper's two statements holds at tuned rates: AA is")
 
 
 def test_many_are_counted_after_the_first_few() -> None:
     [first, *_] = summary.sentences([judged(HOLDS, n) for n in range(20)])
-    assert first.startswith("Of the paper's 20 statements, 20 are shown to hold: AA is on par")
+    assert first.startswith("20 of the paper's 20 statements hold: AA is on par")
     assert first.endswith("differ between layers (C11) and 16 more.")
     [first, *_] = summary.sentences([judged(HOLDS, n) for n in range(5)])
     assert "more" not in first and first.count("(C") == 5
@@ -102,16 +95,13 @@ def test_contrasts_say_which_way_and_under_which_rates() -> None:
     }
     first, second, third = summary.sentences(several(HOLDS), under)
     assert first.endswith(
-        "; of this project's five contrasts, two are shown to differ from zero: activation "
-        "(rational minus ReLU, released rates, +3.5 points) and AA minus Baseline (released minus "
-        "tuned, -2.0 points)."
+        " Two of this project's five contrasts differ from zero: AA minus Baseline (released minus "
+        "tuned, -2.0 points) and activation (rational minus ReLU, released rates, +3.5 points)."
     )
     assert second.endswith(
-        "; one contrast is on par with zero: activation (rational minus ReLU, tuned rates)."
+        " One contrast is on par with zero: activation (rational minus ReLU, tuned rates)."
     )
-    assert third.endswith(
-        "; of the contrasts, one is open for want of data and one is uninformative, at chance."
-    )
+    assert third.endswith(" Of the contrasts, one is open for want of data and one is at chance.")
 
 
 def test_contrasts_without_rows_are_left_out() -> None:
@@ -119,14 +109,17 @@ def test_contrasts_without_rows_are_left_out() -> None:
     assert summary.sentences(several(OPEN), empty) == summary.sentences(several(OPEN))
 
 
-@given(st.lists(st.sampled_from([HOLDS, FAILS, OPEN, UNINFORMATIVE]), min_size=1, max_size=30))
+@given(
+    st.lists(st.sampled_from([HOLDS, FAILS, OPEN, UNINFORMATIVE, NOT_RUN]), min_size=1, max_size=30)
+)
 def test_every_number_and_every_grammatical_number_is_right(verdicts: list[str]) -> None:
     first, second, third = summary.sentences(several(*verdicts))
     counts = verdicts.count(HOLDS), verdicts.count(FAILS)
-    for sentence, count in ((first, counts[0]), (second, counts[1])):
+    verbs = ("holds|hold", "does not hold|do not hold")
+    for sentence, count, verb in zip((first, second), counts, verbs, strict=True):
         if count:
-            verb = "is" if count == 1 else "are"
-            assert re.search(rf"\b{summary.number(count)} {verb} shown", sentence, re.IGNORECASE)
+            phrase = verb.split("|")[count > 1]
+            assert re.match(rf"{summary.number(count)}\b.* {phrase}:", sentence, re.IGNORECASE)
         else:
             assert sentence.startswith("None ")
     left = len(verdicts) - sum(counts)
@@ -140,10 +133,10 @@ def test_the_sentences_follow_real_verdicts() -> None:
     right = claims.judge(results(as_in_the_paper, regimes=("100", "300")))
     first, second, _ = summary.sentences(right)
     held = sum(j.verdict == HOLDS for j in right)
-    assert f", {summary.number(held)} are shown to hold" in first
+    assert first.lower().startswith(f"{summary.number(held)} of the paper's ")
     assert "AA takes less" not in second or any(j.verdict == FAILS for j in right)
     nothing = claims.judge(results(as_in_the_paper, change=at_chance("sst2", "cola")))
-    assert "those of chance (C1, C2" in summary.sentences(nothing)[2]
+    assert "at chance, which tells nothing (C1, C2" in summary.sentences(nothing)[2]
     for judgement, sentence in itertools.product(right, (first,)):
         if judgement.verdict != HOLDS:
             assert f"{judgement.text} (" not in sentence

@@ -30,12 +30,12 @@ NAME_HEIGHT = 0.075
 def scores(results: Results) -> Drawing:
     """Average score per method and regime: every seed, the mean and its 95 % t interval."""
     study, lines = results.study, results.lines()
-    missing = []
+    regimes, missing = _drawn(results)
     with project_style():
-        width = page_width(1.6 + 1.7 * len(study.regimes))
+        width = page_width(1.6 + 1.7 * len(regimes))
         figure = empty_figure((width, 0.8 + 0.2 * len(lines)))
-        axes = figure.subplots(1, len(study.regimes), sharey=True, squeeze=False)[0]
-        for regime, ax in zip(study.regimes, axes, strict=True):
+        axes = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
+        for regime, ax in zip(regimes, axes, strict=True):
             for i, line in enumerate(lines):
                 values = results.averages(line, regime)
                 if len(values) < len(study.seeds_of(regime)):
@@ -51,6 +51,18 @@ def scores(results: Results) -> Drawing:
             ax.set_xlim(max(low, -20), min(high, 105))
         axes[0].set_ylim(len(lines) - 0.5, -0.5)
     return Drawing("scores", figure, missing, _scores_table(results))
+
+
+def _drawn(results: Results) -> tuple[list[str], list[str]]:
+    """The regimes in which a method has an average, and what to say of the others."""
+    regimes = results.study.regimes
+    drawn = [r for r in regimes if any(results.averages(line, r) for line in results.lines())]
+    missing = [
+        f"{results.regime_title(regime)}: no seed has all tasks"
+        for regime in regimes
+        if regime not in drawn
+    ]
+    return drawn or list(regimes[:1]), missing
 
 
 def _seeds(ax: Axes, values: Sequence[float], y: int) -> None:
@@ -99,14 +111,14 @@ def score_against_parameters(results: Results) -> Drawing:
 
     Every point is named beside its picture.
     """
-    study = results.study
-    missing = [
+    regimes, missing = _drawn(results)
+    missing += [
         f"{line.title} {regime}"
-        for regime in study.regimes
+        for regime in regimes
         for line in results.lines()
         if not results.averages(line, regime)
     ]
-    by_regime = {regime: points(results, regime) for regime in study.regimes}
+    by_regime = {regime: points(results, regime) for regime in regimes}
     columns = min(2, len(by_regime))
     lines = math.ceil(len(by_regime) / columns)
     with project_style():

@@ -53,7 +53,7 @@
 
   function chart(architecture, ranges, seeds) {
     const box = document.createElement("div");
-    const title = html("h4", "");
+    const title = html("h3", "");
     for (const [i, name] of architecture.title.split(", ").entries()) {
       const [head, mark] = name.split("^");
       title.append(i ? ", " : "", head);
