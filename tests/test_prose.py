@@ -30,7 +30,6 @@ VOCABULARY = {
 }  # fmt: skip
 # What existing docstrings still say; new ones may not. Take a line out when its file is mended.
 OLD = {
-    "aa_ray/report/provenance_page.py": ("each training", "trainings"),
     "aa_ray/study/forecast.py": ("taken for",),
 }
 

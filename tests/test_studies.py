@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_the_report_is_written_from_the_rows(folder: Path, arguments: list[str])
     failed = run("report", *arguments, "--output", "pages", cwd=folder)
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1
     assert "--output pages: cannot be written (Is a directory)" in failed.stderr
+
+
+def test_the_report_is_compared_with_other_rows(folder: Path, arguments: list[str]) -> None:
+    shutil.copytree(folder / "results", folder / "other results")
+    compared = run("report", *arguments, "--output", "r.html", "--against", "other results",
+                   cwd=folder)  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+    page = (folder / "r.html").read_text("utf-8")
+    assert "<h2>Compared with other results</h2>" in page and "same runs" in page
+    assert "<span>--against</span>" not in page
+    options = "--results 'other results' --margin 3"
+    compared = run("report", *arguments, "--output", "r.html", "--against", options, cwd=folder)
+    assert compared.returncode == 0, compared.stderr
+    for other, message in (("empty", "no rows of this study"), ("--seeds x", "--seeds")):
+        refused = run("report", *arguments, "--against", other, cwd=folder)
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert f"--against {other}: " in refused.stderr and message in refused.stderr
 
 
 def test_claims_are_judged_from_the_rows(folder: Path, arguments: list[str]) -> None:

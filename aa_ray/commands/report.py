@@ -102,8 +102,8 @@ def _against(
     changed = shlex.split(parsed.against)
     if not parsed.against.startswith("--"):
         changed = ["--results", parsed.against]
-    other = parser.parse_args([*arguments, *changed])
     try:
+        other = parser.parse_args([*arguments, *changed])
         there = execution.results(study_from(other, methods, PAPER_BACKBONE), other.results)
     except UsageError as error:
         raise UsageError(f"--against {parsed.against}: {error}") from error
