@@ -32,7 +32,6 @@ from aa_ray.report.drawing import (
 from aa_ray.report.learned import State
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Section, Table
-from aa_ray.study.grid import Cell
 
 # Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
 if TYPE_CHECKING:
@@ -122,14 +121,17 @@ def layers(results: Results) -> list[Drawing]:
 
 
 def _missing(results: Results) -> list[str]:
+    """The cells in which seeds are missing, and how many."""
     study = results.study
-    return [
-        str(Cell(AA_LINE.method, task, regime, seed))
-        for regime in study.regimes
-        for task, by_seed in results.rows(AA_LINE, regime).items()
-        for seed in study.seeds_of(regime)
-        if seed not in by_seed and (task, regime) not in study.left_out
-    ]
+    missing = []
+    for regime in study.regimes:
+        seeds = study.seeds_of(regime)
+        for task, by_seed in results.rows(AA_LINE, regime).items():
+            count = sum(seed not in by_seed for seed in seeds)
+            if count and (task, regime) not in study.left_out:
+                some = "" if count == len(seeds) else f": {count} of {len(seeds)} seeds"
+                missing.append(f"{AA_LINE.title} {cell_title(task, regime)}{some}")
+    return missing
 
 
 def _columns(results: Results, cells: int) -> int:

@@ -67,8 +67,15 @@ def test_missing_rows_are_named() -> None:
     [drawing] = layers.layers(
         results(skip=lambda cell: cell.task == "cola" and cell.method == "aa")
     )
-    assert drawing.missing == ["aa cola 100 seed 42", "aa cola 100 seed 92"]
+    assert drawing.missing == ["AA CoLA 100"]
     assert [ax.get_title() for ax in drawing.figure.axes] == ["SST-2 100, 2 seeds"]
+
+
+def test_some_missing_seeds_are_counted() -> None:
+    [drawing] = layers.layers(
+        results(skip=lambda c: c.task == "cola" and c.method == "aa" and c.seed == 92)
+    )
+    assert drawing.missing == ["AA CoLA 100: 1 of 2 seeds"]
 
 
 def test_the_papers_layers_are_marked_for_bert_large_only() -> None:
