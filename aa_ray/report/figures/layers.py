@@ -130,7 +130,7 @@ def _missing(results: Results) -> list[str]:
             count = sum(seed not in by_seed for seed in seeds)
             if count and (task, regime) not in study.left_out:
                 some = "" if count == len(seeds) else f": {count} of {len(seeds)} seeds"
-                missing.append(f"{AA_LINE.title} {cell_title(task, regime)}{some}")
+                missing.append(f"AA {cell_title(task, regime)}{some}")
     return missing
 
 
