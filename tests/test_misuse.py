@@ -263,7 +263,7 @@ CASES = {
     ),
     "results where nothing may be written": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--results", "/proc/results"],
-        "--results /proc/results: cannot write to /proc/results",
+        "--results /proc/results: cannot be used (the kernel keeps that folder)",
     ),
     "results without name": Case(then(TINY, nothing, "--results", ""), "--results: empty"),
     "results of a newer version": Case(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from aa_ray.commands.from_options import resources_from
 from aa_ray.core import architectures, backbones, configurations
 from aa_ray.core.engines import engine_for
-from aa_ray.errors import FAILED_WORK, SweepError, UsageError
+from aa_ray.errors import FAILED_WORK, SweepError, UsageError, one_line
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Table
 from aa_ray.store.rows import SCHEMA, Row, Store
@@ -36,6 +36,7 @@ def run(
         UsageError: wrong data, not enough space, or a machine that is too small.
         StorageError, SweepError: see ``aa_ray.sweep.tune.run_study``.
     """
+    _check_together(options)
     resources = resources_from(options)
     check_engine(study, resources.engine)
     if not options.no_run:
@@ -65,6 +66,18 @@ def run(
     print(table.render(options.format, options.all_columns), end="")
     failures = _report_failures(queue, store)
     return FAILED_WORK if failures and not options.no_run else 0
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Refuse options of which one says to run nothing and another to run something.
+
+    Raises:
+        UsageError: there are such.
+    """
+    for first, second in (("plan", "no_run"), ("no_run", "retry_failed")):
+        if getattr(options, first) and getattr(options, second):
+            words = [f"--{name.replace('_', '-')}" for name in (first, second)]
+            raise UsageError(f"{words[0]} and {words[1]} exclude each other; leave one out")
 
 
 def check_engine(study: Study, wanted: str) -> None:
@@ -165,7 +178,7 @@ def _report_failures(queue: TrialQueue, store: Store) -> int:
     print(f"\nresults: {store.uri}", file=sys.stderr)
     failures = queue.failures()
     for cell, error in failures:
-        print(f"failed: {cell}: {error}", file=sys.stderr)
+        print(f"failed: {cell}: {one_line(error)}", file=sys.stderr)
     counts = queue.counts()
     if counts["lost"]:
         print(f"not run, since a trial they wait for failed: {counts['lost']}", file=sys.stderr)

@@ -55,7 +55,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         check_name("task", name, tasks.TASKS)
     for name in wanted:
         check_name("method", name, known)
-    settings = dict(_settings(options.set or ()))
+    settings = dict(_settings(_without_conflict(options.set or ())))
     encoder = _read_by(backbones.find(values["backbone"]), settings)
     tuned = Tuning.with_budget(options.tuning_budget) if options.rates == "tuned" else None
     seeds = tuple(dict.fromkeys(itertools.chain.from_iterable(values["seeds"])))
@@ -124,6 +124,19 @@ def _check_seeds(seeds: Iterable[int], tuning: Tuning | None) -> None:
             f"--seeds {' '.join(map(str, used))}: rates are tuned with these seeds, so they cannot "
             "be used for anything else; choose others"
         )
+
+
+def _without_conflict(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    """The pairs, of which no two give one setting different values.
+
+    Raises:
+        UsageError: two do.
+    """
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if values.setdefault(name, value) != value:
+            raise UsageError(f"--set {name}={values[name]} {name}={value}: give it one value")
+    return values.items()
 
 
 def _settings(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -83,13 +83,13 @@ def add_trial(parser: Parser) -> None:
     _add_engine(parser)
     add(
         "--cpus-per-trial",
-        type=values.number("--cpus-per-trial", int, 1),
+        type=values.number("--cpus-per-trial", int, 1, 10_000),
         metavar="N",
         help="CPU threads (default: as many as a finished row was made with, else 1)",
     )
     add(
         "--depth",
-        type=values.number("--depth", int, 0),
+        type=values.number("--depth", int, 0, 1000),
         metavar="N",
         help="for adapter-drop, when its adapter is saved: keep the adapters of the last N layers",
     )
@@ -130,6 +130,7 @@ def add_margin(group: Any) -> None:
 def add_results(group: Any) -> None:
     group.add_argument(
         "--results",
+        type=values.place("--results"),
         default="results",
         metavar="URI",
         help="folder, or URI such as "
@@ -140,6 +141,7 @@ def add_results(group: Any) -> None:
 def add_address(group: Any) -> None:
     group.add_argument(
         "--address",
+        type=values.address,
         help="address of a running Ray cluster, host:port or auto (default: this machine)",
     )
 
@@ -201,17 +203,20 @@ def _add_sources(group: Any) -> None:
     add = group.add_argument
     add(
         "--backbone",
+        type=values.place("--backbone"),
         help="minilm, an encoder on the hub such as bert-large-uncased or roberta-base, or a "
         "folder with one",
     )
     add(
         "--data",
+        type=values.place("--data"),
         help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
         "<task>/train.parquet and <task>/validation.parquet; rows: whatever the rows in --results "
         "were made of, to look at them without it",
     )
     add(
         "--own",
+        type=values.place("--own"),
         nargs="+",
         metavar="FILE",
         help="Python files that define custom tasks, architectures and activations; see "
@@ -232,7 +237,7 @@ def _add_settings(group: Any) -> None:
     )
     add(
         "--tuning-budget",
-        type=values.number("--tuning-budget", int, 2),
+        type=values.number("--tuning-budget", int, 2, 1000),
         default=tuning.BUDGET,
         metavar="N",
         help=f"with --rates tuned: settings per method (default: {tuning.BUDGET}), each run with "
@@ -240,7 +245,7 @@ def _add_settings(group: Any) -> None:
     )
     add(
         "--last-n",
-        type=values.number("--last-n", int, 0),
+        type=values.number("--last-n", int, 0, 1000),
         metavar="N",
         help="layers of the methods that use the last N (default: as many as aa selected for QQP "
         "with 100 examples)",
@@ -256,7 +261,7 @@ def _add_settings(group: Any) -> None:
     )
     add(
         "--epochs",
-        type=values.number("--epochs", int, 1),
+        type=values.number("--epochs", int, 1, 100_000),
         default=20,
         metavar="N",
         help="passes over the training set (default: 20, as in the paper)",
@@ -278,14 +283,14 @@ def _add_resources(group: Any) -> None:
     _add_engine(group)
     add(
         "--cpus-per-trial",
-        type=values.number("--cpus-per-trial", int, 1),
+        type=values.number("--cpus-per-trial", int, 1, 10_000),
         default=1,
         metavar="N",
         help="CPU cores and threads of one trial (default: 1)",
     )
     add(
         "--gpus-per-trial",
-        type=values.number_or_auto("--gpus-per-trial", float, 0),
+        type=values.number_or_auto("--gpus-per-trial", float, 0, 1000),
         metavar="X",
         help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; 0: none, "
         "trials run on CPUs; auto (default): where there are GPUs, what the backbone needs, by its "
@@ -301,7 +306,7 @@ def _add_resources(group: Any) -> None:
     add_address(group)
     add(
         "--fuse",
-        type=values.number_or_auto("--fuse", int, 1),
+        type=values.number_or_auto("--fuse", int, 1, 10_000),
         default=BY_DEVICE,
         metavar="K",
         help="trials of a task and regime that train side by side on one copy of the backbone, at "
@@ -310,7 +315,7 @@ def _add_resources(group: Any) -> None:
     )
     add(
         "--stall-seconds",
-        type=values.number("--stall-seconds", float, 1),
+        type=values.number("--stall-seconds", float, 1, 10_000_000),
         default=1800.0,
         metavar="S",
         help="end and continue a trial in which nothing has happened for S seconds (default: 1800)",

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 import aa_ray
-from aa_ray.errors import WRONG_USAGE
+from aa_ray.commands import values
+from aa_ray.errors import MOST_SHOWN, WRONG_USAGE, one_line, shortened
 from aa_ray.store import provenance
 
 # Columns of what is printed for people, at most.
@@ -42,7 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line instead of the whole usage."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        said = shortened(one_line(message), 2 * MOST_SHOWN)
+        print(f"{self.prog}: {said} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(WRONG_USAGE)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,6 +53,7 @@ class Parser(argparse.ArgumentParser):
             import argcomplete
 
             argcomplete.autocomplete(self, always_complete_options="long")
+        values.check_text(map(str, (args[0] if args else None) or sys.argv[1:]))
         return super().parse_args(*args, **kwargs)
 
     def format_help(self) -> str:

@@ -27,6 +27,7 @@ from aa_ray.errors import (
     StorageError,
     SweepError,
     UsageError,
+    one_line,
 )
 from aa_ray.study.grid import Study
 
@@ -113,8 +114,17 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
     except (UsageError, StorageError, SweepError) as error:
         if "--debug" in arguments:
             raise
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {one_line(error)}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED_WORK
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        print(
+            f"{program}: unexpected {type(error).__name__}: {one_line(error)}; finished trials are "
+            "kept. Please report it with what --debug shows",
+            file=sys.stderr,
+        )
+        return FAILED_WORK
     except KeyboardInterrupt:
         print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED

@@ -22,7 +22,7 @@ from aa_ray.commands.trained import Taker, Trained
 from aa_ray.core import encoders
 from aa_ray.core.engines import FUSED
 from aa_ray.data import glue
-from aa_ray.errors import FAILED_WORK, SweepError, UsageError
+from aa_ray.errors import FAILED_WORK, SweepError, UsageError, one_line
 from aa_ray.store import provenance
 from aa_ray.store.rows import Row, Store
 from aa_ray.store.storage import Folder
@@ -65,7 +65,7 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
         show(rows, study.backbone.num_layers)
     print(f"row: {trial.id} in {store.uri}")
     if rows[0]["status"] == "failed":
-        print(f"failed: {cell}: {rows[0]['error']}", file=sys.stderr)
+        print(f"failed: {cell}: {one_line(rows[0]['error'])}", file=sys.stderr)
         print("run again with --retry-failed to try it anew", file=sys.stderr)
         return FAILED_WORK
     if target is not None:
@@ -183,7 +183,7 @@ def _again(worker: Worker, trial: Trial, rows: list[Row], store: Store, taker: T
     by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
     trained = by_trial[ids.index(trial.id)]
     if trained[0]["status"] == "failed":
-        raise SweepError(f"{trial.task}: trained again it failed: {trained[0]['error']}")
+        raise SweepError(f"{trial.task}: trained again it failed: {one_line(trained[0]['error'])}")
     print(result(trained))
     return trained
 

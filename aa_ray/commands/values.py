@@ -4,15 +4,21 @@ Each is, or makes, the ``type`` of an option of ``argparse``. It raises ``UsageE
 argparse lets through, since argparse's own wording does not say what to do.
 """
 
+import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from aa_ray.core import deviations
 from aa_ray.data import regimes
-from aa_ray.errors import UsageError, unknown
+from aa_ray.errors import UsageError, shortened, unknown
 
-# A longer range of seeds is a typing error.
+# A longer range of seeds is a typing error, and so is a larger number.
 MOST_SEEDS = 10_000
+MOST = 1_000_000
+
+# Longer paths and names exist on no file system.
+MOST_BYTES = 4096
 
 
 def check_name(what: str, value: str, allowed: Iterable[str]) -> str:
@@ -31,17 +37,21 @@ def one_of(what: str, allowed: Iterable[str]) -> Callable[[str], str]:
     return lambda text: check_name(what, text, allowed)
 
 
-def number(option: str, kind: type[int] | type[float], least: float) -> Callable[[str], Any]:
-    """A finite number of that kind, not below ``least``."""
+def number(
+    option: str, kind: type[int] | type[float], least: float, most: float = MOST
+) -> Callable[[str], Any]:
+    """A number of that kind from ``least`` to ``most``."""
 
     def convert(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not least <= value < float("inf"):
+        if value is None or not least <= value <= most:
             words = "a whole number" if kind is int else "a number"
-            raise UsageError(f"{option} {text}: expected {words}, {least} or more")
+            raise UsageError(
+                f"{option} {shortened(text)}: expected {words} from {least} to {most:,.0f}"
+            )
         return value
 
     return convert
@@ -55,18 +65,21 @@ def above_zero(option: str, of_what: str) -> Callable[[str], float]:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not 0 < value < float("inf"):
-            raise UsageError(f"{option} {text}: expected a number of {of_what} above 0")
+        if not 0 < value <= MOST:
+            raise UsageError(
+                f"{option} {shortened(text)}: expected a number of {of_what} above 0, and at most "
+                f"{MOST:,}"
+            )
         return value
 
     return convert
 
 
 def number_or_auto(
-    option: str, kind: type[int] | type[float], least: float
+    option: str, kind: type[int] | type[float], least: float, most: float = MOST
 ) -> Callable[[str], Any]:
     """As ``number``, but None for the word auto."""
-    convert = number(option, kind, least)
+    convert = number(option, kind, least, most)
     return lambda text: None if text == "auto" else convert(text)
 
 
@@ -74,8 +87,9 @@ def seed(option: str) -> Callable[[str], int]:
     """A seed, as numpy and torch take it."""
 
     def convert(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
-            raise UsageError(f"{option} {text}: expected integers from 0 to 4294967295")
+        digits = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 10
+        if not digits or int(text[-10:]) >= 2**32:
+            raise UsageError(f"{option} {shortened(text)}: expected integers from 0 to 4294967295")
         return int(text)
 
     return convert
@@ -100,6 +114,7 @@ def regime(text: str) -> str:
 
 # The words that ``--rates`` takes in place of a number.
 RATES = ("backbone", "released", "tuned")
+MOST_RATE = 1000.0
 
 
 def rates(text: str) -> str | float:
@@ -110,8 +125,10 @@ def rates(text: str) -> str | float:
         rate = float(text)
     except ValueError:
         raise unknown("rates", text, [*RATES, "a number"]) from None
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"--rates {text}: expected a number above 0")
+    if not 0 < rate <= MOST_RATE:
+        raise UsageError(
+            f"--rates {shortened(text)}: expected a number above 0, and at most {MOST_RATE:g}"
+        )
     return rate
 
 
@@ -119,6 +136,63 @@ def setting(text: str) -> tuple[str, str]:
     """Name and value of a setting in which paper and released code differ."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: expected NAME=VALUE, such as denominator=B")
+        raise UsageError(f"--set {shortened(text)}: expected NAME=VALUE, such as denominator=B")
     deviations.check(name, value)
     return name, value
+
+
+def place(option: str) -> Callable[[str], str]:
+    """A path, or the name of something else; a path has to be one that can exist."""
+
+    def convert(text: str) -> str:
+        if not text.strip():
+            raise UsageError(f"{option}: empty; leave the option out, or give it a value")
+        try:
+            Path(text).expanduser().exists()
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or "no such user"
+            raise UsageError(f"{option} {shortened(text)}: no path ({reason})") from error
+        return text
+
+    return convert
+
+
+def address(text: str) -> str:
+    """The address of a Ray cluster: auto, host:port or ray://host:port."""
+    if text == "auto":
+        return text
+    try:
+        parts = urllib.parse.urlsplit(text if "://" in text else f"//{text}")
+        known = parts.hostname and parts.port and parts.scheme in ("", "ray")
+    except ValueError:
+        known = None
+    if not known:
+        raise UsageError(
+            f"--address {shortened(text)}: expected host:port, ray://host:port or auto"
+        )
+    return text
+
+
+def check_text(arguments: Iterable[str]) -> None:
+    """Refuse what no option can mean, before any library sees it.
+
+    Raises:
+        UsageError: an argument with bytes that are not UTF-8 or with a NUL, or an endless one.
+    """
+    for argument in arguments:
+        if "\0" in argument or not _is_utf8(argument):
+            raise UsageError(f"{shortened(argument)}: expected text in UTF-8, without NUL")
+        if len(argument) > MOST_BYTES:
+            raise UsageError(
+                f"{shortened(argument)}: {len(argument):,} characters; expected {MOST_BYTES:,} at "
+                "most"
+            )
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte of it was kept as a surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,7 +8,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.live import Live
 
-from aa_ray.errors import UsageError
+from aa_ray.errors import UsageError, one_line
 from aa_ray.store.rows import Store
 from aa_ray.store.running import RunningTrial, running_trials
 from aa_ray.study.forecast import duration
@@ -56,7 +56,8 @@ def take(store: Store) -> Snapshot:
     unfinished = [r for r in running_trials(store.folder) if r.trial.id not in finished]
     running = [trial for trial in unfinished if not _stale(trial)]
     failed = [
-        f"{row['task']} {row['regime']} {row['method']} seed {row['seed']}: {row['error']}"
+        f"{row['task']} {row['regime']} {row['method']} seed {row['seed']}: "
+        f"{one_line(row['error'])}"
         for row in rows.values()
         if row["status"] == "failed"
     ]

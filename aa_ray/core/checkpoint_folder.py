@@ -10,10 +10,13 @@ from typing import Any
 
 from aa_ray.core import encoders
 from aa_ray.core.encoders import Shape
-from aa_ray.errors import UsageError
+from aa_ray.errors import UsageError, one_line, shortened
 
 # Any of these holds a tokenizer's vocabulary; the last two are SentencePiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab")
+
+# No encoder has more; a larger number would keep transformers busy for hours.
+MOST_LAYERS, MOST_UNITS = 1000, 100_000
 
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
@@ -44,7 +47,13 @@ def check_folder(folder: Path, shape: Shape, name: str) -> None:
 
 def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
     """Refuse weights that are not those of the configuration; builds the model to know them."""
-    missing = encoders.missing_weights(encoders.read_config(str(folder)), shapes)
+    try:
+        missing = encoders.missing_weights(encoders.read_config(str(folder)), shapes)
+    except Exception as error:
+        raise UsageError(
+            f"--backbone {name}: no model can be built from config.json ({one_line(error)}); copy "
+            "it again"
+        ) from error
     if missing:
         raise UsageError(
             f"--backbone {name}: model.safetensors lacks {len(missing)} weights that config.json "
@@ -90,16 +99,50 @@ def _bert_shape(config: dict[str, Any]) -> Shape | None:
     if config.get("model_type") != "bert" or config.get("is_decoder") or not absolute:
         return None
     layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
-    return Shape(layers, width) if isinstance(layers, int) and isinstance(width, int) else None
+    if not (_is_size(layers, MOST_LAYERS) and _is_size(width, MOST_UNITS)):
+        return None
+    return Shape(layers, width)
+
+
+def _is_size(value: Any, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
 
 
 def _shape_by_transformers(path: str, name: str) -> Shape:
     """The shape of a model on the hub, or of a folder that says less than it should."""
     try:
         config = encoders.read_config(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of the network, of the file, or of a value that is of another type
         raise UsageError(
             f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
-            f"gives ({str(error).splitlines()[0]}); check the name and the network"
+            f"gives ({_first_line(error)}); check the name and the network"
         ) from error
-    return _bert_shape(config.to_dict()) or encoders.shape_of(config, name)
+    return _bert_shape(config.to_dict()) or _shape_of(config, name)
+
+
+def _first_line(error: Exception) -> str:
+    return one_line((str(error) or type(error).__name__).splitlines()[0])
+
+
+def _shape_of(config: Any, name: str) -> Shape:
+    """The shape of a configuration that transformers has read.
+
+    Raises:
+        UsageError: no model can be built from it, or none that a study can adapt.
+    """
+    for key, most in (("num_hidden_layers", MOST_LAYERS), ("hidden_size", MOST_UNITS)):
+        value = getattr(config, key, 1)
+        if not _is_size(value, most):
+            raise UsageError(
+                f"--backbone {name}: config.json has {key}={shortened(value)}, expected a whole "
+                f"number from 1 to {most:,}"
+            )
+    try:
+        return encoders.shape_of(config, name)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a model class makes of values it does not expect
+        raise UsageError(
+            f"--backbone {name}: no model can be built from config.json ({one_line(error)}); copy "
+            "it again"
+        ) from error

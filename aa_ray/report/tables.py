@@ -156,5 +156,10 @@ def _csv(table: Table) -> str:
         for label, entries in section.lines:
             for column, entry in zip(table.columns, entries, strict=True):
                 numbers = [entry.mean, entry.deviation, entry.seeds, int(entry.best), entry.state]
-                writer.writerow([section.heading, label, column, *numbers])
+                writer.writerow([*map(_harmless, (section.heading, label, column)), *numbers])
     return stream.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """The text behind an apostrophe where a spreadsheet would compute it as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -75,7 +75,7 @@ class Identity:
             if values.pop("sha256", None) != digest(json.dumps(values)):
                 return None
             return cls(**{field.name: values[field.name] for field in fields(cls)})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def runs_here(self) -> bool | None:

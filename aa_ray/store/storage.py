@@ -7,6 +7,7 @@ and what a failure is called.
 """
 
 import re
+import urllib.parse
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from aa_ray.store.objects import ObjectFiles
 
 # Where files are written to try something out; what is left there is removed by ``Leases.tidy``.
 PROBES = "leases"
+
+# Where the kernel shows its state, and nobody can keep files.
+KERNEL = ("/proc", "/sys")
+
+# Without a limit Google's client tries for fifteen minutes.
+GOOGLE_SECONDS = 60
 
 
 class Folder:
@@ -198,8 +205,10 @@ class Folder:
 
 def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFiles]:
     """The absolute URI, its path within the file system, and the files there."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", uri):
+        raise OSError("a URI has two slashes behind its scheme")
     if "://" in uri:
-        filesystem, root = fs.FileSystem.from_uri(uri)
+        filesystem, root = fs.FileSystem.from_uri(_checked(uri))
     else:
         uri = root = str(Path(uri).expanduser().resolve())
         filesystem = fs.LocalFileSystem()
@@ -207,12 +216,37 @@ def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFile
         raise NotADirectoryError("it is a file")
     root = root.rstrip("/")
     if isinstance(filesystem, fs.LocalFileSystem):
-        above = next((parent for parent in Path(root).parents if parent.is_file()), None)
-        if above is not None:
-            raise NotADirectoryError(f"{above} is a file")
+        _check_local(Path(root))
         return uri.rstrip("/"), root, LocalFiles(f"{root}/{PROBES}")
     bucket = Bucket(uri, filesystem)
     return uri.rstrip("/"), root, ObjectFiles(bucket, f"{root}/{PROBES}", answered)
+
+
+def _checked(uri: str) -> str:
+    """The URI as pyarrow may take it, with a limit to how long a Google bucket is tried."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme == "file":
+        if parts.query or parts.fragment or not parts.path.strip("/"):
+            raise OSError("a file:// URI has a path and no options")
+        return uri
+    if not parts.netloc:
+        raise OSError("it names no bucket or host")
+    if parts.scheme in ("gs", "gcs") and "retry_limit_seconds" not in parts.query:
+        uri += ("&" if parts.query else "?") + f"retry_limit_seconds={GOOGLE_SECONDS}"
+    return uri
+
+
+def _check_local(root: Path) -> None:
+    """Refuse paths at which there can be no folder."""
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError("it is no folder")
+    above = next((p for p in root.parents if p.exists() and not p.is_dir()), None)
+    if above is not None:
+        raise NotADirectoryError(
+            f"{above} is a file" if above.is_file() else f"{above} is no folder"
+        )
+    if any(root.is_relative_to(kernel) for kernel in KERNEL):
+        raise OSError("the kernel keeps that folder")
 
 
 def reason(error: Exception) -> str:

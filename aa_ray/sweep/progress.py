@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.live import Live
 
-from aa_ray.errors import StorageError
+from aa_ray.errors import StorageError, one_line, printable
 from aa_ray.store import clock
 from aa_ray.store.running import RunningTrial, running_trials
 from aa_ray.store.storage import Folder
@@ -106,6 +106,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line of its own between those of ``update``."""
+        line = "\n".join(map(printable, line.split("\n")))
         self._console.print(line, markup=False, overflow="ignore", no_wrap=True, crop=False)
 
     def close(self) -> None:
@@ -144,7 +145,7 @@ class Progress:
             total=counts.total(),
             running=[running for running in self._running if running.trial.id in self._titles],
             titles=self._titles,
-            failed=[f"{cell}: {error}" for cell, error in self._queue.failures()],
+            failed=[f"{cell}: {one_line(error)}" for cell, error in self._queue.failures()],
         )
 
     def _look(self, folder: Folder) -> None:

@@ -44,7 +44,7 @@ from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import leftovers, memory, node_gpus
+from aa_ray.sweep import head, leftovers, memory, node_gpus, ray_token
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
@@ -72,6 +72,7 @@ def run_study(
     dashboard = start_ray(resources)
     if dashboard:
         print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
+    stop_watching = head.watch(ray.get_runtime_context().gcs_address, resources.address is None)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         shares = memory.processes_per_gpu(resources, [node["Resources"] for node in nodes])
@@ -91,6 +92,7 @@ def run_study(
             _fit(queue.study, store, searcher, settled, slots, actor)
             leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
     finally:
+        stop_watching()
         ray.shutdown()
 
 
@@ -207,6 +209,7 @@ def start_ray(resources: Resources) -> str | None:
     if resources.dashboard and address is None:
         _check_that_the_dashboard_is_installed()
     logging.getLogger("ray").setLevel(logging.ERROR)
+    ray_token.protect()
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         context = ray.init(

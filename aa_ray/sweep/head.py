@@ -1,0 +1,87 @@
+"""Whether Ray's head still answers.
+
+Without it Ray's own library waits for a minute and then ends the driver from C++, with a log line
+in place of an explanation. So the driver looks for itself.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from aa_ray.errors import FAILED_WORK
+from aa_ray.store import clock
+
+LOOK_SECONDS = 3.0
+# Of this machine's own head, and of a cluster's, whose network may pause. Ray gives up after 60.
+PATIENCE, CLUSTER_PATIENCE = 12.0, 45.0
+
+
+def end() -> None:
+    """End the process at once: Ray's threads would keep it, and its exit handlers would wait."""
+    sys.stderr.flush()
+    os._exit(FAILED_WORK)
+
+
+class HeadWatch:
+    """Ends the driver when Ray's head has been silent for too long.
+
+    Args:
+        address: host and port of the head's store (GCS).
+        patience: seconds of silence.
+        connect: raises OSError where nobody answers.
+        end: what ends the process.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        patience: float,
+        connect: Callable[[tuple[str, int]], None] | None = None,
+        end: Callable[[], None] = end,
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        self._place = host.strip("[]"), int(port)
+        self._patience = patience
+        self._connect = connect or _connect
+        self._end = end
+        self._heard = clock.monotonic()
+        self._looked = self._heard
+
+    def look(self) -> None:
+        """Try once to reach the head."""
+        now = clock.monotonic()
+        if now - self._looked > self._patience:  # this process itself was stopped meanwhile
+            self._heard = now
+        self._looked = now
+        try:
+            self._connect(self._place)
+            self._heard = clock.monotonic()
+        except OSError as error:
+            if now - self._heard > self._patience:
+                self._say(error)
+                self._end()
+
+    def _say(self, error: OSError) -> None:
+        host, port = self._place
+        shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live view has hidden the cursor
+        print(
+            f"{shown}\nRay's head at {host}:{port} has ended ({error.strerror or error}); finished "
+            "trials are kept, the same command goes on",
+            file=sys.stderr,
+        )
+
+
+def _connect(place: tuple[str, int]) -> None:
+    socket.create_connection(place, timeout=LOOK_SECONDS).close()
+
+
+def watch(address: str, local: bool) -> Callable[[], None]:
+    """Look at the head again and again, in the background, until the function returned is called.
+
+    Args:
+        address: host and port of the head's store (GCS).
+        local: whether it is on this machine, for this driver alone.
+    """
+    patience = PATIENCE if local else CLUSTER_PATIENCE
+    return clock.repeat(LOOK_SECONDS, HeadWatch(address, patience).look)

@@ -1,0 +1,1 @@
+"""Whatever is typed, and whatever lies in a folder: one line, or the right result."""
