@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import urllib.parse
 from dataclasses import asdict
@@ -31,6 +30,9 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray's logs: 5 x 512 MB per process unless something else is said.
+os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(20 * 2**20))
+os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "2")
 
 import ray
 from ray import tune
@@ -44,13 +46,16 @@ from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import head, leftovers, memory, node_gpus, ray_token
+from aa_ray.sweep import head, leftovers, memory, node_gpus, ray_token, session
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
 from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
+
+# What a local Ray may keep in shared memory: messages between processes, which are small.
+OBJECT_BYTES = 200_000_000
 
 # Hours of GPUs from which on a cluster is worth a check before.
 DOCTOR_HOURS = 10.0
@@ -69,31 +74,43 @@ def run_study(
         StorageError: the results folder can no longer be written to. Finished trials are kept.
         SweepError: Ray itself has failed. Finished trials are kept.
     """
-    dashboard = start_ray(resources)
-    if dashboard:
-        print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
-    stop_watching = head.watch(ray.get_runtime_context().gcs_address, resources.address is None)
-    try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        shares = memory.processes_per_gpu(resources, [node["Resources"] for node in nodes])
-        settled = memory.settle(resources, queue, node_gpus.sizes(resources, nodes), shares)
-        slots = _slots(settled)
-        if settled.gpus_per_trial:
-            print(settled.in_words(slots), file=sys.stderr)
-            _suggest_doctor(queue, settled, slots)
-        _check_space(queue, store, slots * settled.fuse)
-        with Leases(store.folder) as leases:
-            leftovers.remove(queue, store, leases)
-            spread = slots if resources.fuse is None else None
-            size = functools.partial(memory.group_size, settled, queue)
-            searcher = QueueSearcher(
-                queue, store, leases, Progress(queue, slots, store.folder), size, spread
-            )
-            _fit(queue.study, store, searcher, settled, slots, actor)
-            leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
-    finally:
-        stop_watching()
-        ray.shutdown()
+    with session.folder() as folder:
+        dashboard = start_ray(resources, folder)
+        if dashboard:
+            print(f"Ray dashboard: http://{dashboard}", file=sys.stderr)
+        gcs = ray.get_runtime_context().gcs_address
+        stop_watching = head.watch(gcs, resources.address is None)
+        try:
+            _run(queue, store, resources, actor, folder)
+        finally:
+            stop_watching()
+            ray.shutdown()
+
+
+def _run(
+    queue: TrialQueue,
+    store: Store,
+    resources: Resources,
+    actor: type[TrialActor],
+    folder: Path,
+) -> None:
+    """``run_study`` once Ray has started; ``folder`` is for Tune's own files."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    shares = memory.processes_per_gpu(resources, [node["Resources"] for node in nodes])
+    settled = memory.settle(resources, queue, node_gpus.sizes(resources, nodes), shares)
+    slots = _slots(settled)
+    if settled.gpus_per_trial:
+        print(settled.in_words(slots), file=sys.stderr)
+        _suggest_doctor(queue, settled, slots)
+    _check_space(queue, store, slots * settled.fuse)
+    with Leases(store.folder) as leases:
+        leftovers.remove(queue, store, leases)
+        spread = slots if resources.fuse is None else None
+        size = functools.partial(memory.group_size, settled, queue)
+        progress = Progress(queue, slots, store.folder)
+        searcher = QueueSearcher(queue, store, leases, progress, size, spread)
+        _fit(queue.study, store, searcher, settled, slots, actor, folder)
+        leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
 
 
 def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
@@ -123,6 +140,7 @@ def _fit(
     resources: Settled,
     slots: int,
     actor: type[TrialActor],
+    folder: Path,
 ) -> None:
     """Let Tune run trials until the searcher has nothing left.
 
@@ -132,24 +150,23 @@ def _fit(
     share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     watch = PulseWatch(resources.stall_seconds)
     trackers = [Tracking(name, study, store) for name in resources.trackers]
-    with tempfile.TemporaryDirectory(prefix="aa_ray_tune_") as folder:
-        tuner = tune.Tuner(
-            tune.with_resources(actor, share),
-            param_space={"setting": json.dumps(_setting(study, store, resources))},
-            tune_config=_tune_config(searcher, slots),
-            run_config=_run_config(folder, [SweepCallback(searcher, watch), *trackers]),
-        )
-        try:
-            tuner.fit()
-        except (RayError, TuneError) as error:
-            if searcher.stopped is not None:  # what Tune makes of it names the wrong culprit
-                raise searcher.stopped from error
-            raise SweepError(
-                f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
-                "same command goes on"
-            ) from error
-        finally:  # also on Ctrl-C: a live view hides the cursor
-            searcher.progress.close()
+    tuner = tune.Tuner(
+        tune.with_resources(actor, share),
+        param_space={"setting": json.dumps(_setting(study, store, resources))},
+        tune_config=_tune_config(searcher, slots),
+        run_config=_run_config(str(folder / "tune"), [SweepCallback(searcher, watch), *trackers]),
+    )
+    try:
+        tuner.fit()
+    except (RayError, TuneError) as error:
+        if searcher.stopped is not None:  # what Tune makes of it names the wrong culprit
+            raise searcher.stopped from error
+        raise SweepError(
+            f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
+            "same command goes on"
+        ) from error
+    finally:  # also on Ctrl-C: a live view hides the cursor
+        searcher.progress.close()
     if searcher.stopped is not None:
         raise searcher.stopped
 
@@ -201,8 +218,19 @@ def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
         )
 
 
-def start_ray(resources: Resources) -> str | None:
-    """Connect to the cluster, or start Ray here; host and port of its dashboard, if it has one."""
+def start_ray(resources: Resources, folder: Path | None = None) -> str | None:
+    """Connect to the cluster, or start Ray here.
+
+    Args:
+        folder: of ``session.folder``, for what a local Ray keeps on disk; None: Ray's own place.
+
+    Returns:
+        Host and port of Ray's dashboard, if it has one.
+
+    Raises:
+        UsageError: no cluster answers, or Ray does not start.
+        SweepError: Ray does not start in time.
+    """
     address = resources.address
     if address is not None and address != "auto":
         _check_that_somebody_listens(address)
@@ -217,8 +245,14 @@ def start_ray(resources: Resources) -> str | None:
             include_dashboard=None if address else resources.dashboard,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            **({} if address else {"object_store_memory": OBJECT_BYTES}),
+            **({} if address or folder is None else session.ray_folder(folder)),
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises a bare one where it takes too long
+        if address is None and "timed out" in str(error):
+            raise SweepError(
+                "Ray did not start in time: the machine is very busy. Run the same command again"
+            ) from error
         where = (
             f"--address {address}: no Ray cluster answers; if it asks for a token, set "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here as there"

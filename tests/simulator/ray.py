@@ -228,6 +228,7 @@ def modules(cluster: Cluster, real_tune: Any) -> tuple[Any, Any]:
     ray = types.SimpleNamespace(
         init=lambda **_: types.SimpleNamespace(dashboard_url=None),
         shutdown=lambda: None,
+        get_runtime_context=lambda: types.SimpleNamespace(gcs_address="127.0.0.1:6379"),
         nodes=lambda: [{"Alive": True, "Resources": {"CPU": cluster.slots}}],
         cluster_resources=lambda: {"CPU": cluster.slots},
     )

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,7 +20,7 @@ from aa_ray.store.local import LocalFiles
 from aa_ray.store.objects import ObjectFiles
 from aa_ray.store.rows import Store
 from aa_ray.store.schema import Row
-from aa_ray.sweep import tune
+from aa_ray.sweep import head, ray_token, session, tune
 from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources
 from aa_ray.training import columns, watchdog, worker
@@ -196,6 +197,9 @@ class Simulation:
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
             (tune, "tune", ray_tune),
+            (head, "watch", lambda address, local: lambda: None),
+            (session, "folder", lambda: contextlib.nullcontext(Path("session"))),
+            (ray_token, "protect", lambda: None),
             (tune, "run_study", partial(tune.run_study, actor=self.actor)),
             (tune, "PulseWatch", lambda s: PulseWatch(s, self.cluster.heard, self.cluster.end)),
             (watchdog, "arm", self._arm),
