@@ -91,7 +91,7 @@ def _run_study(script: Path, program: str, arguments: Sequence[str]) -> int:
     before = sys.argv
     sys.argv = [program, *arguments]  # runpy would put the path in the place of the program
     try:
-        exec(code, {"__name__": "__main__", "__file__": str(script)})
+        exec(code, {"__name__": "__main__", "__file__": str(script)})  # nosec B102
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     finally:

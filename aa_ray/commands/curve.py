@@ -32,8 +32,9 @@ def describe(study: Study, trial: Trial, splits: Splits) -> str:
         ("reads", POOLING.choices[trial.pooling]),
         ("adapters", _adapters(trial)),
         ("rates", card.rates(trial)),
-        ("training", f"{trial.epochs} epochs, batches of {trial.batch_size}, up to "
-         f"{trial.max_length} tokens, {torch.get_num_threads()} CPU threads"),
+        ("training", f"{trial.epochs} epoch{'s' if trial.epochs > 1 else ''}, batches of "
+         f"{trial.batch_size}, up to {trial.max_length} tokens, {torch.get_num_threads()} CPU "
+         "threads"),
     ]  # fmt: skip
     settings = [f"{n}={v}" for _, settings in study.variants for n, v in settings]
     if settings:

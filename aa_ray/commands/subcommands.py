@@ -183,7 +183,7 @@ def _add_completion(command: argparse.ArgumentParser) -> None:
     def work(parsed: argparse.Namespace) -> int:
         import argcomplete
 
-        print(argcomplete.shellcode(["aa-ray"], shell=parsed.shell))
+        print(argcomplete.shellcode(["aa-ray"], shell=parsed.shell))  # nosec B604
         return 0
 
     command.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")

@@ -195,7 +195,7 @@ def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
         "best per column and regime marked. |...|: adapter layers in use, mean over seeds.",
         f"Backbone {study.backbone.identity} ({study.backbone.num_layers} layers{pooling}); data "
         f"{listed(sources, none=NONE_YET)}; seeds {seeds_text(study.seeds)}; {study.epochs} "
-        f"epochs; {rates_text(results)}{_changed(study)}; "
+        f"epoch{'s' if study.epochs > 1 else ''}; {rates_text(results)}{_changed(study)}; "
         f"commit {listed(commits, none=NONE_YET)}.",
     ]
     if stand_in := results.stand_in_text():

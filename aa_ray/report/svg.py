@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # nosec B405
 
 from aa_ray.report.drawing import STYLE
 
@@ -46,7 +46,7 @@ def inline(figure: Figure, name: str, label: str) -> str:
     stream = io.BytesIO()
     with style.context(STYLE), mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(stream, format="svg", transparent=True)
-    root = ElementTree.fromstring(stream.getvalue())
+    root = ElementTree.fromstring(stream.getvalue())  # nosec B314
     for child in list(root):
         if child.tag == f"{_SVG}metadata" or child.find(f"{_SVG}style") is not None:
             root.remove(child)

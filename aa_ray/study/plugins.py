@@ -71,7 +71,7 @@ def _run(path: str, text: str) -> None:
         return
     _files[path] = text
     try:
-        exec(compile(text, path, "exec"), {"__name__": Path(path).stem, "__file__": path})
+        exec(compile(text, path, "exec"), {"__name__": Path(path).stem, "__file__": path})  # nosec B102
     except UsageError as error:
         raise UsageError(f"--own {path}: {error}") from error
     except Exception as error:
