@@ -15,4 +15,12 @@ from aa_ray.core import architectures
 from aa_ray.report import contrasts
 
 if __name__ == "__main__":
-    sys.exit(views.compare(__doc__ or "", architectures.CONTROLS, contrasts.table, sys.argv[1:]))
+    sys.exit(
+        views.contrast(
+            __doc__ or "",
+            architectures.CONTROLS,
+            contrasts.NAMES,
+            lambda policies, *look: contrasts.table(policies, look=contrasts.Look(*look)),
+            sys.argv[1:],
+        )
+    )

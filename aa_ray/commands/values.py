@@ -75,6 +75,21 @@ def above_zero(option: str, of_what: str) -> Callable[[str], float]:
     return convert
 
 
+def share(option: str) -> Callable[[str], float]:
+    """A number between 0 and 1, both left out."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < 1:
+            raise UsageError(f"{option} {shortened(text)}: expected a number between 0 and 1")
+        return value
+
+    return convert
+
+
 def number_or_auto(
     option: str, kind: type[int] | type[float], least: float, most: float = MOST
 ) -> Callable[[str], Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aa_ray.commands import options
+from aa_ray.commands import options, values
 from aa_ray.commands.from_options import study_from
 from aa_ray.commands.parser import Parser
 from aa_ray.commands.presets import PAPER_BACKBONE
@@ -90,6 +90,42 @@ def compare(
 
     def work(parsed: argparse.Namespace) -> int:
         return _print(make_table(_policies(parsed, methods), parsed.margin), parsed)
+
+    return _run(parser, arguments, work)
+
+
+def contrast(
+    description: str,
+    methods: Sequence[str],
+    names: Sequence[str],
+    make_table: Callable[[Policies, tuple[str, ...], float, float], Table],
+    arguments: Sequence[str],
+) -> int:
+    """Print a table of contrasts, as ``compare`` does; returns the exit status.
+
+    Args:
+        names: of the contrasts, for ``--only``.
+        make_table: (policies, the contrasts asked for, the level, the margin) -> the table.
+        description, methods, arguments: as in ``show``.
+    """
+    parser = _table_parser(description, methods)
+    options.add_margin(parser)
+    add = parser.add_argument
+    add(
+        "--only", nargs="+", default=(), metavar="CONTRAST",
+        help=f"test these alone: {', '.join(names)}; released:{names[-2]} is that of one policy",
+    )  # fmt: skip
+    add(
+        "--alpha", type=values.share("--alpha"), default=0.05, metavar="A",
+        help="probability of a wrong verdict among those tested (default: 0.05)",
+    )  # fmt: skip
+
+    def work(parsed: argparse.Namespace) -> int:
+        for name in parsed.only:
+            values.check_name("contrast", name.rpartition(":")[2], names)
+        policies = _policies(parsed, methods)
+        table = make_table(policies, tuple(parsed.only), parsed.alpha, parsed.margin)
+        return _print(table, parsed)
 
     return _run(parser, arguments, work)
 

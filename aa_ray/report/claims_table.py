@@ -81,9 +81,12 @@ def _entries(judged: Judgement) -> list[Entry]:
     ]
 
 
-def interval(effect: Effect) -> str:
-    """Its 95 % interval."""
-    return f"{effect.low:+.2f} to {effect.high:+.2f}" if effect.bounded else DASH
+def interval(effect: Effect, level: float = 0.95) -> str:
+    """Its interval, a 95 % one unless another level is asked for."""
+    if not effect.bounded:
+        return DASH
+    low, high = effect.limits(level)
+    return f"{low:+.2f} to {high:+.2f}"
 
 
 def freedom(effect: Effect) -> str:

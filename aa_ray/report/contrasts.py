@@ -18,7 +18,7 @@ from aa_ray.report.judgement import Judgement, draft, settle
 from aa_ray.report.results import Line, Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import listed, seeds_text
-from aa_ray.report.verdicts import FAILS, HOLDS, MARGIN, Region, Rule
+from aa_ray.report.verdicts import ALPHA, FAILS, HOLDS, MARGIN, Region, Rule
 
 Pair = tuple[Line, Line]
 
@@ -27,10 +27,12 @@ class Contrast(NamedTuple):
     """A weighted sum of differences of two lines.
 
     Attributes:
+        name: on the command line.
         text: for people.
         pairs: (weight, the two lines).
     """
 
+    name: str
     text: str
     pairs: tuple[tuple[float, Pair], ...]
 
@@ -43,52 +45,84 @@ _ALL, _LAST = _pair("rational-only", BASELINE), _pair("rational-last-n", "baseli
 _RELU, _RATIONAL = _pair("baseline-last-n", BASELINE), _pair("rational-last-n", "rational-only")
 
 CONTRASTS = (
-    Contrast("activation: rational minus ReLU", ((0.5, _ALL), (0.5, _LAST))),
-    Contrast("depth: last N minus all layers", ((0.5, _RELU), (0.5, _RATIONAL))),
-    Contrast("activation x depth", ((1.0, _LAST), (-1.0, _ALL))),
-    Contrast("AA minus Switch-only", ((1.0, _pair(AA, "switch-only")),)),
-    Contrast("selection: AA-focused^spec minus Random^AA",
+    Contrast("activation", "activation: rational minus ReLU", ((0.5, _ALL), (0.5, _LAST))),
+    Contrast("depth", "depth: last N minus all layers", ((0.5, _RELU), (0.5, _RATIONAL))),
+    Contrast("activation-x-depth", "activation x depth", ((1.0, _LAST), (-1.0, _ALL))),
+    Contrast("rational-in-aa", "AA minus Switch-only", ((1.0, _pair(AA, "switch-only")),)),
+    Contrast("selection", "selection: AA-focused^spec minus Random^AA",
              ((1.0, _pair("aa-focused-spec", "random-n")),)),
 )  # fmt: skip
 
 # The one that is compared across policies.
-ACROSS = Contrast("AA minus Baseline", ((1.0, _pair(AA, BASELINE)),))
+ACROSS = Contrast("rates", "AA minus Baseline", ((1.0, _pair(AA, BASELINE)),))
 
 DIFFERS, ALIKE = "differs", "on par"
 _WORDS = {HOLDS: ALIKE, FAILS: DIFFERS}
 
-COLUMNS = ["effect", "95 % interval", "pairs", "df", "largest cell", "learned", "p differs",
+INTERVAL = "95 % interval"
+COLUMNS = ["effect", INTERVAL, "pairs", "df", "largest cell", "learned", "p differs",
            "p on par", "verdict", "seeds to settle"]  # fmt: skip
 
 
-def rule(margin: float) -> Rule:
+NAMES = (*(shown.name for shown in CONTRASTS), ACROSS.name)
+
+
+class Look(NamedTuple):
+    """Which contrasts are tested together, and how strictly.
+
+    Attributes:
+        only: names of contrasts, each alone or behind the name of a policy and a colon, such as
+            ``released:selection``; empty: all.
+        alpha: probability of a wrong verdict among those tested.
+        margin: points within which two methods are on par.
+    """
+
+    only: tuple[str, ...] = ()
+    alpha: float = ALPHA
+    margin: float = MARGIN
+
+    def includes(self, policy: str, name: str) -> bool:
+        return not self.only or name in self.only or f"{policy}:{name}" in self.only
+
+
+def rule(margin: float, alpha: float = ALPHA) -> Rule:
     """Of "the two are on par", which any difference refutes."""
     return Rule(
-        f"on par: 90 % interval within ±{margin:g} points; differs: 95 % interval without 0",
+        f"on par: {100 - 200 * alpha:g} % interval within ±{margin:g} points; differs: "
+        f"{100 - 100 * alpha:g} % interval without 0",
         Region(-margin, margin),
         (Region(low=0.0, two_sided=True), Region(high=0.0, two_sided=True)),
     )
 
 
-def judge(policies: Mapping[str, Results], margin: float = MARGIN) -> dict[str, list[Judgement]]:
+def judge(
+    policies: Mapping[str, Results], margin: float = MARGIN, look: Look | None = None
+) -> dict[str, list[Judgement]]:
     """The contrasts under each policy, and across the first two.
 
     Args:
         policies: name -> the study's results under it.
         margin: points within which two methods are on par.
+        look: what is tested together, with its own margin; all contrasts at 5 % unless given.
 
     Returns:
         Heading -> judgements, whose p values are adjusted for the number of all of them.
     """
-    of_margin = rule(margin)
+    look = Look(margin=margin) if look is None else look
+    of_margin = rule(look.margin, look.alpha)
     drafts = {
-        name: [draft("", shown.text, under(results, shown), of_margin) for shown in CONTRASTS]
+        name: [
+            draft("", shown.text, under(results, shown), of_margin)
+            for shown in CONTRASTS
+            if look.includes(name, shown.name)
+        ]
         for name, results in policies.items()
     }
     for name, shown in across(policies).items():
-        drafts[name] = [draft("", ACROSS.text, shown, of_margin)]
-    judged = iter(settle(list(itertools.chain.from_iterable(drafts.values()))))
-    return {name: [next(judged) for _ in of_policy] for name, of_policy in drafts.items()}
+        if look.includes(name, ACROSS.name):
+            drafts[name] = [draft("", ACROSS.text, shown, of_margin)]
+    judged = iter(settle(list(itertools.chain.from_iterable(drafts.values())), look.alpha))
+    return {name: [next(judged) for _ in some] for name, some in drafts.items() if some}
 
 
 def under(results: Results, shown: Contrast) -> Evidence:
@@ -110,31 +144,35 @@ def _parts(results: Results, shown: Contrast, sign: float) -> list[Part]:
     return [Part(results, pair, sign * weight) for weight, pair in shown.pairs]
 
 
-def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
+def table(
+    policies: Mapping[str, Results], margin: float = MARGIN, look: Look | None = None
+) -> Table:
     """The judged contrasts, a section for each policy, and one across the first two."""
+    look = Look(margin=margin) if look is None else look
     sections = [
-        Section(name, [(judged.text, _entries(judged)) for judged in judgements])
-        for name, judgements in judge(policies, margin).items()
+        Section(name, [(judged.text, _entries(judged, look.alpha)) for judged in judgements])
+        for name, judgements in judge(policies, look=look).items()
     ]
     study = next(iter(policies.values())).study
     caption = (
         f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
         f"paired by seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a "
-        f"verdict is uninformative.\nRule: {rule(margin).text}. p values are adjusted by Holm's "
-        "method for all contrasts of this table, those of the two verdicts apart; a verdict falls "
-        "at 5 %. Seeds to settle: per cell, for a verdict with probability 80 %, if means and "
-        "spreads stay."
+        f"verdict is uninformative.\nRule: {rule(look.margin, look.alpha).text}. p values "
+        "are adjusted by Holm's method for all contrasts of this table, those of the two verdicts "
+        f"apart; a verdict falls at {100 * look.alpha:g} %. Seeds to settle: per cell, for a "
+        "verdict with probability 80 %, if means and spreads stay."
     )
-    return Table(caption, list(COLUMNS), sections)
+    columns = [f"{100 - 100 * look.alpha:g} % interval" if c == INTERVAL else c for c in COLUMNS]
+    return Table(caption, columns, sections)
 
 
-def _entries(judged: Judgement) -> list[Entry]:
+def _entries(judged: Judgement, alpha: float) -> list[Entry]:
     effect = judged.effect
     known = effect.pairs > 0
     return [
         Entry(f"{effect.mean:+.2f}", mean=effect.mean) if known else Entry(DASH),
-        Entry(interval(effect)),
+        Entry(interval(effect, 1 - alpha)),
         Entry(str(effect.pairs), mean=effect.pairs),
         Entry(freedom(effect)),
         Entry(largest(effect)),

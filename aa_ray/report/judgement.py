@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aa_ray.report import power, verdicts
 from aa_ray.report.comparisons import Evidence
 from aa_ray.report.statistics import Effect, stratified_effect
-from aa_ray.report.verdicts import NOT_RUN, OPEN, UNINFORMATIVE, Rule
+from aa_ray.report.verdicts import ALPHA, NOT_RUN, OPEN, UNINFORMATIVE, Rule
 
 NAN = float("nan")
 
@@ -88,7 +88,7 @@ def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = 
     return Draft(tested, lambda tests: power.seeds_to_settle(cells, rule, tests))
 
 
-def settle(drafts: Sequence[Draft]) -> list[Judgement]:
+def settle(drafts: Sequence[Draft], alpha: float = ALPHA) -> list[Judgement]:
     """The verdicts of the drafts that are open, with p values adjusted for their number."""
     judgements = [draft.judgement for draft in drafts]
     adjusted = zip(
@@ -97,7 +97,7 @@ def settle(drafts: Sequence[Draft]) -> list[Judgement]:
         verdicts.holm([judgement.fails for judgement in judgements]),
         strict=True,
     )
-    judged = [_decided(judgement, holds, fails) for judgement, holds, fails in adjusted]
+    judged = [_decided(judgement, holds, fails, alpha) for judgement, holds, fails in adjusted]
     tests = sum(j.verdict == OPEN and not math.isnan(j.holds) for j in judged)
     return [
         dataclasses.replace(judgement, seeds_needed=draft.seeds_needed(tests))
@@ -107,8 +107,8 @@ def settle(drafts: Sequence[Draft]) -> list[Judgement]:
     ]
 
 
-def _decided(judgement: Judgement, holds: float, fails: float) -> Judgement:
+def _decided(judgement: Judgement, holds: float, fails: float, alpha: float) -> Judgement:
     verdict = judgement.verdict
     if verdict == OPEN:
-        verdict = verdicts.verdict(holds, fails)
+        verdict = verdicts.verdict(holds, fails, alpha)
     return dataclasses.replace(judgement, holds=holds, fails=fails, verdict=verdict)
