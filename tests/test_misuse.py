@@ -185,7 +185,7 @@ CASES = {
     ),
     "address without port": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--address", "here"],
-        "--address here: no Ray cluster answers (expected host:port",
+        "--address here: expected host:port, ray://host:port or auto",
     ),
     # backbone
     "no such backbone": Case(plain("--backbone", "no/such"), "--backbone no/such: neither minilm"),
@@ -275,6 +275,22 @@ CASES = {
                               "plot_effects"),
     "margin in words": Case(plain("--margin", "two"), "--margin two: expected a number of points",
                             "policies"),
+    "unknown contrast": Case(plain("--only", "width"), "unknown contrast 'width'", "contrasts"),
+    "no level": Case(plain("--alpha", "1"), "--alpha 1: expected a number between 0 and 1",
+                     "contrasts"),
+    "plan that runs nothing": Case(
+        plain("--plan", "--no-run"), "--plan and --no-run exclude each other"
+    ),
+    "two values of a setting": Case(
+        plain("--set", "denominator=A", "denominator=B"), "give it one value"
+    ),
+    "results of nobody": Case(plain("--results", "~nobody-here/x"), "no path (no such user)"),
+    "results of no bucket": Case(plain("--results", "s3://"), "it names no bucket or host"),
+    "one slash": Case(plain("--results", "s3:/bucket"), "two slashes behind its scheme"),
+    "results of a device": Case(plain("--results", "/dev/null"), "it is no folder"),
+    "endless epochs": Case(plain("--epochs", "9" * 400), "a whole number, at most 100,000"),
+    "bytes that are no text": Case(plain("--results", "\udcff"), "expected text in UTF-8"),
+    "backbone without name": Case(plain("--backbone", ""), "--backbone: empty"),
     "endless margin": Case(plain("--margin", "inf"), "--margin inf: expected a number", "report"),
     "tuning figure without rows": Case(TINY, "no rows of this study; run it first", "plot_tuning"),
     "status without rows": Case(TINY, "no rows of this study; run it first", "plot_status"),

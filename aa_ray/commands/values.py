@@ -47,11 +47,11 @@ def number(
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not least <= value <= most:
-            words = "a whole number" if kind is int else "a number"
-            raise UsageError(
-                f"{option} {shortened(text)}: expected {words} from {least} to {most:,.0f}"
-            )
+        words = "a whole number" if kind is int else "a number"
+        if value is None or not least <= value < float("inf"):
+            raise UsageError(f"{option} {shortened(text)}: expected {words}, {least} or more")
+        if value > most:
+            raise UsageError(f"{option} {shortened(text)}: expected {words}, at most {most:,}")
         return value
 
     return convert

@@ -6,9 +6,9 @@ import pytest
 
 from aa_ray.core.architectures import METHODS
 from aa_ray.report import contrasts
-from aa_ray.report.contrasts import ALIKE, DIFFERS
+from aa_ray.report.contrasts import ALIKE, DIFFERS, Look
 from aa_ray.report.results import Results
-from aa_ray.report.verdicts import OPEN, UNINFORMATIVE
+from aa_ray.report.verdicts import FAILS, OPEN, UNINFORMATIVE
 from tests.report.test_claims import at_chance, results
 
 ACTIVATION, DEPTH, BOTH, AA_SWITCH, SELECTION = (shown.text for shown in contrasts.CONTRASTS)
@@ -89,3 +89,37 @@ def test_without_rows_there_are_dashes() -> None:
     empty = Results(study().study, [])
     [section] = contrasts.table({"released": empty}).sections
     assert {entries[0].text for _, entries in section.lines} == {"–"}
+
+
+def test_some_are_tested_together_at_a_level_of_their_own() -> None:
+    policies = {"released": study(noise=0.02), "tuned": study(noise=0.02)}
+    look = Look(("activation-x-depth", "released:selection"), alpha=0.025, margin=3.0)
+    table = contrasts.table(policies, look=look)
+    shown = {section.heading: dict(section.lines) for section in table.sections}
+    assert {name: list(lines) for name, lines in shown.items()} == {
+        "released": [BOTH, SELECTION], "tuned": [BOTH]
+    }  # fmt: skip
+    assert table.columns[1] == "97.5 % interval" and "a verdict falls at 2.5 %" in table.caption
+    assert "95 % interval within ±3 points; differs: 97.5 % interval without 0" in table.caption
+    # Of three tests, not of eleven: the smallest p is multiplied by three.
+    alone = contrasts.judge(policies, look=Look(("released:selection",)))["released"][0]
+    together = contrasts.judge(policies, look=look)["released"][1]
+    assert alone.fails < together.fails <= 3 * alone.fails
+    low, high = together.effect.limits(0.975)
+    assert shown["released"][SELECTION][1].text == f"{low:+.2f} to {high:+.2f}"
+
+
+def test_a_verdict_needs_the_level_asked_for() -> None:
+    def verdict(alpha: float) -> str:
+        [[judged]] = contrasts.judge(
+            {"released": study()}, look=Look(("activation-x-depth",), alpha)
+        ).values()
+        return judged.verdict
+
+    [[judged]] = contrasts.judge({"released": study()}, look=Look(("activation-x-depth",))).values()
+    assert verdict(judged.fails * 1.1) == FAILS and verdict(judged.fails * 0.9) == OPEN
+
+
+def test_names_are_those_of_the_contrasts() -> None:
+    assert len(set(contrasts.NAMES)) == len(contrasts.CONTRASTS) + 1
+    assert not any(":" in name for name in contrasts.NAMES)
