@@ -8,7 +8,7 @@ Without --data it describes the generated sentences of the preset demo.
 
 import sys
 
-from aa_ray.commands import options, study
+from aa_ray.commands import options, printing, study
 from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, examples
 from aa_ray.data.glue import Source
 from aa_ray.report import paper_tables
@@ -23,7 +23,7 @@ def main() -> int:
 
     def work() -> int:
         parsed = parser.parse_args()
-        print(paper_tables.table1(Source.named(parsed.data)).render(parsed.format), end="")
+        printing.print_table(paper_tables.table1(Source.named(parsed.data)), parsed)
         return 0
 
     return study.guarded(parser.prog, sys.argv[1:], work)

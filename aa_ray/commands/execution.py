@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aa_ray.commands import printing
 from aa_ray.commands.from_options import resources_from
 from aa_ray.core import architectures, backbones, configurations
 from aa_ray.core.engines import engine_for
@@ -62,8 +63,11 @@ def run(
         leftovers.remove_after(queue, store)
         rows = store.read()
         _check_after(queue, rows, store)
-    table = make_table(Results(study, _rows_of(queue.trial_ids, rows)))
-    print(table.render(options.format, options.all_columns), end="")
+    results = Results(study, _rows_of(queue.trial_ids, rows))
+    if options.no_run and not results.used:
+        printing.print_unrun(make_table(results), options)
+    else:
+        printing.print_table(make_table(results), options)
     failures = _report_failures(queue, store)
     return FAILED_WORK if failures and not options.no_run else 0
 
@@ -140,18 +144,6 @@ def note_untrained_pooler(study: Study) -> None:
         )
 
 
-def results(study: Study, uri: str) -> Results:
-    """The results of the study in the folder at ``uri``.
-
-    Raises:
-        UsageError: there are none.
-    """
-    of_study = several({"": study}, uri)[""]
-    if not of_study.used:
-        raise no_rows(uri)
-    return of_study
-
-
 def several(studies: Mapping[str, Study], uri: str) -> dict[str, Results]:
     """The results of each of the studies, by its name; they may be empty."""
     table = Store(uri).read()
@@ -160,11 +152,6 @@ def several(studies: Mapping[str, Study], uri: str) -> dict[str, Results]:
         name: Results(study, _rows_of(Resolver(study, decisive).cells, table))
         for name, study in studies.items()
     }
-
-
-def no_rows(uri: str) -> UsageError:
-    """The error for a study that has not been run."""
-    return UsageError(f"--results {uri}: no rows of this study; run it first")
 
 
 def _rows_of(trial_ids: Iterable[str], rows: pa.Table) -> list[Row]:

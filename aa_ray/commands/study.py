@@ -63,7 +63,8 @@ def main(
     parser = options.study_parser(description, methods)
 
     def work() -> int:
-        parsed = parser.parse_args(arguments)
+        # The arguments are for what names the command line.
+        parsed = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
         if parsed.gpus is not None and not parsed.plan:
             raise UsageError(
                 "--gpus is for --plan; a study runs on what --address or this machine has"

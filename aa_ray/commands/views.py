@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aa_ray.commands import options, values
+from aa_ray.commands import first, options, printing, values
 from aa_ray.commands.from_options import study_from
 from aa_ray.commands.parser import Parser
 from aa_ray.commands.presets import PAPER_BACKBONE
@@ -198,7 +198,8 @@ def _run(
     parser: Parser, arguments: Sequence[str], work: Callable[[argparse.Namespace], int]
 ) -> int:
     """Parse, and do the work with the options; the exit status."""
-    return guarded(parser.prog, arguments, lambda: work(parser.parse_args(arguments)))
+    parsed = argparse.Namespace(arguments=arguments)  # for what names the command line
+    return guarded(parser.prog, arguments, lambda: work(parser.parse_args(arguments, parsed)))
 
 
 def _table_parser(description: str, methods: Sequence[str]) -> Parser:
@@ -219,7 +220,7 @@ def _drawing_parser(description: str, methods: Sequence[str]) -> Parser:
 
 
 def _print(table: Table, parsed: argparse.Namespace) -> int:
-    print(table.render(parsed.format, parsed.all_columns), end="")
+    printing.print_table(table, parsed)
     return 0
 
 
@@ -243,7 +244,10 @@ def _results(
     study = adapt(study_from(parsed, methods, PAPER_BACKBONE))
     from aa_ray.commands import execution
 
-    return execution.results(study, parsed.results)
+    of_study = execution.several({"": study}, parsed.results)[""]
+    if not of_study.used:
+        raise first.no_rows(parsed, methods)
+    return of_study
 
 
 def policies(parsed: argparse.Namespace, methods: Sequence[str]) -> dict[str, Study]:
@@ -270,7 +274,7 @@ def _policies(parsed: argparse.Namespace, methods: Sequence[str], either: bool =
     for name in list(results) if either and any(r.used for r in results.values()) else ():
         if not results[name].used:
             del results[name]
-    for of_policy in results.values():
-        if not of_policy.used:
-            raise execution.no_rows(parsed.results)
+    without = [name for name, of_policy in results.items() if not of_policy.used]
+    if without:
+        raise first.no_rows(parsed, methods, () if either else without)
     return results

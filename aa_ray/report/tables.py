@@ -53,7 +53,7 @@ class Table:
     columns: list[str]
     sections: list[Section]
 
-    def render(self, style: str, all_columns: bool = False) -> str:
+    def render(self, style: str, all_columns: bool = False, width: int | None = None) -> str:
         """The table in one of ``FORMATS``, ending in a newline.
 
         LaTeX needs the packages booktabs, graphicx and siunitx. CSV has one line per entry, with
@@ -61,14 +61,20 @@ class Table:
 
         Args:
             all_columns: whether to print columns without an entry, too.
+            width: of a line of text in characters; a wider table is folded, so that its columns
+                stand in blocks one below the other. None: a table is as wide as it needs to be.
+                Other formats are never folded.
         """
         if style == "csv":
             return _csv(self).rstrip("\n") + "\n"
         from aa_ray.report import latex  # which knows this class
 
-        renderer = {"text": _text, "markdown": _markdown, "latex": latex.render}[style]
-        shown = self if all_columns else self.without_empty_columns()
-        return renderer(shown._with_minus_signs()).rstrip("\n") + "\n"
+        shown = (self if all_columns else self.without_empty_columns())._with_minus_signs()
+        if style == "text":
+            text = _text(shown, width)
+        else:
+            text = {"markdown": _markdown, "latex": latex.render}[style](shown)
+        return text.rstrip("\n") + "\n"
 
     def without_empty_columns(self) -> "Table":
         """The table without the columns of dashes; as it is where there is nothing else."""
@@ -110,29 +116,63 @@ def _has_entries(entries: list[Entry]) -> bool:
     return any(entry.text != DASH for entry in entries)
 
 
-def _text(table: Table) -> str:
+def _text(table: Table, width: int | None) -> str:
+    caption = [_filled(line, width) for line in table.caption.splitlines()]
     labels = [label for section in table.sections for label, _ in section.lines]
-    lines = [entries for section in table.sections for _, entries in section.lines]
     margin = 2 + max(map(len, labels), default=0)
-    widths = [
+    blocks = _fold(_column_widths(table), margin, width)
+    return "\n".join([*caption, *(_block(table, columns, margin, width) for columns in blocks)])
+
+
+def _column_widths(table: Table) -> list[int]:
+    """The width of each column's cells, without what separates them."""
+    lines = [entries for section in table.sections for _, entries in section.lines]
+    return [
         max([len(column), *(len(entries[i].text) for entries in lines)])
         for i, column in enumerate(table.columns)
     ]
 
-    def aligned(label: str, entries: list[Entry]) -> str:
+
+def _fold(widths: list[int], margin: int, width: int | None) -> list[dict[int, int]]:
+    """Column -> its width, for each block of columns that fits beside the labels.
+
+    A column that is too wide on its own is a block all the same.
+    """
+    blocks: list[dict[int, int]] = [{}]
+    used = margin
+    for column, needed in enumerate(widths):
+        # A space before each cell, and room for a star behind it.
+        if width is not None and blocks[-1] and used + needed + 2 > width:
+            blocks.append({})
+            used = margin
+        blocks[-1][column] = needed
+        used += needed + 2
+    return blocks
+
+
+def _block(table: Table, columns: dict[int, int], margin: int, width: int | None) -> str:
+    """Those columns of the table, under their names."""
+
+    def aligned(label: str, texts: list[str], best: list[bool]) -> str:
         # Each column has room for a star behind it, so that the numbers stay aligned.
         cells = [
-            " " + entry.text.rjust(width) + ("*" if entry.best else " ")
-            for entry, width in zip(entries, widths, strict=True)
+            " " + texts[i].rjust(needed) + ("*" if best[i] else " ")
+            for i, needed in columns.items()
         ]
         return (label.ljust(margin) + "".join(cells)).rstrip()
 
-    caption = [textwrap.fill(line, 79) for line in table.caption.splitlines()]
-    out = [*caption, "", aligned("", [Entry(column) for column in table.columns])]
+    lines = ["", aligned("", table.columns, [False] * len(table.columns))]
     for section in table.sections:
-        out.append(section.heading)
-        out += [aligned(f"  {label}", entries) for label, entries in section.lines]
-    return "\n".join(out)
+        lines.append(section.heading if width is None else _filled(section.heading, width))
+        lines += [
+            aligned(f"  {label}", [e.text for e in entries], [e.best for e in entries])
+            for label, entries in section.lines
+        ]
+    return "\n".join(lines)
+
+
+def _filled(line: str, width: int | None) -> str:
+    return textwrap.fill(line, 79 if width is None else max(20, min(79, width)))
 
 
 def _markdown(table: Table) -> str:
