@@ -42,9 +42,10 @@ def no_rows(
         methods: that the command shows.
         rates: the policies without a row; empty where rows under those of the options are meant.
     """
+    policies: list[str | None] = [*rates]
     lines = [
         command
-        for policy in rates or [None]
+        for policy in policies or [None]
         for command in commands(parsed.arguments, parsed.methods or methods, policy)
     ]
     return UsageError(
@@ -69,7 +70,7 @@ def commands(
     if name in _TRAINING:
         return [_command(name, [*options, *(["--methods", *picked] if picked else [])])]
     wanted = list(picked or methods or ())
-    lines = []
+    lines: list[str] = []
     for study in _MAKING.get(name, ("table2",)):
         own = _TRAINING[study]
         others = [m for m in wanted if m not in architectures.EVERY_STUDY]
