@@ -41,7 +41,7 @@ def run(
     resources = resources_from(options)
     check_engine(study, resources.engine)
     if not options.no_run:
-        study.check_data()
+        study.check_data(options.plan)
     for (task, regime), available in study.left_out.items():
         print(f"left out: {task} {regime}, since its training data has {available} examples",
               file=sys.stderr)  # fmt: skip
@@ -105,6 +105,7 @@ def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None
     no_gpus = resources.gpus_per_trial == 0 or (here and not memory.local_gpus())
     if queue.study.precision == "tf32" and no_gpus:
         raise UsageError("--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16")
+    backbones.check_available(queue.study.backbone)
     store.folder.check_writable()
     if resources.address is None:
         memory.check_fits(resources, queue)

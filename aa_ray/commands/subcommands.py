@@ -99,6 +99,7 @@ def _command(commands: Any, name: str, title: str, description: str) -> Parser:
 
 def _add_run(command: Parser) -> None:
     def work(parsed: argparse.Namespace) -> int:
+        _check_trial(parsed)
         from aa_ray.commands import trial
 
         return trial.perform(parsed, parsed.save)
@@ -111,8 +112,20 @@ def _add_run(command: Parser) -> None:
     command.set_defaults(work=work)
 
 
+def _check_trial(parsed: argparse.Namespace) -> None:
+    """Refuse wrong options, and a backbone that is not there, before torch is imported.
+
+    Raises:
+        UsageError: there are such.
+    """
+    from aa_ray.commands.from_options import study_of_one
+
+    study_of_one(parsed)
+
+
 def _add_export(command: Parser) -> None:
     def work(parsed: argparse.Namespace) -> int:
+        _check_trial(parsed)
         from aa_ray.commands import trial
 
         return trial.perform(parsed, parsed.output, parsed.push)

@@ -19,7 +19,7 @@ from aa_ray.commands.curve import Curve, describe, result, show
 from aa_ray.commands.execution import check_engine, note_untrained_pooler
 from aa_ray.commands.push import push
 from aa_ray.commands.trained import Taker, Trained
-from aa_ray.core import encoders
+from aa_ray.core import backbones, encoders
 from aa_ray.core.engines import FUSED
 from aa_ray.data import glue
 from aa_ray.errors import FAILED_WORK, SweepError, UsageError, one_line
@@ -48,6 +48,8 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
     if rows and rows[0]["status"] == "failed" and options.retry_failed:
         rows = []
     target = _target(save, options.depth, trial, study)
+    if not rows or save:
+        backbones.check_available(study.backbone)
     splits = glue.split(study.source.load(cell.task), cell.regime, cell.seed)
     _set_threads(options.cpus_per_trial, rows)
     note_untrained_pooler(study)

@@ -9,12 +9,16 @@ and NLI pairs, so its scores on QQP, MNLI, STS-B and their like are not those of
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from aa_ray import hub
 from aa_ray.core.checkpoint_folder import check_folder, read_shape
 from aa_ray.core.encoders import Shape
+from aa_ray.core.known_encoders import SHAPES
 from aa_ray.errors import ChangedInputError, UsageError
 from aa_ray.trial import Pooling
 
@@ -53,6 +57,8 @@ _MINILM_SHA256 = {
 _FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
           "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")  # fmt: skip
 _POOLING_CONFIG = "1_Pooling/config.json"
+# Of a model on the hub: the whole, or the list of its parts.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def find(name: str) -> Backbone:
 
 def _pooling(path: str) -> Pooling:
     """What a sentence-transformers checkpoint says of itself; "cls" for all others."""
-    config = _file(path, _POOLING_CONFIG)
+    config = None if path in SHAPES else _file(path, _POOLING_CONFIG)
     if config is None:
         return "cls"
     try:
@@ -171,15 +177,43 @@ def _file(path: str, name: str, local_only: bool = False) -> Path | None:
     if Path(path).is_absolute():
         file = Path(path, name)
         return file if file.is_file() else None
+    if local_only or hub.silence():
+        return hub.cached_file(path, name)
     from transformers.utils import cached_file
 
     try:
-        found = cached_file(path, name, local_files_only=local_only,
+        found = cached_file(path, name,
                             _raise_exceptions_for_missing_entries=False,
                             _raise_exceptions_for_connection_errors=False)  # fmt: skip
     except OSError:
         return None
     return Path(found) if found else None
+
+
+def check_available(backbone: Backbone) -> None:
+    """Refuse a model of the hub that has not been fetched where the hub is silent.
+
+    Raises:
+        UsageError: its weights cannot be had.
+    """
+    cached = Path(backbone.path).is_absolute() or _is_fetched(backbone)
+    if refused := hub.refusal(cached, hub.cache(), "--backbone FOLDER or minilm"):
+        raise UsageError(f"--backbone {backbone.identity}: {refused}")
+
+
+@contextmanager
+def reading(backbone: Backbone) -> Iterator[None]:
+    """In the block the backbone's files are read; from the cache where the hub is silent."""
+    if Path(backbone.path).is_absolute():
+        yield
+        return
+    with hub.from_cache_if_silent(_is_fetched(backbone)):
+        yield
+
+
+def _is_fetched(backbone: Backbone) -> bool:
+    """Whether the weights of a model of the hub are in its cache."""
+    return hub.cached_file(backbone.path, *_WEIGHTS) is not None
 
 
 def check_unchanged(backbone: Backbone) -> None:

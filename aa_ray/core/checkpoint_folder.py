@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from aa_ray import hub
 from aa_ray.core import encoders
 from aa_ray.core.encoders import Shape
+from aa_ray.core.known_encoders import SHAPES
 from aa_ray.errors import UsageError, one_line, shortened
 
 # Any of these holds a tokenizer's vocabulary; the last two are SentencePiece's.
@@ -77,7 +79,11 @@ def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
 
 
 def read_shape(path: str, name: str) -> Shape:
-    """What the encoder is made of."""
+    """What the encoder is made of; well-known ones of the hub need no network for that.
+
+    Raises:
+        UsageError: it is none that a study can adapt, or none that is there.
+    """
     return _written_shape(Path(path) / "config.json") or _shape_by_transformers(path, name)
 
 
@@ -110,8 +116,18 @@ def _is_size(value: Any, most: int) -> bool:
 
 def _shape_by_transformers(path: str, name: str) -> Shape:
     """The shape of a model on the hub, or of a folder that says less than it should."""
+    folder = Path(path).is_dir()
+    if path in SHAPES and not folder:
+        return SHAPES[path]
+    cached = folder or hub.cached_file(path, "config.json") is not None
+    if refused := hub.refusal(cached, hub.cache(), "--backbone FOLDER or minilm"):
+        raise UsageError(
+            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
+            f"gives: {refused}"
+        )
     try:
-        config = encoders.read_config(path)
+        with hub.from_cache_if_silent(cached):
+            config = encoders.read_config(path)
     except Exception as error:  # of the network, of the file, or of a value that is of another type
         raise UsageError(
             f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aa_ray import hub
 from aa_ray.data import generated, regimes, tasks
 from aa_ray.data.tasks import Task
 from aa_ray.errors import ChangedInputError, UsageError
@@ -100,6 +101,10 @@ class Source:
             return name in generated.TASKS
         return all(path.is_file() for path in self._paths(tasks.get(name)))
 
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether the task's examples are on the hub or nowhere; then its official size counts."""
+        return tasks.get(name).origin is None and self.location in ("hub", ROWS)
+
     def train_rows(self, name: str) -> int:
         """Rows of the task's official training data, without reading them.
 
@@ -112,7 +117,7 @@ class Source:
         import pyarrow.parquet as pq
 
         task = tasks.get(name)
-        if task.origin is not None or self.location in ("hub", ROWS):
+        if task.origin is not None or self.is_elsewhere(name):
             return task.train_rows
         if self.location == "embedded":
             return len(self.load(name).train)
@@ -192,10 +197,16 @@ def _load(source: Source, name: str) -> tuple[Official, str]:
 
 
 def _load_hub(task: Task) -> Official:
+    cached = hub.has_dataset(HUB_DATASET, task.name)
+    if refused := hub.refusal(cached, hub.datasets_cache(), "--data DIR or --data embedded"):
+        raise UsageError(
+            f"task {task.name}: {HUB_DATASET} could not be loaded from the hub: {refused}"
+        )
     import datasets
 
     try:
-        loaded = datasets.load_dataset(HUB_DATASET, task.name, revision=HUB_REVISION)
+        with hub.from_cache_if_silent(cached):
+            loaded = datasets.load_dataset(HUB_DATASET, task.name, revision=HUB_REVISION)
     except Exception as error:  # network, proxy and hub failures have no common base class
         raise UsageError(
             f"task {task.name}: {HUB_DATASET} could not be loaded from the hub ({error}); check "

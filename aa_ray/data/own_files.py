@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aa_ray import hub
 from aa_ray.data.tasks import Task
 from aa_ray.errors import UsageError
 
@@ -166,12 +167,20 @@ class Hub(Data):
         return UNKNOWN_SIZES
 
     def _read(self, name: str, task: Task) -> pa.Table:
+        cached = hub.has_dataset(self.name, self.config)
+        instead = "files in place of the data set"
+        if refused := hub.refusal(cached, hub.datasets_cache(), instead):
+            raise UsageError(
+                f"task {task.name}: split {name} of {self.name} could not be loaded from the hub: "
+                f"{refused}"
+            )
         import datasets
 
         try:
-            found = datasets.load_dataset(
-                self.name, self.config, split=name, revision=self.revision
-            )
+            with hub.from_cache_if_silent(cached):
+                found = datasets.load_dataset(
+                    self.name, self.config, split=name, revision=self.revision
+                )
         except Exception as error:  # network, proxy and hub failures have no common base class
             raise UsageError(
                 f"task {task.name}: split {name} of {self.name} could not be loaded from the hub "

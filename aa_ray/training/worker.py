@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from aa_ray.core import engines, model
-from aa_ray.core.backbones import Backbone, check_unchanged
+from aa_ray.core.backbones import Backbone, check_unchanged, reading
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.data.glue import Source, Splits, fingerprint, split
@@ -83,12 +83,12 @@ class Worker:
         if trial.fine_tunes:  # a copy of its own, since it changes the backbone
             if trial.precision == "bf16":
                 raise TrainingError("the backbone cannot be trained in bf16; use fp32 or tf32")
-            encoder = model.load(self._backbone.path)
+            encoder = self._load()
             self._sha256 = model.weights_hash(encoder)
             return encoder.to(self.device)
         key = "bf16" if trial.precision == "bf16" else "fp32"
         if key not in self._encoders:
-            encoder = model.load(self._backbone.path)
+            encoder = self._load()
             self._sha256 = model.weights_hash(encoder)
             self._encoders[key] = freeze(encoder, self.device, trial.precision, fast_linears=False)
         encoder = self._encoders[key]
@@ -99,9 +99,14 @@ class Worker:
             fit(encoder.base_model)
         return encoder
 
+    def _load(self) -> PreTrainedModel:
+        with reading(self._backbone):
+            return model.load(self._backbone.path)
+
     @cached_property
     def _tokenizer(self) -> Any:
-        return AutoTokenizer.from_pretrained(self._backbone.path)
+        with reading(self._backbone):
+            return AutoTokenizer.from_pretrained(self._backbone.path)
 
     def run(
         self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None

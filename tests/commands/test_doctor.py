@@ -66,7 +66,7 @@ def test_what_is_broken_decides_the_exit_status(
 
 
 def test_inputs_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "_hub", lambda: "does not answer (no network)")
+    monkeypatch.setattr(places.hub, "silence", lambda: "does not answer (no network)")
     found = places.inputs("some/encoder", str(tmp_path))
     assert found.state == BROKEN and "cluster/hub_cache.py fill" in found.advice
     assert "some/encoder: nowhere" in found.text and "no task" in found.text
@@ -74,7 +74,7 @@ def test_inputs_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "rte" / "train.parquet").write_bytes(b"")
     found = places.inputs(MINILM, str(tmp_path))
     assert found.state == OK and f"data {tmp_path}: rte" in found.text
-    monkeypatch.setattr(places, "_hub", lambda: "")
+    monkeypatch.setattr(places.hub, "silence", lambda: "")
     assert places.inputs("some/encoder", "hub").state == OK
 
 

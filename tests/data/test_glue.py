@@ -130,6 +130,7 @@ def test_missing_folder_file_and_broken_file(folder: Path) -> None:
 def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
+    monkeypatch.setattr(glue.hub, "silence", lambda: "")
     asked: dict[str, str] = {}
 
     def load_dataset(path: str, name: str, revision: str) -> dict[str, datasets.Dataset]:
@@ -148,6 +149,8 @@ def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
+
+    monkeypatch.setattr(glue.hub, "silence", lambda: "")
 
     def load_dataset(*_: Any, **__: Any) -> None:
         raise ConnectionError("no route")

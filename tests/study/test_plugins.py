@@ -14,6 +14,7 @@ import torch
 from transformers.activations import ACT2FN
 
 from aa_ray import __main__ as program
+from aa_ray import hub
 from aa_ray.commands import from_options, study
 from aa_ray.core import architectures, backbones
 from aa_ray.core.architectures import TABLE2, Method
@@ -309,6 +310,7 @@ def test_a_task_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         asked.append((names, more))
         return Loaded()
 
+    monkeypatch.setattr(hub, "silence", lambda: "")
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     plugins.load(["tweets.py"])
     revision = "0123456789abcdef0123456789abcdef01234567"
