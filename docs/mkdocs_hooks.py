@@ -2,7 +2,7 @@
 
 So one relative link is right on the site and in the repository. What lies outside ``docs/``
 (README, RESULTS, benchmarks) is added here. A source file that a page links to becomes a page of
-its own, and ``docs/api.md`` gets the public names of ``aa_ray``.
+its own, so does each notebook, and ``docs/api.md`` gets the public names of ``aa_ray``.
 """
 
 import ast
@@ -10,6 +10,7 @@ import posixpath
 import re
 from pathlib import Path
 
+import notebook_page  # beside this file, where mkdocs looks for what a hook imports
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -41,9 +42,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             paths = sorted((ROOT / "benchmarks").glob("*.md"))
             section[title] = [path.relative_to(ROOT).as_posix() for path in paths]
         elif isinstance(entries, list):
-            section[title] = [
-                entry for entry in entries if all((ROOT / path).exists() for path in entry.values())
-            ]
+            section[title] = [entry for entry in entries if all(map(_exists, entry.values()))]
     return config
 
 
@@ -54,6 +53,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     assets = {path for pattern in ASSETS for path in ROOT.glob(pattern)}
     for path in sorted(pages | assets):
         added.append(_copy(path, config))
+    for path in sorted(ROOT.glob("docs/*.ipynb")):
+        markdown, pictures = notebook_page.page(path)
+        name = path.relative_to(ROOT)
+        added.append(File.generated(config, name.with_suffix(".md").as_posix(), content=markdown))
+        for picture, content in pictures.items():
+            added.append(
+                File.generated(config, name.with_name(picture).as_posix(), content=content)
+            )
     for path in sorted({target for page in pages for target in _linked(page)}):
         added.append(_source_page(path, config))
     for file in files:  # those of plugins and of the theme
@@ -69,6 +76,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     def page_of_source(match: re.Match[str]) -> str:
         before, target, after = match.groups()
         path = ROOT / folder / target
+        if path.suffix == ".ipynb":
+            return f"{before}{target.removesuffix('.ipynb')}.md{after}"
         return f"{before}{target}.md{after}" if _is_source(path) else match[0]
 
     markdown = LINK.sub(page_of_source, markdown)
@@ -99,6 +108,11 @@ def public_names() -> str:
     return "\n".join(
         f"## {heading}\n\n" + "\n".join(names) for heading, names in sections.items() if names
     )
+
+
+def _exists(page: str) -> bool:
+    """Whether the checkout has the page, or the notebook that becomes it."""
+    return (ROOT / page).exists() or (ROOT / page).with_suffix(".ipynb").exists()
 
 
 def _copy(path: Path, config: MkDocsConfig) -> File:
