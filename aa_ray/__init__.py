@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aa_ray.training.api import train
     from aa_ray.trial import Trial
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "METHODS",
@@ -79,6 +79,9 @@ if not TYPE_CHECKING:
 
     def __getattr__(name):
         """Import a public name when it is first used (PEP 562)."""
+        if name == "__version__":
+            globals()[name] = value = _version()
+            return value
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         place = _PLACES[name]
@@ -87,6 +90,16 @@ if not TYPE_CHECKING:
         value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
         globals()[name] = value  # found directly from now on
         return value
+
+
+def _version() -> str:
+    """Of the installed package; its git tag."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("aa-ray")
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
+        return "0.0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -1,33 +1,65 @@
-"""The package as pip installs it: every folder and data file, and a study that runs from there."""
+"""The package as pip installs it: version, every file, and a study that runs from there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-import aa_ray
-
 TOP = Path(__file__).parents[1]
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "tag.gpgsign=false")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *IDENTITY, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def scm_version(folder: Path) -> str:
+    """The version of a checkout, or of a folder that is none."""
+    command = [sys.executable, "-m", "setuptools_scm"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, since setuptools leaves a build folder behind; without a network."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(TOP / "aa_ray", source / "aa_ray", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(
-        TOP / "studies", source / "studies", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(TOP / name, source)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir",
-        str(source / "out"), str(source))  # fmt: skip
-    [path] = (source / "out").glob("*.whl")
-    return path
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the package's files alone, at the tag v0.3.0."""
+    folder = tmp_path_factory.mktemp("source")
+    built = shutil.ignore_patterns("__pycache__", "_version.py")
+    for name in ("aa_ray", "studies"):
+        shutil.copytree(TOP / name, folder / name, ignore=built)
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(TOP / name, folder)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        git(folder, *command)
+    git(folder, "tag", "-a", "v0.3.0", "-m", "v0.3.0")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel that is built from it; without a network."""
+    out = tmp_path_factory.mktemp("out")
+    copy = tmp_path_factory.mktemp("copy") / "source"  # setuptools leaves a build folder behind
+    shutil.copytree(source, copy)
+    ran = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(built: tuple[Path, Path]) -> Path:
+    return built[1]
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +92,49 @@ def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
         str(path.relative_to(TOP))
         for path in (TOP / "aa_ray").rglob("*")
         if path.is_file() and path.suffix not in (".pyc", ".nbc", ".nbi")  # numba's are compiled
-    }
+    } | {"aa_ray/_version.py"}
     package |= {f"aa_ray/studies/{path.name}" for path in (TOP / "studies").glob("*.py")}
     assert {name for name in names if not name.startswith("aa_ray-")} == package
     assert {"aa_ray/py.typed", "aa_ray/report/style.mplstyle",
             "aa_ray/report/templates/report.html"} < names  # fmt: skip
-    assert wheel.name.startswith(f"aa_ray-{aa_ray.__version__}-py3-none-any")
+
+
+def test_the_version_is_that_of_the_tag(built: tuple[Path, Path], source: Path) -> None:
+    """In the wheel as well, which was built where there is no git."""
+    sdist, wheel = built
+    assert (sdist.name, wheel.name) == ("aa_ray-0.3.0.tar.gz", "aa_ray-0.3.0-py3-none-any.whl")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = {path for path in git(source, "ls-files").splitlines() if path != ".gitignore"}
+    assert tracked <= names and "aa_ray/_version.py" in names
+
+
+def test_twine_accepts_both(built: tuple[Path, Path]) -> None:
+    pytest.importorskip("twine", reason="twine is not installed")
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0 and ran.stdout.count("PASSED") == 2, ran.stdout + ran.stderr
+
+
+def test_versions_between_tags_and_without_them(source: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(source), str(clone))
+    assert scm_version(clone) == "0.3.0"
+    (clone / "README.md").write_text("changed")
+    git(clone, "commit", "-qam", "second")
+    commit = git(clone, "rev-parse", "HEAD")
+    later = scm_version(clone)
+    assert re.fullmatch(r"0\.3\.1\.dev1\+g[0-9a-f]{7,}", later)
+    assert commit.startswith(later.rpartition("+g")[2])
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth", "1", "--no-tags", f"file://{clone}", str(shallow))
+    assert re.fullmatch(r"0\.1\.dev1\+unknown\.g[0-9a-f]{7,}", scm_version(shallow))
+    shutil.rmtree(shallow / ".git")
+    assert scm_version(shallow) == "0.0+unknown"
 
 
 def test_a_study_from_the_installed_package(
-    installed: Path, tiny_folder: Path, tmp_path: Path
+    installed: Path, source: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     where = run(installed, tmp_path, "-c", "import aa_ray; print(aa_ray.__file__)")
     assert where.stdout.startswith(str(installed)), where.stderr
@@ -79,7 +144,8 @@ def test_a_study_from_the_installed_package(
     table = run(installed, tmp_path, *arguments, "--no-run", "--format", "markdown")
     assert table.returncode == 0 and "| Baseline | –" in table.stdout, table.stderr
     version = run(installed, tmp_path, "-m", "aa_ray", "table2", "--version")
-    assert version.stdout == f"aa-ray {aa_ray.__version__}\n"  # there is no commit
+    commit = git(source, "rev-parse", "HEAD")
+    assert version.stdout == f"aa-ray 0.3.0, commit {commit}\n"
 
 
 def test_a_trial_and_its_report_from_the_installed_package(

@@ -39,6 +39,41 @@ def test_checks_are_those_of_ci() -> None:
     assert "mkdocs build --strict" in commands("docs") and "mkdocs build --strict" in ci
 
 
+def test_the_package_is_checked_everywhere_before_it_is_published() -> None:
+    assert ".ci/package" in commands("tests")
+    assert "\n.ci/package\n" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert commands("release")[-1] == ".ci/package dist"
+    assert workflow("release")["jobs"]["publish"]["needs"] == "build"
+    assert (ROOT / ".ci" / "package").stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize("path", sorted(GITHUB.glob("workflows/*.yml")), ids=lambda path: path.name)
+def test_actions_are_pinned_to_a_commit(path: Path) -> None:
+    """A tag can be moved; Dependabot reads the version in the comment."""
+    used = re.findall(r"uses: (.*)", path.read_text("utf-8"))
+    assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", use) for use in used)
+
+
+def test_only_the_jobs_that_publish_may_write() -> None:
+    for name in ("tests", "docs", "release"):
+        content = workflow(name)
+        assert content["permissions"] == {"contents": "read"}
+        allowed = [job for job, steps in content["jobs"].items() if "permissions" in steps]
+        assert allowed == (["publish"] if name != "tests" else [])
+
+
+def test_the_changelog_is_kept_as_the_release_expects() -> None:
+    """https://keepachangelog.com: versions with dates, and each kind of change once."""
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.split(r"^## ", text, flags=re.M)[1:]
+    assert versions[0].startswith("[Unreleased]\n")
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    for section in versions:
+        assert re.match(r"\[Unreleased\]\n|\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d\n", section)
+        headings = re.findall(r"^### (.*)", section, re.M)
+        assert len(set(headings)) == len(headings) and set(headings) <= kinds
+
+
 def test_the_site_is_built_with_the_versions_of_the_project() -> None:
     [install] = [command for command in commands("docs") if command.startswith("pip install")]
     for package in re.findall(r"'([^']*)'", install):
@@ -46,7 +81,7 @@ def test_the_site_is_built_with_the_versions_of_the_project() -> None:
 
 
 def test_results_do_not_change_by_an_update() -> None:
-    [pip, _] = yaml.safe_load((GITHUB / "dependabot.yml").read_text("utf-8"))["updates"]
+    [pip, *_] = yaml.safe_load((GITHUB / "dependabot.yml").read_text("utf-8"))["updates"]
     ignored = {entry["dependency-name"] for entry in pip["ignore"]}
     pinned = set(re.findall(r'^    "(\w+)(?:\[\w+\])?==', PROJECT, re.M)) - {"mypy", "ruff"}
     assert ignored == pinned == {"torch", "adapters", "transformers", "ray"}

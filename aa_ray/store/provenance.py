@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -25,8 +26,8 @@ PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "s
 def commit() -> tuple[str | None, bool | None]:
     """Commit of the checkout that this package runs from, and whether tracked files differ.
 
-    (None, None) where the package does not run from a git checkout. A package that is installed
-    somewhere below another project's checkout is not part of it.
+    Of an installed wheel, the commit that it was built from. (None, None) where neither is known. A
+    package that is installed somewhere below another project's checkout is not part of it.
     """
     file = Path(__file__).resolve()
     folder = file.parents[1]  # aa_ray/, of which this is one room
@@ -37,8 +38,24 @@ def commit() -> tuple[str | None, bool | None]:
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         added = _git(folder, "status", "--porcelain", "--", str(folder))
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        return _built_from(file.parents[1] / "_version.py")
     return found, bool(changed or added)
+
+
+def _built_from(file: Path) -> tuple[str | None, bool | None]:
+    """The commit in the file that a build writes, and whether the checkout had changes.
+
+    (None, None) where it is not the file of a wheel as it was installed: beside it, code may have
+    changed since.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+        files = importlib.metadata.files("aa-ray") or []
+        if any(Path(str(path.locate())).resolve() == file for path in files):
+            values = dict(re.findall(r'^(\w+) = "(.*)"$', file.read_text("utf-8"), re.M))
+            if commit := re.fullmatch(r"g([0-9a-f]{40})", values.get("COMMIT", "")):
+                # setuptools-scm adds the day where files differed.
+                return commit[1], bool(re.search(r"[+.]d\d{8}$", values["VERSION"]))
+    return None, None
 
 
 def _git(folder: Path, *arguments: str) -> str:
