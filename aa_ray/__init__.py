@@ -99,7 +99,7 @@ def _version() -> str:
     try:
         return metadata.version("aa-ray")
     except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
-        return "0.0+unknown"
+        return "0.0"
 
 
 def __dir__() -> list[str]:
