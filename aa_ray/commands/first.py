@@ -87,7 +87,7 @@ def commands(
 def _kept(arguments: Sequence[str], rates: str | None) -> tuple[list[str], list[str]]:
     """The options that say which trials, but for their methods; and these."""
     shown = argparse.ArgumentParser(add_help=False)
-    for option in ("--format", "--output", "--margin"):
+    for option in ("--format", "--output", "--margin", "--against"):
         shown.add_argument(option)
     for option in ("--no-run", "--all-columns", "--debug"):
         shown.add_argument(option, action="store_true")

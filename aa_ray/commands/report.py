@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aa_ray.commands import options
+from aa_ray.commands import first, options
 from aa_ray.commands.from_options import study_from
 from aa_ray.commands.presets import PAPER_BACKBONE
 from aa_ray.commands.study import guarded
@@ -103,8 +103,12 @@ def _against(
     if not parsed.against.startswith("--"):
         changed = ["--results", parsed.against]
     try:
-        other = parser.parse_args([*arguments, *changed])
-        there = execution.results(study_from(other, methods, PAPER_BACKBONE), other.results)
+        both = [*arguments, *changed]
+        other = parser.parse_args(both, argparse.Namespace(arguments=both))
+        study = study_from(other, methods, PAPER_BACKBONE)
+        there = execution.several({"": study}, other.results)[""]
+        if not there.used:
+            raise first.no_rows(other, methods)
     except UsageError as error:
         raise UsageError(f"--against {parsed.against}: {error}") from error
     return parsed.against, there

@@ -104,7 +104,8 @@ def _bert_shape(config: dict[str, Any]) -> Shape | None:
     absolute = config.get("position_embedding_type", "absolute") == "absolute"
     if config.get("model_type") != "bert" or config.get("is_decoder") or not absolute:
         return None
-    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    layers: Any = config.get("num_hidden_layers")
+    width: Any = config.get("hidden_size")
     if not (_is_size(layers, MOST_LAYERS) and _is_size(width, MOST_UNITS)):
         return None
     return Shape(layers, width)

@@ -15,7 +15,7 @@ ROOT = "results"
 class SimulatedStudy(Study):
     """A study whose data need not be read."""
 
-    def check_data(self) -> None:
+    def check_data(self, planning: bool = False) -> None:
         pass
 
 
