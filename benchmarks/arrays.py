@@ -84,7 +84,7 @@ def made_up_examples(size: int, mean: float, seed: int = 0, spread: float = 0.4)
     if mean < 128:
         lengths = np.clip(rng.gamma(spread**-2, mean * spread**2, size).round(), 3, 128)
     ids = [rng.integers(1000, 29_000, int(n)).tolist() for n in lengths]
-    return Examples(ids, [[0] * len(row) for row in ids], rng.integers(0, 2, size))
+    return Examples.from_lists(ids, None, rng.integers(0, 2, size))
 
 
 class Array:

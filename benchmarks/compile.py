@@ -31,7 +31,7 @@ ROWS, REPEATS = 32, 10
 
 def texts(length: int) -> Examples:
     ids = [[5] * length] * ROWS
-    return Examples(ids, [[0] * length] * ROWS, np.zeros(ROWS, dtype=np.int64))
+    return Examples.from_lists(ids, None, np.zeros(ROWS, dtype=np.int64))
 
 
 def plain(path: str) -> Callable[[int], None]:

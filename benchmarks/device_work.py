@@ -167,9 +167,8 @@ def _phases(counter: Counter, encoder: Any) -> Iterator[None]:
 
 def _pairs(parts: Any, indices: Any) -> int:
     """Pairs of tokens that attend to each other."""
-    return sum(
-        len(part.input_ids[i]) ** 2 for part, of in zip(parts, indices, strict=True) for i in of
-    )
+    pairs = (part.lengths[of] ** 2 for part, of in zip(parts, indices, strict=True))
+    return sum(int(of_part.sum()) for of_part in pairs)
 
 
 def _evaluate(array: Array, counter: Counter, case: Case) -> None:

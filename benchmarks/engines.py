@@ -102,7 +102,7 @@ def run_trainer(name: str, job: Job, turn: Callable[[], None]) -> None:
 
     rows = [
         {"input_ids": ids, "labels": label.item()}
-        for ids, label in zip(job.examples.input_ids, job.examples.labels, strict=True)
+        for ids, label in zip(job.examples.id_lists(), job.examples.labels, strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -174,7 +174,7 @@ def examples_of(options: argparse.Namespace, name: str) -> Examples:
     from transformers import AutoTokenizer
 
     task = tasks.get(name)
-    train = split(Source.named(options.data).load(name), options.regime, 42).train
+    train = split(Source.named(options.data).load(name), options.regime, 42).train.taken()
     tokenizer = AutoTokenizer.from_pretrained(backbones.find("minilm").path)
     return batches.tokenise(train, task, tokenizer, MOST_TOKENS, segments=False)
 
@@ -210,7 +210,7 @@ def _row(options: argparse.Namespace, model: str, path: str, name: str, ratios: 
     job = Job(path, examples, tasks.get(name).outputs, 1e-4, options.rounds, options.threads)
     measured = measure(job)
     medians = {contender: statistics.median(s) for contender, (s, _) in measured.items()}
-    lengths = [len(ids) for ids in examples.input_ids]
+    lengths = examples.lengths.tolist()
     cells = []
     for contender, seconds in medians.items():
         ratio = medians[LONGEST] / seconds

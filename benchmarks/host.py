@@ -120,7 +120,7 @@ def examples(seed: int) -> Any:
 
     rng = np.random.default_rng(seed)
     ids = [rng.integers(5, 90, rng.integers(4, 8)).tolist() for _ in range(STEPS * EXAMPLES)]
-    return Examples(ids, [[0] * len(row) for row in ids], rng.integers(0, 2, len(ids)))
+    return Examples.from_lists(ids, None, rng.integers(0, 2, len(ids)))
 
 
 def make_model(folder: str) -> None:

@@ -243,9 +243,9 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     finally:
         logging.disable(logging.NOTSET)
     stock.eval()
-    inputs = {"input_ids": examples.input_ids}
+    inputs = {"input_ids": examples.id_lists()}
     if segments:
-        inputs["token_type_ids"] = examples.token_type_ids
+        inputs["token_type_ids"] = examples.segment_lists()
     with torch.inference_mode():
         predicted = stock(**tokenizer.pad(inputs, return_tensors="pt")).logits
     difference = (predicted - expected).abs().max().item()

@@ -1,70 +1,141 @@
 """Tokenised examples and the batches made of them."""
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from aa_ray.data.tasks import Task
 
+# Rows that are tokenised at a time: a tokenizer gives lists of Python's numbers, ten times as large
+# as the arrays that are made of them.
+PIECE = 4096
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Examples:
-    """Tokenised examples: per example its token ids and segment ids; labels [n]."""
-
-    input_ids: list[list[int]]
-    token_type_ids: list[list[int]]
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @cached_property
-    def flat(self) -> "FlatExamples":
-        """The same tokens one after the other; made when they are first needed."""
-        lengths = np.fromiter(map(len, self.input_ids), dtype=np.int64, count=len(self.input_ids))
-        tokens = int(lengths.sum())
-        ids, segments = (
-            np.fromiter(itertools.chain.from_iterable(values), dtype=dtype, count=tokens)
-            for values, dtype in ((self.input_ids, np.int32), (self.token_type_ids, np.int8))
-        )
-        return FlatExamples(ids, segments, lengths, np.cumsum(lengths) - lengths)
-
-
-class FlatExamples(NamedTuple):
-    """The tokens of all examples one after the other.
+    """Tokenised examples, whose tokens stand one after the other.
 
     Attributes:
-        input_ids, token_type_ids: [tokens of all examples].
+        input_ids, token_type_ids: of all tokens, int32 and int8; they may lie in a mapped file.
         lengths: tokens of each example, [n].
         starts: where each example starts, [n].
+        labels: [n].
     """
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray
     lengths: np.ndarray
     starts: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def from_lists(
+        cls,
+        input_ids: Sequence[Sequence[int]],
+        token_type_ids: Sequence[Sequence[int]] | None,
+        labels: np.ndarray,
+    ) -> "Examples":
+        """Of each example's token ids and segment ids; None where all of these are 0."""
+        lengths = np.fromiter(map(len, input_ids), dtype=np.int64, count=len(input_ids))
+        segments = None if token_type_ids is None else _flat(token_type_ids, np.int8)
+        return cls.from_arrays(_flat(input_ids, np.int32), segments, lengths, labels)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        input_ids: np.ndarray,
+        token_type_ids: np.ndarray | None,
+        lengths: np.ndarray,
+        labels: np.ndarray,
+    ) -> "Examples":
+        """Of all tokens one after the other; without segment ids these are 0."""
+        if token_type_ids is None:
+            token_type_ids = np.broadcast_to(np.int8(0), input_ids.shape)
+        return cls(input_ids, token_type_ids, lengths, np.cumsum(lengths) - lengths, labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: np.ndarray) -> "Examples":
+        """These examples in this order; their tokens stay where they are."""
+        of_examples = (self.lengths[indices], self.starts[indices], self.labels[indices])
+        return replace(self, **dict(zip(("lengths", "starts", "labels"), of_examples, strict=True)))
+
+    def tokens(self, indices: np.ndarray) -> np.ndarray:
+        """Where the tokens of these examples are, one example after the other."""
+        lengths = self.lengths[indices]
+        before = np.cumsum(lengths) - lengths  # tokens of the examples before
+        return np.arange(lengths.sum()) + np.repeat(self.starts[indices] - before, lengths)
+
+    def id_lists(self) -> list[list[int]]:
+        """Each example's token ids as a list; for a few examples."""
+        return self._lists(self.input_ids)
+
+    def segment_lists(self) -> list[list[int]]:
+        """Each example's segment ids as a list; for a few examples."""
+        return self._lists(self.token_type_ids)
+
+    def _lists(self, values: np.ndarray) -> list[list[int]]:
+        return [
+            values[start : start + length].tolist()
+            for start, length in zip(self.starts, self.lengths, strict=True)
+        ]
+
+
+def _flat(lists: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
+    """The numbers of all lists one after the other."""
+    return np.fromiter(itertools.chain.from_iterable(lists), dtype=dtype)
+
+
+def _joined(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
+    """The pieces one after the other; each is let go of as it is copied, so memory holds one."""
+    joined = np.empty(sum(map(len, pieces)), dtype)
+    stop = len(joined)
+    while pieces:
+        piece = pieces.pop()
+        joined[stop - len(piece) : stop] = piece
+        stop -= len(piece)
+    return joined
 
 
 def tokenise(
-    table: pa.Table, task: Task, tokenizer: Any, max_length: int, segments: bool = True
+    table: pa.Table,
+    task: Task,
+    tokenizer: Any,
+    max_length: int,
+    segments: bool = True,
+    beat: Callable[[], object] = lambda: None,
 ) -> Examples:
     """Tokenise a task's one or two text columns, cut to ``max_length`` tokens per example.
 
     Args:
         segments: whether the encoder reads segment ids. They are 0 where it does not, or where the
             tokeniser gives none.
+        beat: is called now and then; a large table takes minutes.
     """
-    texts = [table[column].to_pylist() for column in task.texts]
-    encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    labels = table["label"].to_numpy().astype(np.float32 if task.regression else np.int64)
-    ids = encoded["input_ids"]
-    token_type_ids = encoded.get("token_type_ids") if segments else None
-    return Examples(ids, token_type_ids or [[0] * len(example) for example in ids], labels)
+    ids: list[np.ndarray] = []
+    token_type_ids: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+    for start in range(0, len(table), PIECE):
+        beat()
+        piece = table.slice(start, PIECE)
+        texts = [piece[column].to_pylist() for column in task.texts]
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+        of_piece = encoded["input_ids"]
+        ids.append(_flat(of_piece, np.int32))
+        lengths.append(np.fromiter(map(len, of_piece), dtype=np.int64, count=len(of_piece)))
+        if segments and encoded.get("token_type_ids"):
+            token_type_ids.append(_flat(encoded["token_type_ids"], np.int8))
+    return Examples.from_arrays(
+        _joined(ids, np.int32),
+        _joined(token_type_ids, np.int8) if token_type_ids else None,
+        _joined(lengths, np.int64),
+        table["label"].to_numpy().astype(np.float32 if task.regression else np.int64),
+    )
 
 
 def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
@@ -78,11 +149,10 @@ def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.n
 
 def by_length(examples: Examples, tokens: int) -> Iterator[np.ndarray]:
     """Index batches for evaluation: examples of like length, with so many tokens or one example."""
-    lengths = examples.flat.lengths
-    order = np.argsort(lengths, kind="stable")
-    start = 0
+    order = np.argsort(examples.lengths, kind="stable")
+    total = np.cumsum(examples.lengths[order])
+    start, done = 0, 0
     while start < len(order):
-        total = np.cumsum(lengths[order[start:]])
-        count = max(1, int(np.searchsorted(total, tokens, side="right")))
-        yield order[start : start + count]
-        start += count
+        stop = max(start + 1, int(np.searchsorted(total, done + tokens, side="right")))
+        yield order[start:stop]
+        start, done = stop, int(total[stop - 1])

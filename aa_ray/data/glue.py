@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aa_ray import hub
 from aa_ray.data import generated, regimes, tasks
+from aa_ray.data.rows import Rows
 from aa_ray.data.tasks import Task
 from aa_ray.errors import ChangedInputError, UsageError
 
@@ -43,11 +44,11 @@ class Official(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """The examples of one trial: Arrow tables with the task's text columns and ``label``."""
+    """The examples of one trial, with the task's text columns and ``label``."""
 
-    train: pa.Table
-    development: pa.Table
-    test: pa.Table
+    train: Rows
+    development: Rows
+    test: Rows
 
 
 @dataclass(frozen=True)
@@ -127,18 +128,19 @@ class Source:
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(train, error) from error
 
-    def load(self, name: str, planned: str | None = None) -> Official:
+    def load(self, name: str, planned: str | None = None, keep: bool = True) -> Official:
         """Read a task's official training and test data, checked.
 
         Args:
             planned: the identity that the data must have, where a trial says so.
+            keep: keep it in memory for the next call.
 
         Raises:
             UsageError: unknown task, missing file or column, wrong label, empty split, or the hub
                 cannot be reached.
             ChangedInputError: the data is not what was planned.
         """
-        official, identity = _load(self, name)
+        official, identity = (_load if keep else _load.__wrapped__)(self, name)
         if planned is not None and planned != identity:
             raise ChangedInputError(
                 f"task {name}: the data in {self.location} on this host is not the data that the "
@@ -291,9 +293,9 @@ def split(official: Official, regime: str, seed: int) -> Splits:
     chosen = np.random.default_rng(seed).permutation(available)[:size]
     train_size = int(TRAIN_SHARE * size)
     return Splits(
-        official.train.take(chosen[:train_size]),
-        official.train.take(chosen[train_size:]),
-        official.test,
+        Rows(official.train, chosen[:train_size]),
+        Rows(official.train, chosen[train_size:]),
+        Rows(official.test),
     )
 
 
@@ -308,8 +310,9 @@ def too_large(regime: str, available: int) -> UsageError:
 def fingerprint(splits: Splits) -> str:
     """SHA-256 over the exact training, development and test examples, in their order."""
     digest = hashlib.sha256()
-    for name, table in zip(splits._fields, splits, strict=True):
-        digest.update(f"{name} {len(table)} {table.column_names}\n".encode())
-        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            digest.update(json.dumps(row).encode() + b"\n")
+    for name, rows in zip(splits._fields, splits, strict=True):
+        digest.update(f"{name} {len(rows)} {rows.column_names}\n".encode())
+        for piece in rows.pieces():
+            for row in zip(*(column.to_pylist() for column in piece.columns), strict=True):
+                digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()

@@ -58,7 +58,7 @@ def measure(trials: dict[str, Trial], study: Study) -> dict[str, Measurement]:
     splits = split(study.source.load(task.name), first.regime, first.seed)
     train, test = (
         batches.tokenise(part, task, tokenizer, first.max_length)
-        for part in (splits.train, splits.test.slice(0, EXAMPLES))
+        for part in (splits.train.taken(), splits.test.table.slice(0, EXAMPLES))
     )
     parts = Parts(train, test)
     measured: dict[str, Measurement] = {}

@@ -25,9 +25,7 @@ from aa_ray.trial import Trial
 def of_chance(trial: Trial, splits: Splits) -> ChanceColumns:
     """What answers score that look at no example of the trial's test and development set."""
     task = tasks.get(trial.task)
-    test, development = (
-        chance(task, table["label"].to_numpy()) for table in (splits.test, splits.development)
-    )
+    test, development = (chance(task, rows.labels()) for rows in (splits.test, splits.development))
     return {
         "chance": test.score,
         "chance_error": test.error,

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aa_ray.data.batches import Examples, FlatExamples
+from aa_ray.data.batches import Examples
 
 
 def lengths(parts: Sequence[Examples], indices: Sequence[np.ndarray]) -> np.ndarray:
     """[S, B], tokens of each example."""
-    return np.stack([part.flat.lengths[of] for part, of in zip(parts, indices, strict=True)])
+    return np.stack([part.lengths[of] for part, of in zip(parts, indices, strict=True)])
 
 
 def example_of_token(of_examples: np.ndarray, total: int) -> np.ndarray:
@@ -33,25 +33,25 @@ def inputs(
     names = ("input_ids", "token_type_ids", "position_ids")
     arrays = {name: np.zeros((len(parts), total), dtype=np.int64) for name in names}
     for number, (part, of) in enumerate(zip(parts, indices, strict=True)):
-        values = _of_context(part.flat, of, padding_position)
+        values = _of_context(part, of, padding_position)
         for array, of_context in zip(arrays.values(), values, strict=True):
             array[number, : len(of_context)] = of_context
     return arrays
 
 
 def _of_context(
-    flat: FlatExamples, indices: np.ndarray, padding: int | None
+    part: Examples, indices: np.ndarray, padding: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, segments and positions of all tokens of the examples."""
-    of_examples = flat.lengths[indices]
+    of_examples = part.lengths[indices]
     starts = np.cumsum(of_examples) - of_examples  # within the context
     offsets = np.arange(of_examples.sum()) - np.repeat(starts, of_examples)  # within the example
-    tokens = offsets + np.repeat(flat.starts[indices], of_examples)
-    ids = flat.input_ids[tokens]
+    tokens = part.tokens(indices)
+    ids = part.input_ids[tokens]
     positions = offsets
     if padding is not None:
         positions = _behind_padding(ids, starts, of_examples, padding)
-    return ids, flat.token_type_ids[tokens], positions
+    return ids, part.token_type_ids[tokens], positions
 
 
 def _behind_padding(

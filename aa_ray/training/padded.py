@@ -76,8 +76,7 @@ class AdapterHubEngine:
 
     def _groups(self, part: Examples, numbers: np.ndarray) -> list[PaddedGroup]:
         """The examples in groups of like length."""
-        lengths = np.array([len(part.input_ids[i]) for i in numbers])
-        order = np.argsort(lengths, kind="stable")
+        order = np.argsort(part.lengths[numbers], kind="stable")
         size = GROUP_SIZE.get(self.encoder.device.type, len(order))
         return [
             self._padded(part, numbers, order[start : start + size])
@@ -87,7 +86,7 @@ class AdapterHubEngine:
     def _padded(self, part: Examples, numbers: np.ndarray, examples: np.ndarray) -> PaddedGroup:
         """These examples of the batch, padded to their longest."""
         of_part = numbers[examples]
-        lengths = np.array([len(part.input_ids[i]) for i in of_part])
+        lengths, tokens = part.lengths[of_part], part.tokens(of_part)
         mask = np.arange(lengths.max()) < lengths[:, None]  # [G, T]
         columns = {"input_ids": (part.input_ids, self._padding)}
         if self._segments:
@@ -95,7 +94,7 @@ class AdapterHubEngine:
         arrays = {"attention_mask": mask.astype(np.int64)}
         for name, (values, blank) in columns.items():
             arrays[name] = np.full(mask.shape, blank, dtype=np.int64)
-            arrays[name][mask] = np.concatenate([values[i] for i in of_part])
+            arrays[name][mask] = values[tokens]
         device = self.encoder.device
         inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return PaddedGroup(inputs, torch.from_numpy(examples).to(device))

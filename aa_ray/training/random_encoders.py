@@ -110,11 +110,11 @@ def examples(count: int, seed: int = 0, tokens: int = 8, words: int = WORDS) -> 
         for label in labels
     ]
     plain = [[int(word) for word in text] for text in ids]
-    return Examples(plain, [[0] * len(text) for text in plain], labels)
+    return Examples.from_lists(plain, None, labels)
 
 
 def fitting(encoder: PreTrainedModel, texts: Examples) -> Examples:
     """The examples without segment ids where the encoder reads none."""
     if model.reads_segments(encoder):
         return texts
-    return replace(texts, token_type_ids=[[0] * len(ids) for ids in texts.input_ids])
+    return replace(texts, token_type_ids=np.zeros_like(texts.token_type_ids))

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from aa_ray.core import engines, model
 from aa_ray.core.backbones import Backbone, check_unchanged, reading
-from aa_ray.data import batches, tasks
-from aa_ray.data.batches import Examples
-from aa_ray.data.glue import Source, Splits, fingerprint, split
+from aa_ray.data import tasks
+from aa_ray.data.glue import Source
 from aa_ray.errors import ChangedInputError, CheckpointError, StorageError, TrainingError
 from aa_ray.store import provenance
 from aa_ray.store.schema import (
@@ -29,14 +26,14 @@ from aa_ray.store.storage import Folder
 from aa_ray.training import columns, device, engine, halving, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze, replace_linears, restore_linears
+from aa_ray.training.inputs import Facts, Inputs
 from aa_ray.training.loop import Listener, State
 from aa_ray.training.outcome import Outcome
-from aa_ray.training.trainer import Parts
 from aa_ray.trial import Trial
 
 
 class Worker:
-    """One process's backbone, tokeniser and tokenised test sets.
+    """One process's backbone and inputs.
 
     Args:
         backbone: the frozen encoder of every trial given to ``run``.
@@ -67,8 +64,7 @@ class Worker:
         # By task and precision: the fewest trials for which the device's memory was not enough.
         self._too_many: dict[tuple[str, str], int] = {}
         self._backbone = backbone
-        self._source = source
-        self._tests: dict[str, Examples] = {}
+        self._inputs = Inputs(source, backbone, lambda text: self.remarks.append(text))
         self._encoders: dict[str, PreTrainedModel] = {}  # by type of their numbers
         self._sha256 = ""  # of the weights as they were read
         self._environment = provenance.environment(self.device, commit)
@@ -102,11 +98,6 @@ class Worker:
     def _load(self) -> PreTrainedModel:
         with reading(self._backbone):
             return model.load(self._backbone.path)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        with reading(self._backbone):
-            return AutoTokenizer.from_pretrained(self._backbone.path)
 
     def run(
         self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None
@@ -152,11 +143,10 @@ class Worker:
         attempt = self._attempt(trials)
         provenance.reset_peak_memory(self.device)
         outcomes: Sequence[Outcome | TrainingError | str]
-        fingerprints: dict[int, str] = {}
+        facts: dict[int, Facts] = {}
         try:
-            splits = {trial.seed: self._split(trial) for trial in trials}
-            fingerprints = {seed: fingerprint(examples) for seed, examples in splits.items()}
-            outcomes = self._continue(trials, splits, attempt, listener)
+            facts = self._inputs.facts(trials)
+            outcomes = self._continue(trials, attempt, listener)
         except (StorageError, ChangedInputError):
             raise
         except Exception as error:  # whatever goes wrong here must not stop other trials
@@ -177,31 +167,32 @@ class Worker:
             }  # fmt: skip
             known: list[Mapping[str, Any]] = [trial.columns, of_study, self._environment, attempt]
             if isinstance(outcome, Outcome):
-                known.append(columns.of_chance(trial, splits[trial.seed]))
-                data = fingerprints[trial.seed]
-                rows[trial.id] = self._finished(known, trial, outcome, data)
+                rows[trial.id] = self._finished(known, trial, outcome, facts[trial.seed])
             else:
                 text = outcome if isinstance(outcome, str) else columns.one_line(outcome)
                 rows[trial.id] = [make_row(*known, failed(text))]
         return rows
 
     def _finished(
-        self, known: Sequence[Mapping[str, Any]], trial: Trial, outcome: Outcome, data: str
+        self, known: Sequence[Mapping[str, Any]], trial: Trial, outcome: Outcome, facts: Facts
     ) -> list[Row]:
         """The rows of a trial that went well, one per inference depth.
 
         Args:
             known: the parts of the rows that were known without its outcome.
-            data: the fingerprint of its examples.
+            facts: of its examples.
         """
         num_layers = self._backbone.num_layers
-        inputs: InputColumns = {"backbone_sha256": self._sha256, "data_fingerprint": data}
+        inputs: InputColumns = {
+            "backbone_sha256": self._sha256, "data_fingerprint": facts.fingerprint
+        }  # fmt: skip
         peak = provenance.peak_memory_bytes(self.device)
         training = columns.of_training(trial, outcome, num_layers, peak)
         depths = outcome.history[-1].development
         return [
             make_row(
                 *known,
+                facts.chance,
                 FINISHED,
                 inputs,
                 training,
@@ -232,13 +223,12 @@ class Worker:
     def _continue(
         self,
         trials: Sequence[Trial],
-        splits: dict[int, Splits],
         attempt: AttemptColumns,
         listener: Listener | None,
     ) -> list[Outcome | TrainingError]:
         """Train from the trials' checkpoint, if they have one, else from the start."""
         if self._folder is None:
-            return self._train(trials, splits, None, None, listener)
+            return self._train(trials, None, None, listener)
         checkpoint = Checkpoint(self._folder, trials)
         try:
             state = checkpoint.load()
@@ -246,7 +236,7 @@ class Worker:
                 attempt["hosts"] = [*checkpoint.extra["hosts"], *attempt["hosts"]]
                 attempt["resumed_after"] = [*checkpoint.extra["resumed_after"], state.epoch]
             _note(attempt, checkpoint)
-            return self._train(trials, splits, state, checkpoint, listener)
+            return self._train(trials, state, checkpoint, listener)
         except CheckpointError as error:
             first = trials[0]
             self.remarks.append(
@@ -255,38 +245,21 @@ class Worker:
             )
             attempt["hosts"], attempt["resumed_after"] = [self._environment["host"]], []
             _note(attempt, checkpoint)
-            return self._train(trials, splits, None, checkpoint, listener)
-
-    def _split(self, trial: Trial) -> Splits:
-        return split(self._source.load(trial.task, trial.data), trial.regime, trial.seed)
+            return self._train(trials, None, checkpoint, listener)
 
     def _train(
         self,
         trials: Sequence[Trial],
-        splits: dict[int, Splits],
         resumed: State | None,
         checkpoint: Checkpoint | None,
         listener: Listener | None,
     ) -> list[Outcome | TrainingError]:
         first = trials[0]
-        task = tasks.get(first.task)
-        tokenizer, encoder = self._tokenizer, self._encoder(first)
-        most = min(first.max_length, model.most_tokens(encoder) or first.max_length)
-
-        def tokenised(table: pa.Table) -> Examples:
-            return batches.tokenise(table, task, tokenizer, most, model.reads_segments(encoder))
-
-        # Trials of a seed share their examples, and with them what lies below their adapters.
-        parts = {
-            seed: Parts(tokenised(of_seed.train), tokenised(of_seed.development))
-            for seed, of_seed in splits.items()
-        }
-        key = f"{first.task} {first.max_length}"
-        if key not in self._tests:
-            self._tests[key] = tokenised(splits[first.seed].test)
+        tokeniser, encoder = self._inputs.tokeniser, self._encoder(first)
+        parts, test = self._inputs.examples(trials, tokeniser, encoder)
         return loop.run(
-            engine.make(self._engine(first), encoder), trials, task,
-            [parts[trial.seed] for trial in trials], self._tests[key],
+            engine.make(self._engine(first), encoder), trials, tasks.get(first.task),
+            [parts[trial.seed] for trial in trials], test,
             resumed=resumed, keeper=checkpoint, listener=listener,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ def test_evaluation_sees_every_example_once_in_order_of_length(
     lengths: list[int], tokens: int
 ) -> None:
     ids = [[7] * n for n in lengths]
-    examples = Examples(ids, ids, np.zeros(len(ids)))
+    examples = Examples.from_lists(ids, None, np.zeros(len(ids)))
     found = list(batches.by_length(examples, tokens))
     order = np.concatenate(found)
     assert sorted(order) == list(range(len(ids)))
@@ -51,6 +51,6 @@ def test_tokenise_equals_the_tokenizers_own(tiny: Backbone) -> None:
     examples = batches.tokenise(table, tasks.get("rte"), tokenizer, max_length=8)
     for i in range(2):
         expected = tokenizer(first[i], second[i], truncation=True, max_length=8)
-        assert examples.input_ids[i] == expected["input_ids"]
-        assert examples.token_type_ids[i] == expected["token_type_ids"]
+        assert examples.id_lists()[i] == expected["input_ids"]
+        assert examples.segment_lists()[i] == expected["token_type_ids"]
     assert examples.labels.tolist() == [0, 1]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aa_ray.data import glue
 from aa_ray.data.glue import Official, Source, fingerprint, split
+from aa_ray.data.rows import Rows
 from aa_ray.errors import UsageError
 
 
@@ -26,13 +27,16 @@ def official(rows: int) -> Official:
 def test_split_follows_the_released_rule(rows: int, seed: int) -> None:
     splits = split(official(rows), "100", seed)
     order = np.random.default_rng(seed).permutation(rows)
-    assert splits.train["sentence"].to_pylist() == [f"s{i}" for i in order[:75]]
-    assert splits.development["sentence"].to_pylist() == [f"s{i}" for i in order[75:100]]
+    assert splits.train.taken()["sentence"].to_pylist() == [f"s{i}" for i in order[:75]]
+    assert splits.development.taken()["sentence"].to_pylist() == [f"s{i}" for i in order[75:100]]
 
 
 def test_full_uses_every_row_once() -> None:
     splits = split(official(401), "full", 42)
-    both = splits.train["sentence"].to_pylist() + splits.development["sentence"].to_pylist()
+    both = (
+        splits.train.taken()["sentence"].to_pylist()
+        + splits.development.taken()["sentence"].to_pylist()
+    )
     assert len(splits.train) == 300 and sorted(both) == sorted(f"s{i}" for i in range(401))
 
 
@@ -46,13 +50,12 @@ def test_a_regime_larger_than_the_data_is_refused() -> None:
 def test_fingerprint_depends_on_examples_labels_order_and_split() -> None:
     base = split(official(200), "100", 42)
     assert fingerprint(base) == fingerprint(split(official(200), "100", 42))
-    flipped = base.train.set_column(
-        1, "label", pa.array([1 - v for v in base.train["label"].to_pylist()])
-    )
+    train = base.train.taken()
+    flipped = train.set_column(1, "label", pa.array([1 - v for v in base.train.labels()]))
     variants = [
         split(official(200), "100", 43),
-        base._replace(train=flipped),
-        base._replace(train=base.train.take(list(range(74, -1, -1)))),
+        base._replace(train=Rows(flipped)),
+        base._replace(train=Rows(train, np.arange(74, -1, -1))),
         base._replace(train=base.development, development=base.train),
     ]
     assert len({fingerprint(v) for v in [base, *variants]}) == 5

@@ -23,7 +23,7 @@ from aa_ray.store.schema import Row
 from aa_ray.sweep import head, ray_token, session, tune
 from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources
-from aa_ray.training import columns, watchdog, worker
+from aa_ray.training import watchdog
 from aa_ray.trial import Trial
 from tests.simulator import ray as fake_ray
 from tests.simulator import training
@@ -191,8 +191,6 @@ class Simulation:
             (rows, "ThreadPoolExecutor", Pool),
             (parquet, "load", _load),
             (Store, "write", lambda store, of_trial: self._written(write(store, of_trial))),
-            (worker, "fingerprint", lambda examples: "f" * 64),
-            (columns, "of_chance", lambda *_: {"dev_chance": 0.0, "dev_chance_error": 0.0}),
             (provenance, "peak_memory_bytes", lambda device: 1),
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),

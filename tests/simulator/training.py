@@ -13,6 +13,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.store.rows import Store
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.training import watchdog
+from aa_ray.training.inputs import Facts, Inputs
 from aa_ray.training.loop import State
 from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Epoch, TrainerState
@@ -23,6 +24,17 @@ from tests.simulator.world import World
 
 LAYERS = 4
 EPOCH_SECONDS = 12.0
+
+
+class StandInInputs(Inputs):
+    """Examples of which everything is known but what they are."""
+
+    def __init__(self) -> None:
+        pass
+
+    def facts(self, trials: Sequence[Trial]) -> dict[int, Facts]:
+        of_chance: Any = {"dev_chance": 0.0, "dev_chance_error": 0.0}
+        return {trial.seed: Facts(of_chance, "f" * 64) for trial in trials}
 
 
 class StandIn(Worker):
@@ -36,6 +48,7 @@ class StandIn(Worker):
         self.device = torch.device("cpu")
         self._too_many = {}
         self._backbone = backbone
+        self._inputs = StandInInputs()
         self._sha256 = "0" * 64
         self._environment = {
             "host": world.current.host, "device": "cpu", "commit": None, "dirty": None,
@@ -49,13 +62,9 @@ class StandIn(Worker):
     def _engine(self, trial: Trial) -> str:
         return "fused"
 
-    def _split(self, trial: Trial) -> Any:
-        return None
-
     def _train(  # type: ignore[override]
-        self, trials: Sequence[Trial], splits: Any, resumed: State | None, checkpoint: Any,
-        listener: Any,
-    ) -> list[Outcome]:  # fmt: skip
+        self, trials: Sequence[Trial], resumed: State | None, checkpoint: Any, listener: Any
+    ) -> list[Outcome]:
         states = resumed.trainers if resumed else [_first(trial) for trial in trials]
         for epoch in range(len(states[0].history), trials[0].epochs + 1):
             self._world.wait(EPOCH_SECONDS * self._world.random.uniform(0.5, 1.5))

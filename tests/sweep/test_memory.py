@@ -52,7 +52,7 @@ def test_a_step_keeps_no_more_than_is_estimated() -> None:
     bert = freeze(model.load(minilm.path)).train()
     as_on_a_gpu(bert)
     length, rows = 128, 4  # an eighth of a batch
-    examples = Examples([[5] * length] * rows, [[0] * length] * rows, np.zeros(rows, dtype=int))
+    examples = Examples.from_lists([[5] * length] * rows, None, np.zeros(rows, dtype=int))
     for count in (1, 3):
         trials = [aa(minilm)] * count
         trial_models = model.attach(bert, trials, outputs=2)

@@ -67,15 +67,15 @@ def some_examples() -> Examples:
     rng = np.random.default_rng(0)
     ids = [rng.integers(5, 80, n).tolist() for n in LENGTHS]
     segments = [[int(k >= n // 2) for k in range(n)] for n in LENGTHS]
-    return Examples(ids, segments, rng.integers(0, 2, len(ids)))
+    return Examples.from_lists(ids, segments, rng.integers(0, 2, len(ids)))
 
 
 def padded(examples: Examples) -> dict[str, Tensor]:
     """The batch as transformers takes it, [examples, longest] each."""
     fields: dict[str, list[list[int]]] = {
-        "input_ids": examples.input_ids,
-        "token_type_ids": examples.token_type_ids,
-        "attention_mask": [[1] * len(ids) for ids in examples.input_ids],
+        "input_ids": examples.id_lists(),
+        "token_type_ids": examples.segment_lists(),
+        "attention_mask": [[1] * len(ids) for ids in examples.id_lists()],
     }
     return {
         name: nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)

@@ -57,7 +57,7 @@ def examples_for(encoder: PreTrainedModel) -> Examples:
     examples = some_examples()
     if model.reads_segments(encoder):
         return examples
-    return replace(examples, token_type_ids=[[0] * len(ids) for ids in examples.input_ids])
+    return replace(examples, token_type_ids=np.zeros_like(examples.token_type_ids))
 
 
 def logits_of(engine: Engine, trial_model: Any, first_layer: int, noise: Any) -> tuple[Any, Any]:
@@ -204,7 +204,7 @@ def test_histograms_are_the_same(make_trial: Callable[..., Trial]) -> None:
         by_engine.append(histograms.of_inputs(make(name, encoder), context, part))
     ours, theirs = by_engine
     assert set(ours) == set(theirs) == {0, 2}
-    tokens = sum(len(ids) for ids in some_examples().input_ids)
+    tokens = some_examples().lengths.sum()
     for layer in ours:
         assert ours[layer].low == pytest.approx(theirs[layer].low, rel=1e-4)
         assert ours[layer].high == pytest.approx(theirs[layer].high, rel=1e-4)
@@ -218,7 +218,7 @@ def test_a_padding_token_within_a_text_has_the_position_that_roberta_gives_it(
     encoder = load("roberta").eval()
     [trial_model] = model.attach(encoder, [make_trial(layers=())], outputs=2)
     ids = [0, 17, 1, 23, 1, 42, 2]
-    examples = Examples([ids, [0, 5, 2]], [[0] * 7, [0] * 3], np.array([0, 1]))
+    examples = Examples.from_lists([ids, [0, 5, 2]], None, np.array([0, 1]))
     engine = make(name, encoder)
     batch, _ = engine.pack([examples], [np.arange(2)])
     with torch.no_grad():
@@ -235,11 +235,11 @@ def test_texts_are_cut_to_the_positions_that_the_encoder_has(
     encoder = load(kind)
     assert model.most_tokens(encoder) == POSITIONS
     engine: Engine = make(ADAPTERHUB, encoder)
-    longest = Examples([[7] * POSITIONS], [[0] * POSITIONS], np.array([0]))
+    longest = Examples.from_lists([[7] * POSITIONS], None, np.array([0]))
     [trial_model] = model.attach(encoder, [make_trial(layers=())], outputs=2)
     batch, _ = engine.pack([longest], [np.arange(1)])
     assert engine.forward(batch, [TrialContext(trial_model)]).isfinite().all()
-    longer = Examples([[7] * (POSITIONS + 1)], [[0] * (POSITIONS + 1)], np.array([0]))
+    longer = Examples.from_lists([[7] * (POSITIONS + 1)], None, np.array([0]))
     batch, _ = engine.pack([longer], [np.arange(1)])
     with pytest.raises((IndexError, RuntimeError)):
         engine.forward(batch, [TrialContext(trial_model)])

@@ -32,7 +32,7 @@ def examples(size: int, task: str = "sst2", seed: int = 0) -> Examples:
     labels = rng.integers(0, 2, size)
     ids = [[2, *rng.integers(5 + 40 * y, 45 + 40 * y, rng.integers(2, 9)), 3] for y in labels]
     kind = np.float32 if tasks.get(task).regression else np.int64
-    return Examples(ids, [[0] * len(row) for row in ids], labels.astype(kind))
+    return Examples.from_lists(ids, None, labels.astype(kind))
 
 
 @pytest.fixture

@@ -48,8 +48,8 @@ def test_the_classifier_reads_what_transformers_gives(
             bert.set_active_adapters(trial_model.name)
             for i, length in enumerate(LENGTHS):
                 inputs = {
-                    "input_ids": torch.tensor([examples.input_ids[i]]),
-                    "token_type_ids": torch.tensor([examples.token_type_ids[i]]),
+                    "input_ids": torch.tensor([examples.id_lists()[i]]),
+                    "token_type_ids": torch.tensor([examples.segment_lists()[i]]),
                 }
                 output = bert.base_model(**inputs)
                 assert output.last_hidden_state.shape[1] == length

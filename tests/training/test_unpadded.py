@@ -22,7 +22,7 @@ def sets(lengths: list[list[int]]) -> list[Examples]:
     """Every token id is unique, and a segment id says which example it is from."""
     following = iter(range(1, 100_000))
     return [
-        Examples(
+        Examples.from_lists(
             [[next(following) for _ in range(n)] for n in of_context],
             [[b] * n for b, n in enumerate(of_context)],
             np.arange(len(of_context)),
@@ -41,7 +41,7 @@ def test_contexts_hold_their_examples_one_after_the_other(lengths: list[list[int
     tokens = batch.inputs["input_ids"].shape[1]
     assert tokens >= max(map(sum, lengths)) and tokens <= 1.07 * max(map(sum, lengths)) + 1
     for s, part in enumerate(parts):
-        expected = [part.input_ids[i] for i in order]
+        expected = [part.id_lists()[i] for i in order]
         flat = [token for ids in expected for token in ids]
         assert batch.inputs["input_ids"][s, : len(flat)].tolist() == flat
         positions = [position for ids in expected for position in range(len(ids))]
@@ -69,7 +69,7 @@ def test_groups_hold_each_example_in_a_row(lengths: list[list[int]]) -> None:
             real = group.blocked[:, 0, 0] == 0
         texts += [row[of_row].tolist() for row, of_row in zip(rows, real, strict=True)]
     assert start == len(grouped)
-    expected = [ids for part in sets(lengths) for ids in part.input_ids]
+    expected = [ids for part in sets(lengths) for ids in part.id_lists()]
     assert sorted(texts) == sorted(expected)
 
 
@@ -99,7 +99,7 @@ def test_the_drawing_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "ROW_MULTIPLE", 4)
     monkeypatch.setattr(unpadded, "_rounded", lambda tokens: tokens + 1)
     names = {0: "0", 10: "a0", 11: "a1", 12: "a2", 20: "b0", 21: "b1"}
-    examples = Examples([[10, 11, 12], [20, 21]], [[0] * 3, [0] * 2], np.arange(2))
+    examples = Examples.from_lists([[10, 11, 12], [20, 21]], [[0] * 3, [0] * 2], np.arange(2))
     batch, _ = unpadded.pack([examples], [np.arange(2)], CPU)
     [ids] = batch.inputs["input_ids"].tolist()
     assert drawn("input_ids", 6) == [names[token] for token in ids]

@@ -16,7 +16,7 @@ import torch
 
 from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
-from aa_ray.data import generated, glue
+from aa_ray.data import cache, generated, glue, tokenised
 from aa_ray.data.glue import Source
 from aa_ray.errors import ChangedInputError, StorageError
 from aa_ray.store.schema import (
@@ -79,7 +79,7 @@ def test_a_row_says_what_chance_is_and_whether_answers_differ(
 ) -> None:
     [[row]] = worker.run([make_trial(learning_rate=1e-2, epochs=6)], ["baseline"])
     splits = glue.split(Source("embedded").load("sst2"), "100", 42)
-    test, development = (part["label"].to_numpy() for part in (splits.test, splits.development))
+    test, development = (part.labels() for part in (splits.test, splits.development))
     for labels, score, error in (
         (test, row["chance"], row["chance_error"]),
         (development, row["dev_chance"], row["dev_chance_error"]),
@@ -139,6 +139,27 @@ def test_the_same_trial_gives_the_same_row(
     differing = {name for name, value in first.items() if value != dict(second)[name]}
     assert differing <= {"started_at", "finished_at", "train_seconds", "test_seconds",
                          "peak_memory_bytes"}  # fmt: skip
+
+
+def test_examples_in_files_change_no_number(
+    worker: Worker,
+    tiny: Backbone,
+    make_trial: Callable[..., Trial],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = [make_trial(regime="500", epochs=2, seed=seed, switched=True) for seed in (1, 2)]
+    in_memory = worker.run(trials, ["x", "x"])
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(tokenised, "LEAST_ROWS", 100)
+    fresh = Worker(tiny, Source("embedded"), ("abc", True))
+    for _ in range(2):  # the second finds the files of the first
+        in_files = fresh.run(trials, ["x", "x"])
+        for [one], [other] in zip(in_memory, in_files, strict=True):
+            differing = {name for name, value in one.items() if value != dict(other)[name]}
+            assert differing <= {"started_at", "finished_at", "train_seconds", "test_seconds",
+                                 "peak_memory_bytes"}  # fmt: skip
+    assert len(list(tmp_path.glob("sst2-*.arrow"))) == 2  # training data, and test set
 
 
 def test_a_failing_trial_is_a_row_and_the_next_one_runs(
