@@ -80,6 +80,8 @@ def positioned(lengths: np.ndarray, total: int, device: torch.device) -> Positio
     groups, token_at, real = _grouped(lengths.ravel(), first_token, device)
     position_of = np.zeros(len(lengths) * total, dtype=np.int64)
     position_of[token_at[real]] = np.flatnonzero(real)
+    for of_context, tokens in zip(position_of.reshape(-1, total), lengths.sum(axis=1), strict=True):
+        of_context[tokens:] = of_context[0]  # spare ones
     arrays = token_at, position_of, np.flatnonzero(~real)
     return Positions(groups, *(transfer.sent(torch.from_numpy(array), device) for array in arrays))
 
@@ -107,7 +109,7 @@ def _grouped(
         offsets = np.arange(longest)
         inside = offsets < lengths[examples, None]  # [rows, longest]
         groups.append(Group(len(examples), longest, _blocked(inside, device)))
-        token_at.append(np.where(inside, first_token[examples, None] + offsets, 0).ravel())
+        token_at.append((first_token[examples, None] + np.where(inside, offsets, 0)).ravel())
         real.append(inside.ravel())
     return groups, np.concatenate(token_at), np.concatenate(real)
 

@@ -16,15 +16,16 @@ token, and with rows rounded up to 4 positions instead of 8):
     ends                  0              3         5    6       where sequences end
 
     position              0    1    2    3    4    5    6    7      row of b, then row of a
-    token_at              3    4    0    0    0    1    2    0
+    token_at              3    4    3    3    0    1    2    0
     so there stand       b0   b1    .    .   a0   a1   a2    .      "." is padding
     padding                         2    3                   7
     blocked               0    0 -inf -inf    0    0    0 -inf
 
     token                 0    1    2    3    4    5
-    position_of           4    5    6    0    1    0                the inverse of token_at
+    position_of           4    5    6    0    1    4                the inverse of token_at
 
-Padding and spare tokens have to point somewhere, so ``token_at`` and ``position_of`` are 0 there.
+Padding points to its example's first token, a spare token to that of its context's first token. So
+a trial whose numbers have become NaN spoils no other, not even where their weight is 0.
 Numbers of tokens are rounded up a little, with spare ones at the end: oneDNN generates code for
 every new shape, which takes as long as a product.
 

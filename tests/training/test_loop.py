@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
-from aa_ray.core.engines import FUSED
+from aa_ray.core.engines import ADAPTERHUB, FUSED
 from aa_ray.data import batches, tasks
 from aa_ray.data.batches import Examples
 from aa_ray.errors import TrainingError
@@ -122,6 +122,8 @@ def test_losses_equal_a_plain_recomputation(
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
+ENGINES = (FUSED, ADAPTERHUB)
+
 ARCHITECTURES: list[dict[str, Any]] = [
     {},
     {"activation": "rational:one", "switched": True},
@@ -129,6 +131,23 @@ ARCHITECTURES: list[dict[str, Any]] = [
     {"layers": ()},
     {"inference_depths": (0, 2)},
 ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_trial_that_fails_leaves_the_others_alone(
+    tiny: Backbone, make_trial: Callable[..., Trial], engine: str
+) -> None:
+    """Wherever it stands in the array; in the first step it is well still."""
+    bert = without_dropout(freeze(model.load(tiny.path)))
+    well = [make_trial(batch_size=4), make_trial(batch_size=4, seed=7, switched=True)]
+    bad = make_trial(batch_size=4, learning_rate=1e30)
+    [first, second] = run_array(bert, well, engine)
+    for at in range(3):
+        outcomes = run_array(bert, [*well[:at], bad, *well[at:]], engine)
+        assert "became nan in epoch 1" in str(outcomes.pop(at))
+        for outcome, expected in zip(outcomes, (first, second), strict=True):
+            assert isinstance(outcome, Outcome) and isinstance(expected, Outcome)
+            assert outcome.history[1].train_loss == pytest.approx(expected.history[1].train_loss)
 
 
 @pytest.mark.parametrize("changes", ARCHITECTURES)
