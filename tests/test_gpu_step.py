@@ -13,7 +13,7 @@ from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.data import tasks
 from aa_ray.store.storage import Folder
-from aa_ray.training import loop
+from aa_ray.training import epoch, loop
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.engine import FusedEngine
@@ -58,11 +58,11 @@ def test_a_step_does_not_wait(
     engine = FusedEngine(bert)
     loop.train_epoch(engine, trainers, 1)
     training = engine.training(trainers)
-    order = loop._order(trainers, 2)
+    order = epoch.order(trainers, 2)
     torch.cuda.synchronize()
     with no_waiting():
         for batch in training.batches(order):
-            losses = loop._losses(training.forward(batch), batch.labels, tasks.get("sst2"))
+            losses = epoch.losses(training.forward(batch), batch.labels, tasks.get("sst2"))
             training.step(batch, losses.sum())
 
 

@@ -1,5 +1,7 @@
 """What interrupted trials go on from: one safetensors file per group, written after epochs.
 
+Within an epoch it is written where the epoch takes longer than ten minutes.
+
 No pickle: tensors (weights, Adam's moments, best epochs, random state) are safetensors, all else is
 JSON in that file's header. So a file from elsewhere can be wrong but cannot run code. A checksum in
 the header covers every byte of the file: from one flipped bit a trial would go on with wrong
@@ -14,6 +16,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -27,14 +30,18 @@ from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
 # 3: with a checksum; 4: switches are named as parts of their adapters; 5: trainers in the order of
-# the trials.
-VERSION = "5"
+# the trials; 6: may be of steps within an epoch.
+VERSION = "6"
+READABLE = ("4", "5", VERSION)
 
 # In the header, in place of the checksum while it is computed.
 _UNSIGNED = "0" * 64
 
 # An epoch is not written while writing would take more than this share of the time.
 MOST_TIME = 0.1
+
+# Within an epoch, seconds between two that are written.
+SECONDS_WITHIN_EPOCH = 600.0
 
 
 def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
@@ -48,6 +55,8 @@ def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
         for index, moments in trainer.optimizer.items():
             tensors |= {f"{k}/adam/{index}/{name}": v for name, v in moments.items()}
         tensors[f"{k}/generator"] = trainer.generator
+        if trainer.losses:
+            tensors[f"{k}/losses"] = torch.tensor(trainer.losses, dtype=torch.float64)
         best_epochs = {d: {"epoch": b.epoch, "score": b.score} for d, b in trainer.best.items()}
         history = [dataclasses.asdict(epoch) for epoch in trainer.history]
         trainers.append({"history": history, "best": best_epochs, "error": trainer.error})
@@ -87,7 +96,7 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
         tensors = load(content)
         header = _header(content)
         expected = json.dumps([trial.to_json() for trial in trials])
-        if header["version"] not in ("4", VERSION) or header["trials"] != expected:
+        if header["version"] not in READABLE or header["trials"] != expected:
             raise CheckpointError("it is of another version or of other trials")
         trainers = [
             _trainer(fields, _under(f"{k}/", tensors))
@@ -137,6 +146,7 @@ def _trainer(fields: dict[str, Any], tensors: dict[str, Tensor]) -> TrainerState
         optimizer=_moments(_under("adam/", tensors)),
         generator=tensors["generator"],
         error=fields["error"],
+        losses=tensors["losses"].tolist() if "losses" in tensors else [],
     )
 
 
@@ -165,13 +175,18 @@ class Checkpoint:
     Args:
         folder: the results folder.
         trials: the group's, which train side by side.
+        seconds: between two states within an epoch.
 
     Attributes:
         extra: JSON that comes back with the state: who has worked on the trials so far.
     """
 
-    def __init__(self, folder: Folder, trials: Sequence[Trial]) -> None:
+    def __init__(
+        self, folder: Folder, trials: Sequence[Trial], seconds: float = SECONDS_WITHIN_EPOCH
+    ) -> None:
         self._folder = folder
+        self._seconds = seconds
+        self._begun = clock.monotonic()
         self._trials = trials
         self._path = path(trials)
         self._written = -math.inf  # when the last was, and how long it took
@@ -194,6 +209,11 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether writing takes little enough of the time."""
         return self._took <= MOST_TIME * (clock.monotonic() - self._written)
+
+    def due_within_epoch(self) -> bool:
+        """Whether, besides, the last state was written long ago."""
+        since = max(self._begun, self._written)
+        return clock.monotonic() - since >= self._seconds and self.due()
 
     def save(self, state: State) -> None:
         """Keep the state in place of the last one.

@@ -21,7 +21,9 @@ class Training(Protocol):
     """Trials that take their training steps together."""
 
     def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[Any]:
-        """The batches of an epoch, each with ``labels`` [trials, B]; all random draws are made.
+        """The batches of the next steps, with ``labels`` [trials, B]; all random draws are made.
+
+        When the last of these steps has been taken, nothing has been drawn for those that follow.
 
         Args:
             order: for each step, each trial's indices of its examples; as many for each trial.

@@ -7,22 +7,21 @@ and end. Knows nothing of Ray, of files, or of where the examples come from.
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aa_ray.core import encoders, model
-from aa_ray.data import batches
 from aa_ray.data.batches import Examples
 from aa_ray.data.tasks import Task
 from aa_ray.errors import CheckpointError, TrainingError
-from aa_ray.training import histograms, watchdog
+from aa_ray.training import histograms
 from aa_ray.training.context import sort_key
 from aa_ray.training.engine import Engine
+from aa_ray.training.epoch import train_epoch
 from aa_ray.training.evaluation import Job, Scores, evaluate
 from aa_ray.training.outcome import Evaluation, Outcome
 from aa_ray.training.trainer import Parts, TrainerState, TrialTrainer
@@ -31,7 +30,7 @@ from aa_ray.trial import Trial
 
 @dataclass
 class State:
-    """All that a group of trials needs to go on after its last epoch, as if nothing had happened.
+    """All that a group of trials needs to go on after its last step, as if nothing had happened.
 
     Attributes:
         trainers: of each trial, in the group's order.
@@ -53,7 +52,10 @@ class Keeper(Protocol):
     """Keeps states, so that an interrupted training run can go on."""
 
     def due(self) -> bool:
-        """Whether a state should be saved now."""
+        """Whether a state should be saved now, after an epoch."""
+
+    def due_within_epoch(self) -> bool:
+        """Whether a state should be saved now, between two steps."""
 
     def save(self, state: State) -> None:
         """Keep the state in place of the last one."""
@@ -87,7 +89,7 @@ def run(
         trials: of equal ``fuse_key``.
         parts: each trial's training and development examples, the same number for each.
         resumed: where an interrupted run of these trials had come to; it goes on from there.
-        keeper: is given the state after each epoch that it wants.
+        keeper: is given the state after each epoch that it wants, and within long ones.
         listener: is told of every epoch and test.
 
     Returns:
@@ -102,11 +104,17 @@ def run(
     by_trial = [trainers[order.index(k)] for k in range(len(trials))]
     if resumed is not None:
         _resume(engine, by_trial, resumed)
+
+    def save() -> None:
+        if keeper is not None:
+            keeper.save(_state(engine, by_trial, time.monotonic() - started))
+
+    due = keeper.due_within_epoch if keeper is not None else lambda: False
     _tell(listener, trainers)
-    for trained in train(engine, trainers):
+    for trained in train(engine, trainers, due, save):
         _tell(listener, trained)
         if keeper is not None and keeper.due():
-            keeper.save(_state(engine, by_trial, time.monotonic() - started))
+            save()
     seconds = time.monotonic() - started
     for trainer in trainers:
         if trainer.optimizer is not None:
@@ -115,10 +123,18 @@ def run(
     return [_outcome(trainer, evaluations[trainer], seconds) for trainer in by_trial]
 
 
-def train(engine: Engine, trainers: Sequence[TrialTrainer]) -> Iterator[Sequence[TrialTrainer]]:
+def train(
+    engine: Engine,
+    trainers: Sequence[TrialTrainer],
+    due: Callable[[], bool] = lambda: False,
+    save: Callable[[], None] = lambda: None,
+) -> Iterator[Sequence[TrialTrainer]]:
     """The paper's section 4: in each epoch the training set, then the development set.
 
-    Goes on after the last epoch in the trainers' histories, without trainers that have ended early.
+    Goes on after the last step that was taken, without trainers that have ended early.
+
+    Args:
+        due, save: see ``train_epoch``.
 
     Yields:
         After each epoch the trainers that took part in it.
@@ -128,7 +144,7 @@ def train(engine: Engine, trainers: Sequence[TrialTrainer]) -> Iterator[Sequence
         training = [trainer for trainer in trainers if trainer.error is None]
         if not training:
             return
-        train_epoch(engine, training, epoch)
+        train_epoch(engine, training, epoch, due, save)
         _develop(engine, training)
         yield training
 
@@ -178,46 +194,6 @@ def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> N
         raise
     except Exception as error:  # of another version of the program, or of torch
         raise CheckpointError(f"it does not fit ({type(error).__name__}: {error})") from error
-
-
-def train_epoch(engine: Engine, trainers: Sequence[TrialTrainer], epoch: int) -> None:
-    """One pass of each trainer over its own training set, in its own order."""
-    engine.encoder.train()  # backbone dropout is active in training
-    training = engine.training(trainers)
-    losses = []
-    for batch in training.batches(_order(trainers, epoch)):
-        watchdog.beat()
-        of_trainers = _losses(training.forward(batch), batch.labels, trainers[0].task)
-        # Each loss depends on the parameters of its own trial alone, so their sum serves them all.
-        training.step(batch, of_trainers.sum())
-        losses.append(of_trainers.detach())
-    # Read from the device at the end of an epoch only: to read them is to wait for it.
-    by_trainer = torch.stack(losses, dim=1).tolist()  # [trainers][steps]
-    for trainer, of_trainer in zip(trainers, by_trainer, strict=True):
-        trainer.close_epoch(epoch, of_trainer)
-
-
-def _order(trainers: Sequence[TrialTrainer], epoch: int) -> list[tuple[np.ndarray, ...]]:
-    """For each step of the epoch, each trainer's indices of its examples."""
-    size = trainers[0].trial.batch_size
-    orders = [
-        batches.shuffled(len(trainer.parts.train), size, trainer.trial.seed, epoch)
-        for trainer in trainers
-    ]
-    return list(zip(*orders, strict=True))
-
-
-def _losses(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
-    """Each trainer's mean loss over its examples, [trainers]; logits [trainers, B, outputs].
-
-    Cross-entropy over classes, or mean squared error for regression.
-    """
-    if task.regression:
-        return (logits[..., 0].float() - labels).square().mean(dim=1)
-    flat = nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), reduction="none"
-    )
-    return flat.view(labels.shape).mean(dim=1)
 
 
 def _develop(engine: Engine, trainers: Sequence[TrialTrainer]) -> None:

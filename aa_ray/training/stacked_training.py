@@ -24,9 +24,6 @@ from aa_ray.training.stacked_parameters import Leaf, StackedParameters
 from aa_ray.training.trainer import TrialTrainer
 from aa_ray.training.unpadded import Packed
 
-# So many steps are prepared at a time.
-STEPS = 32
-
 
 class StackedBatch(NamedTuple):
     """What a step is taken with.
@@ -76,16 +73,14 @@ class StackedTraining:
         return [(self.parameters.leaf(w), self.parameters.leaf(b)) for w, b in names]
 
     def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[StackedBatch]:
-        """The batches of an epoch; ``order`` has for each step each trial's indices of examples."""
+        """The batches of the next steps, from each one's indices of each trial's examples."""
         schedules = [trainer.schedule for trainer in self.trainers]
         done = 0
         for _, equal in groupby(order, key=lambda indices: len(indices[0])):
             steps = list(equal)
-            for start in range(0, len(steps), STEPS):
-                some = steps[start : start + STEPS]
-                now = [Schedule(schedule.done + done, schedule.total) for schedule in schedules]
-                yield from self._prepared(some, now)
-                done += len(some)
+            now = [Schedule(schedule.done + done, schedule.total) for schedule in schedules]
+            yield from self._prepared(steps, now)
+            done += len(steps)
 
     def _prepared(
         self, steps: Sequence[Sequence[np.ndarray]], schedules: Sequence[Schedule]

@@ -1,7 +1,6 @@
 """One trial's way through its epochs: its losses, its best epochs, and its state."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -75,7 +74,7 @@ class Best:
 
 @dataclass
 class TrainerState:
-    """What one trial needs to go on after its last epoch.
+    """What one trial needs to go on after its last step.
 
     Attributes:
         history: one entry per epoch so far.
@@ -84,6 +83,7 @@ class TrainerState:
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
         generator: state of the trial's generator.
         error: why the trial has ended early; None while it goes on.
+        losses: of the steps taken in an epoch that is not over.
     """
 
     history: list[Epoch]
@@ -92,6 +92,7 @@ class TrainerState:
     optimizer: dict[int, dict[str, Tensor]]
     generator: Tensor
     error: str | None
+    losses: list[float] = field(default_factory=list)
 
 
 class TrialTrainer:
@@ -103,6 +104,8 @@ class TrialTrainer:
         depths: inference depths to evaluate, in layers from the top; see ``Trial.depths``.
         error: why it has ended early; None while all is well.
         first_layer: the first layer whose adapter the last training step used.
+        steps_taken: in the epoch that is not over.
+        losses: of those steps; the last ones may be on the device still.
         optimizer: what it is trained with; None before.
     """
 
@@ -117,14 +120,17 @@ class TrialTrainer:
         self.history = [self._describe(epoch=0)]
         self.error: str | None = None
         self.first_layer = 0
+        self.steps_taken = 0
+        self.losses: list[float] = []
         self.optimizer: Optimizer | None = None
         self._moments: Moments = {}  # those of the state that it has gone on from
 
     @property
     def schedule(self) -> Schedule:
-        """Of its learning rates, from the next epoch on: linear decay to 0 over all steps."""
+        """Of its learning rates, from the next step on: linear decay to 0 over all steps."""
         steps = num_steps(len(self.parts.train), self.trial.batch_size)
-        return Schedule((len(self.history) - 1) * steps, self.trial.epochs * steps)
+        done = (len(self.history) - 1) * steps + self.steps_taken
+        return Schedule(done, self.trial.epochs * steps)
 
     def moments(self) -> Moments:
         """A copy of Adam's moments; empty before the first step."""
@@ -150,8 +156,9 @@ class TrialTrainer:
         choices = self.num_layers if self.trial.drop_range == "layers" else 11
         return int(torch.randint(choices, (), generator=self.trial_model.generator))
 
-    def close_epoch(self, epoch: int, losses: Sequence[float]) -> None:
+    def close_epoch(self, epoch: int) -> None:
         """Note the state and the mean loss; a loss that is not finite ends the trial."""
+        losses, self.losses, self.steps_taken = self.losses, [], 0
         entry = self._describe(epoch)
         entry.train_loss = float(np.mean(losses))
         self.history.append(entry)
@@ -197,12 +204,13 @@ class TrialTrainer:
         """A copy of all that is needed to go on."""
         return TrainerState(
             self.history, self.best, self.trial_model.snapshot(), self.moments(),
-            self.trial_model.generator.get_state(), self.error,
+            self.trial_model.generator.get_state(), self.error, list(self.losses),
         )  # fmt: skip
 
     def resume(self, state: TrainerState) -> None:
         """Put weights, Adam's moments and random state back."""
         self.history, self.best, self.error = state.history, state.best, state.error
+        self.losses, self.steps_taken = list(state.losses), len(state.losses)
         self.trial_model.restore(state.weights)
         self.optimizer, self._moments = None, state.optimizer
         self.trial_model.generator.set_state(state.generator)

@@ -17,7 +17,7 @@ from aa_ray.data.glue import Source
 from aa_ray.errors import DeviceError
 from aa_ray.store.schema import Row
 from aa_ray.store.storage import Folder
-from aa_ray.training import checkpoints, device, evaluation, halving, loop
+from aa_ray.training import checkpoints, device, epoch, evaluation, halving, loop
 from aa_ray.training.optimizers import StackedAdam
 from aa_ray.training.random_encoders import without_dropout
 from aa_ray.training.stacked_training import StackedTraining
@@ -212,7 +212,7 @@ def test_a_failed_step_leaves_no_activations(
     """Before the halves begin, and without the collector's help; so the graph is in no cycle."""
     monkeypatch.setattr(gc, "collect", lambda: 0)
     activations: list[weakref.ref[torch.Tensor]] = []
-    original = loop._losses
+    original = epoch.losses
 
     def note(logits: torch.Tensor, *others: Any) -> torch.Tensor:
         loss = original(logits, *others)
@@ -226,7 +226,7 @@ def test_a_failed_step_leaves_no_activations(
         alive.append(sum(tensor() is not None for tensor in activations))
         return halve(*arguments)
 
-    monkeypatch.setattr(loop, "_losses", note)
+    monkeypatch.setattr(epoch, "losses", note)
     monkeypatch.setattr(halving, "halve", count)
     starve(monkeypatch, torch.autograd, "grad", after(2))
     worker(tiny, None).run(trials, ["x"] * 5)

@@ -17,7 +17,7 @@ from aa_ray.core import model
 from aa_ray.core.backbones import Backbone
 from aa_ray.core.model import TrialModel
 from aa_ray.data import tasks
-from aa_ray.training import checkpoints, frozen, loop, side_by_side
+from aa_ray.training import checkpoints, epoch, frozen, loop, side_by_side
 from aa_ray.training.checkpoints import Checkpoint
 from aa_ray.training.context import TrialContext, sort_key
 from aa_ray.training.cpu_layers import freeze
@@ -110,9 +110,9 @@ def test_gradients_are_those_of_the_modules(
     training = FusedEngine(bert).training(trainers)
     assert isinstance(training, StackedTraining)
     bert.train()
-    for batch in itertools.islice(training.batches(loop._order(trainers, 1)), 2):
+    for batch in itertools.islice(training.batches(epoch.order(trainers, 1)), 2):
         logits = side_by_side.forward(bert, batch.packed, contexts_of(trainers, batch))
-        loss = loop._losses(logits, batch.labels, tasks.get("sst2")).sum()
+        loss = epoch.losses(logits, batch.labels, tasks.get("sst2")).sum()
         expected = {
             row: dict(zip(named, torch.autograd.grad(loss, [*named.values()], retain_graph=True,
                                                      allow_unused=True), strict=True))
@@ -122,7 +122,7 @@ def test_gradients_are_those_of_the_modules(
         torch.testing.assert_close(ours, logits)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training.adam, "step", lambda _: None)
-            training.step(batch, loop._losses(ours, batch.labels, tasks.get("sst2")).sum())
+            training.step(batch, epoch.losses(ours, batch.labels, tasks.get("sst2")).sum())
         tolerance = 1e-5 if precision == "fp32" else 2e-2
         for row, of_row in expected.items():
             for name, value in of_row.items():
@@ -178,9 +178,9 @@ def test_a_step_reads_nothing_back(
     trainers = trainers_of(attach(array))
     training = FusedEngine(bert).training(trainers)
     bert.train()
-    for batch in list(training.batches(loop._order(trainers, 1))):
+    for batch in list(training.batches(epoch.order(trainers, 1))):
         with no_words(monkeypatch):
-            losses = loop._losses(training.forward(batch), batch.labels, tasks.get("sst2"))
+            losses = epoch.losses(training.forward(batch), batch.labels, tasks.get("sst2"))
             training.step(batch, losses.sum())
     with pytest.raises(AssertionError), no_words(monkeypatch):  # it would have been noticed
         torch.ones(1).item()
