@@ -12,7 +12,7 @@ from aa_ray.data.tasks import Task
 
 # Rows that are tokenised at a time: a tokenizer gives lists of Python's numbers, ten times as large
 # as the arrays that are made of them.
-PIECE = 4096
+PIECE = 1024
 
 
 @dataclass(frozen=True, eq=False)

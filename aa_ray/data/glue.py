@@ -85,7 +85,7 @@ class Source:
             return f"embedded-{generated.VERSION}"
         digest = hashlib.sha256()
         for path in self._files(tasks.get(task)):
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(_sha256(path))
         return f"files-{digest.hexdigest()[:16]}"
 
     def has(self, name: str) -> bool:
@@ -168,6 +168,15 @@ class Source:
         return self._paths(task)
 
 
+def _sha256(path: Path) -> bytes:
+    """Of the file's content, of which little is in memory at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.digest()
+
+
 @lru_cache(maxsize=16)
 def _load(source: Source, name: str) -> tuple[Official, str]:
     """The task's data, and the identity that it had when it was read."""
@@ -222,7 +231,10 @@ def _read_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path)
+        # Piece by piece, so that a large file is not in memory beside what is read from it.
+        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            pieces = list(file.iter_batches(2**16, use_threads=False))
+            return pa.Table.from_batches(pieces, file.schema_arrow)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -255,7 +267,7 @@ def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
     if any(table[column].null_count for column in table.column_names):
         raise UsageError(f"{where}: empty (null) values; remove those rows")
     _check_labels(table["label"], task, where)
-    return table
+    return table.combine_chunks()  # of several, Arrow would copy all for every few rows taken
 
 
 def _check_labels(labels: pa.ChunkedArray, task: Task, where: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported where rows are read: the command line needs neithe
     import pyarrow as pa
 
 # Rows that are copied at a time.
-PIECE = 4096
+PIECE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Rows:
         return self.table if self.indices is None else self.table.take(self.indices)
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The same, a few thousand rows at a time."""
+        """The same, a thousand rows at a time."""
         for start in range(0, len(self), PIECE):
             if self.indices is None:
                 yield self.table.slice(start, PIECE)

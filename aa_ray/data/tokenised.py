@@ -48,6 +48,7 @@ class Tokeniser:
         self._say, self._beat = say, beat
         self._fingerprint = ""
         self._in_files = True
+        self._opened: dict[str, Examples] = {}  # the last file
 
     def examples(self, rows: Rows, task: Task, max_length: int, segments: bool = True) -> Examples:
         """The rows, tokenised.
@@ -63,8 +64,11 @@ class Tokeniser:
         if len(rows) >= LEAST_ROWS and self._in_files:
             name = self._name(rows.table, task, max_length, segments)
             try:
-                made = cache.examples(name, lambda: tokenised(rows.table), self._beat)
-                return made if rows.indices is None else made.select(rows.indices)
+                if name not in self._opened:  # mapped twice, it would count twice as memory in use
+                    made = cache.examples(name, lambda: tokenised(rows.table), self._beat)
+                    self._opened = {name: made}
+                whole = self._opened[name]
+                return whole if rows.indices is None else whole.select(rows.indices)
             except cache.CacheError as error:
                 self._in_files = False
                 self._say(

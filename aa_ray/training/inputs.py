@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+import pyarrow as pa
 from transformers import AutoTokenizer, PreTrainedModel
 
 from aa_ray.core import model
@@ -83,6 +84,8 @@ class Inputs:
         key = first.task, first.max_length
         if key not in self._tests:
             self._tests[key] = tokenised(splits[first.seed].test)
+        del splits
+        pa.default_memory_pool().release_unused()
         return parts, self._tests[key]
 
     def _splits(self, trials: Sequence[Trial]) -> dict[int, Splits]:
@@ -90,4 +93,5 @@ class Inputs:
         first = trials[0]
         low_data = regimes.get(first.regime).low_data
         official = self._source.load(first.task, first.data, keep=low_data)
+        pa.default_memory_pool().release_unused()
         return {trial.seed: split(official, trial.regime, trial.seed) for trial in trials}

@@ -1,0 +1,46 @@
+"""What a machine's CPU can do, for the head of a page of measurements."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+# Flags of x86 that decide how fast matrix products are, and what they bring.
+FLAGS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512_bf16": "AVX-512 bfloat16",
+    "amx_bf16": "AMX bfloat16",
+}
+
+# Variables that let libraries use AVX2 at most: torch's own kernels, oneDNN, and MKL.
+AVX2_ONLY = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+
+def features() -> str:
+    """Cores, memory and what the CPU can do, on one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{cores} cores, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
+
+
+def flags() -> list[str]:
+    """Those of ``FLAGS`` that the CPU has, by Linux; torch's own word for it elsewhere."""
+    try:
+        [line] = re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[:1]
+    except (OSError, ValueError):
+        return [torch.backends.cpu.get_cpu_capability()]
+    return [title for flag, title in FLAGS.items() if flag in line.split()]
+
+
+def in_use() -> str:
+    """What this process's torch computes with, which variables may restrict."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return f"{capability}, bfloat16 {'in' if bfloat16 else 'not in'} oneDNN"
