@@ -1,11 +1,8 @@
 """The frozen backbone's layers on the CPU: faster linear layers and dropout, and ``freeze``.
 
-Linear layers: by oneDNN's matrix product.
-On x86 torch gives float32 products to MKL, which on AMD processors with AVX-512 runs at about half
-the speed of oneDNN (which torch carries too). Without AVX-512 the two are about equal, so layers
-are replaced only where torch's CPU capability is AVX512; benchmarks/frozen_linear.md has the
-figures. In bfloat16 torch itself takes oneDNN; there the layout made once spares the conversion in
-each call. Since the layers are frozen, the backward pass needs the gradient of the input alone.
+Linear layers: by oneDNN's matrix product, where ``cpu_products`` has found it faster than torch's
+own choice. In bfloat16 torch itself takes oneDNN; there the layout made once spares the conversion
+in each call. Since the layers are frozen, the backward pass needs the gradient of the input alone.
 
 Dropout: with 16 random bits per element.
 Torch draws a 64-bit number for each element there, one after the other, which takes longer than the
@@ -19,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from aa_ray.training.cpu_products import onednn_is_faster
 from aa_ray.trial import Precision
 
 
@@ -93,11 +91,15 @@ class FrozenLinear(nn.Module):
 def replace_linears(module: nn.Module) -> None:
     """Replace every linear layer below ``module``, all of them frozen and on the CPU.
 
-    Does nothing where that would not be faster; see ``onednn_is_faster``. A layer with hooks stays:
-    in ModernBERT they are how AdapterHub runs adapters.
+    Does nothing where that would not be faster, by the time of the widest. A layer with hooks
+    stays: in ModernBERT they are how AdapterHub runs adapters.
     """
-    dtypes = {p.dtype for p in module.parameters()}
-    if not onednn_is_faster(torch.bfloat16 if torch.bfloat16 in dtypes else torch.float32):
+    linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    if not linears:
+        return
+    widest = max(linears, key=lambda linear: linear.weight.numel())
+    features = (widest.in_features, widest.out_features)
+    if not onednn_is_faster(widest.weight.dtype, features):
         return
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
@@ -112,18 +114,6 @@ def restore_linears(module: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, FrozenLinear):
                 setattr(parent, name, child.original.train(child.training))
-
-
-def onednn_is_faster(dtype: torch.dtype) -> bool:
-    """Whether ``FrozenLinear`` pays on this CPU: float32 with AVX-512, bfloat16 if oneDNN has it.
-
-    False where torch was built without oneDNN.
-    """
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 _LEAST = {bits: torch.iinfo(getattr(torch, f"int{bits}")).min for bits in (16, 64)}

@@ -16,7 +16,7 @@ import torch
 
 from aa_ray.core.rational import triton_fault
 from aa_ray.store import provenance
-from aa_ray.training import selfcheck
+from aa_ray.training import cpu_products, selfcheck
 from aa_ray.training.selfcheck import LOWER_TOLERANCE, TOLERANCE
 from aa_ray.trial import Precision
 
@@ -25,6 +25,9 @@ STATES = (OK, SLOW, BROKEN)
 
 # Trials side by side whose steps are timed.
 GROUPS = (1, 2, 4, 8)
+
+# Features that MiniLM's widest layer takes and gives.
+MINILM_LAYER = (384, 1536)
 
 # A GPU of which others hold more than this share has less room than a study reckons with.
 LEAST_FREE = 0.8
@@ -77,8 +80,11 @@ def checks(use_gpu: bool = True) -> Iterator[Check]:
         "side by side": partial(_side_by_side, device),
         "encoders": partial(_encoders, device),
         "precisions": partial(_precisions, device),
+        "products": _products,
         "speed": partial(_speed, device),
     }
+    if name == "cuda":
+        del work["products"]
     if name == "cpu" or torch.cuda.device_count() < 2:
         del work["other GPUs"]
     try:
@@ -236,6 +242,13 @@ def _precisions(device: torch.device) -> Finding:
     if slower:
         return Finding(SLOW, text, f"do not use --precision {' or '.join(slower)} here")
     return Finding(OK, text)
+
+
+def _products() -> Finding:
+    """On a CPU: what computes the frozen layers fastest, and whether bf16 pays."""
+    text = cpu_products.in_words(MINILM_LAYER)
+    slow = cpu_products.slow_precision("bf16", MINILM_LAYER[0])
+    return Finding(OK, text) if slow is None else Finding(SLOW, text, slow)
 
 
 def _speed_of(device: torch.device, precision: Precision, count: int) -> float:

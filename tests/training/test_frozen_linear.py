@@ -4,12 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from aa_ray.training.cpu_layers import (
-    FrozenLinear,
-    onednn_is_faster,
-    replace_linears,
-    restore_linears,
-)
+from aa_ray.training.cpu_layers import FrozenLinear, replace_linears, restore_linears
+from aa_ray.training.cpu_products import onednn_is_expected_faster
 
 BF16 = pytest.param(
     torch.bfloat16,
@@ -80,7 +76,7 @@ def test_layers_stay_where_replacing_does_not_pay(monkeypatch: pytest.MonkeyPatc
     def replaced(dtype: torch.dtype) -> bool:
         module = nn.Sequential(nn.Linear(4, 4)).to(dtype)
         replace_linears(module)
-        assert (type(module[0]) is FrozenLinear) == onednn_is_faster(dtype)
+        assert (type(module[0]) is FrozenLinear) == onednn_is_expected_faster(dtype)
         return type(module[0]) is FrozenLinear
 
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
@@ -89,6 +85,6 @@ def test_layers_stay_where_replacing_does_not_pay(monkeypatch: pytest.MonkeyPatc
         assert replaced(torch.float32) == expected
         assert not replaced(torch.bfloat16)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    assert onednn_is_faster(torch.bfloat16) and not onednn_is_faster(torch.float32)
+    assert replaced(torch.bfloat16) and not replaced(torch.float32)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not onednn_is_faster(torch.bfloat16)
+    assert not replaced(torch.bfloat16)
