@@ -1,9 +1,13 @@
-"""One Baseline trial of ours, in fp32 and bf16, against the same by AdapterHub's AdapterTrainer.
+"""One Baseline trial of ours against the same by AdapterHub's AdapterTrainer, on a CPU.
 
-The peer does as AdapterHub's GLUE example and the released code do: every text padded to 128
-tokens, an evaluation after each epoch, the best checkpoint on disk and loaded for the test. Same
+The peer does as AdapterHub's GLUE example and the released code do: an evaluation after each epoch,
+the best checkpoint on disk and loaded for the test. It pads every text to 128 tokens, as the
+released code does, and once more only to the longest of the batch, as one would today. Same
 backbone, examples, epochs, batch size, learning rate and decay. Each trial is a process of its own;
-the three alternate, task by task and seed by seed. Times are without the imports.
+the sides alternate, task by task and seed by seed. Times are without the imports.
+
+A second table has the same with AVX2 as all that libraries may use, as on older processors; they
+cannot multiply in bfloat16, so bf16 is left out there.
 
     pip install 'accelerate>=1.10,<2'
     python benchmarks/peer_trial.py --data DIR > benchmarks/peer_trial.md
@@ -19,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +34,32 @@ from aa_ray.data.glue import Official, Source, split
 from aa_ray.report.statistics import half_interval, mean
 from aa_ray.store import provenance
 from aa_ray.trial import Trial
+from benchmarks import machine
 
-SIDES = ("fp32", "bf16", "peer")
+# Ours, by precision; and AdapterTrainer, by what it pads a text to.
+OURS = ("fp32", "bf16")
+PEERS = {"to longest": "the batch's longest", "to 128": "128 tokens"}
+
+Measured = dict[str, Any]
+
+
+class Way(NamedTuple):
+    """What libraries may use of the processor.
+
+    Attributes:
+        sides: that are measured.
+        environment: variables that see to it.
+    """
+
+    title: str
+    sides: tuple[str, ...]
+    environment: dict[str, str]
+
+
+WAYS = {
+    "all": Way("All that the processor has", (*OURS, *PEERS), {}),
+    "avx2": Way("AVX2 at most", ("fp32", *PEERS), machine.AVX2_ONLY),
+}
 
 
 class Shortened(Source):
@@ -70,13 +98,14 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
     """What gives AdapterTrainer's test metric."""
     from adapters import AdapterTrainer, AutoAdapterModel, SeqBnConfig
     from datasets import Dataset
-    from transformers import AutoTokenizer, TrainingArguments
+    from transformers import AutoTokenizer, DataCollatorWithPadding, TrainingArguments
 
+    padding = "max_length" if options.side == "to 128" else False
     task, backbone = tasks.get(options.task), backbones.find(options.backbone)
 
     def encoded(tokenizer: Any, table: Any) -> Dataset:
         texts = [table[column].to_pylist() for column in task.texts]
-        fields = tokenizer(*texts, padding="max_length", truncation=True, max_length=128)
+        fields = tokenizer(*texts, padding=padding, truncation=True, max_length=128)
         return Dataset.from_dict({**fields, "labels": table["label"].to_pylist()})
 
     def metrics(found: Any) -> dict[str, float]:
@@ -113,6 +142,7 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
                 args=arguments,
                 train_dataset=encoded(tokenizer, splits.train),
                 eval_dataset=encoded(tokenizer, splits.development),
+                data_collator=DataCollatorWithPadding(tokenizer),
                 compute_metrics=metrics,
             )
             trainer.train()
@@ -123,81 +153,123 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
     return work
 
 
-def measure(side: str, options: argparse.Namespace, task: str, seed: int) -> dict[str, float]:
+def measure(way: Way, side: str, options: argparse.Namespace, task: str, seed: int) -> Measured:
     """CPU and wall seconds, peak megabytes and test metric of one trial in its own process."""
     command = [
         sys.executable, __file__, "--data", options.data, "--backbone", options.backbone,
         "--epochs", str(options.epochs), "--tests", str(options.tests), "--task", task,
         "--seed", str(seed), "--side", side,
     ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)} | way.environment
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         said = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{side} on {task} failed")
-    measured: dict[str, float] = json.loads(said.splitlines()[-1])
+    measured: Measured = json.loads(said.splitlines()[-1])
     return measured | {"memory": usage.ru_maxrss / 1000}
 
 
-def run_side(options: argparse.Namespace, source: Source) -> dict[str, float]:
+def run_side(options: argparse.Namespace, source: Source) -> Measured:
     """Times and metric of one side's trial in this process."""
-    work = (peer if options.side == "peer" else ours)(options, source)
+    work = (ours if options.side in OURS else peer)(options, source)
     wall, cpu = time.perf_counter(), time.process_time()
     metric = work()
     return {
         "metric": metric,
         "wall": time.perf_counter() - wall,
         "cpu": time.process_time() - cpu,
+        "computes": machine.in_use(),
     }
 
 
 def report(options: argparse.Namespace) -> None:
     """Measure every task and seed and print the tables, as Markdown."""
     commit, dirty = provenance.commit()
-    state = " (changed)" if dirty else ""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments = " ".join(sys.argv[1:]).replace(options.data, "DIR")
     print("# One trial against AdapterTrainer\n")
     print(f"    python benchmarks/peer_trial.py {arguments}\n")
-    print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)}.")
+    print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"Baseline, {options.backbone}, 100 examples, {options.epochs} epochs,")
-    print(f"{options.threads} thread(s), test sets of at most {options.tests} examples.")
-    print("Ours in fp32 / ours in bf16 / AdapterTrainer (fp32); medians over the seeds")
-    print(f"{' '.join(map(str, options.seeds))}. Ratios are against AdapterTrainer.\n")
-    print("| task | CPU, s | ratio | wall, s | ratio | peak memory, MB | test metric x 100 |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    ratios: dict[str, list[tuple[float, float]]] = {"cpu": [], "wall": []}
-    metrics = {}
+    print(f"{options.threads} thread(s), test sets of at most {options.tests} examples; medians")
+    print(
+        f"over the seeds {' '.join(map(str, options.seeds))}. Sides, separated by strokes: ours in"
+    )
+    print("fp32, ours in bf16 (where it is measured), AdapterTrainer in fp32 padded to the batch's")
+    print(
+        "longest text, and padded to 128 tokens. CPU and wall time in seconds, peak memory in MB."
+    )
+    for name in options.ways:
+        _report_way(WAYS[name], options)
+
+
+def _report_way(way: Way, options: argparse.Namespace) -> None:
+    """The tables of what a processor may use."""
+    print(f"\n## {way.title}\n")
+    print(f"| task | {' / '.join(way.sides)}: CPU | wall | peak memory | test metric x 100 |")
+    print("|---|---:|---:|---:|---:|")
+    medians: dict[str, dict[str, dict[str, float]]] = {}  # by task, figure and side
+    metrics: dict[str, dict[str, list[float]]] = {}
+    computes = set()
     for task in options.tasks:
-        found = [{s: measure(s, options, task, seed) for s in SIDES} for seed in options.seeds]
-        metrics[task] = {s: [100 * of_seed[s]["metric"] for of_seed in found] for s in SIDES}
-        cells = []
-        for name, digits in (("cpu", 1), ("wall", 1), ("memory", 0), ("metric", 1)):
-            scale = 100 if name == "metric" else 1
-            medians = [scale * statistics.median(f[s][name] for f in found) for s in SIDES]
-            cells.append(" / ".join(f"{value:.{digits}f}" for value in medians))
-            if name in ratios:
-                ratios[name].append((medians[2] / medians[0], medians[2] / medians[1]))
-                cells.append(" / ".join(f"{ratio:.1f}" for ratio in ratios[name][-1]))
-        print(f"| {tasks.get(task).title} | {' | '.join(cells)} |", flush=True)
-    for name, of_tasks in ratios.items():
-        means = [statistics.geometric_mean(column) for column in zip(*of_tasks, strict=True)]
-        print(f"\n{name}: {means[0]:.1f} and {means[1]:.1f} times, geometric means over the tasks.")
+        found = [
+            {side: measure(way, side, options, task, seed) for side in way.sides}
+            for seed in options.seeds
+        ]
+        computes |= {str(of_seed[side]["computes"]) for of_seed in found for side in way.sides}
+        values = {
+            name: {side: [float(f[side][name]) for f in found] for side in way.sides}
+            for name in ("cpu", "wall", "memory", "metric")
+        }
+        metrics[task] = {s: [100 * v for v in of] for s, of in values["metric"].items()}
+        medians[task] = {
+            name: {side: statistics.median(of) for side, of in of_sides.items()}
+            for name, of_sides in values.items()
+        }
+        print(f"| {tasks.get(task).title} | {' | '.join(_cells(medians[task]))} |", flush=True)
+    print(f"\nComputed with {'; '.join(sorted(computes))}.")
+    _ratios(way, medians)
     if len(options.seeds) > 1:
-        _compare(metrics)
+        _compare(way, metrics)
 
 
-def _compare(metrics: dict[str, dict[str, list[float]]]) -> None:
+def _cells(of_task: dict[str, dict[str, float]]) -> list[str]:
+    """Each figure's medians, side by side."""
+    styles = {"cpu": (1, 1), "wall": (1, 1), "memory": (1, 0), "metric": (100, 1)}
+    return [
+        " / ".join(f"{scale * value:.{digits}f}" for value in of_task[name].values())
+        for name, (scale, digits) in styles.items()
+    ]
+
+
+def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]]) -> None:
+    """How many times as much AdapterTrainer takes: geometric means over the tasks."""
+    print("\nHow many times as much AdapterTrainer takes, geometric means over the tasks:\n")
+    print("| ours | padded to | CPU | wall | peak memory |")
+    print("|---|---|---:|---:|---:|")
+    for side in (side for side in way.sides if side in OURS):
+        for other, title in PEERS.items():
+            means = [
+                statistics.geometric_mean(
+                    [of[name][other] / of[name][side] for of in medians.values()]
+                )
+                for name in ("cpu", "wall", "memory")
+            ]
+            print(f"| {side} | {title} | {' | '.join(f'{value:.1f}' for value in means)} |")
+
+
+def _compare(way: Way, metrics: dict[str, dict[str, list[float]]]) -> None:
     """Differences of the test metrics, paired by seed."""
-    print("\nTest metric x 100, ours less AdapterTrainer's, paired by seed; 95 % intervals:\n")
-    print("| task | fp32 | bf16 |")
-    print("|---|---:|---:|")
+    sides = [side for side in way.sides if side in OURS]
+    print("\nTest metric x 100, ours less AdapterTrainer's (padded to 128), paired by seed; 95 %")
+    print("intervals:\n")
+    print(f"| task | {' | '.join(sides)} |")
+    print(f"|---|{'---:|' * len(sides)}")
     for task, of_side in metrics.items():
         cells = []
-        for side in SIDES[:2]:
-            pairs = zip(of_side[side], of_side["peer"], strict=True)
+        for side in sides:
+            pairs = zip(of_side[side], of_side["to 128"], strict=True)
             differences = [a - b for a, b in pairs]
             cells.append(f"{mean(differences):+.1f} ± {half_interval(differences):.1f}")
         print(f"| {tasks.get(task).title} | {' | '.join(cells)} |")
@@ -212,6 +284,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--tests", type=int, default=1000, help="test examples (default: 1000)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS),
+                        help="what libraries may use of the processor (default: both)")  # fmt: skip
     for name in ("--task", "--seed", "--side"):  # of one trial's process
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -28,6 +28,7 @@ from aa_ray.store.rows import Row, Store
 from aa_ray.store.storage import Folder
 from aa_ray.study.grid import Cell, Study
 from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver, stand_in_text
+from aa_ray.training import cpu_products
 from aa_ray.training.api import run_in_store
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
@@ -53,6 +54,8 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
     splits = glue.split(study.source.load(cell.task), cell.regime, cell.seed)
     _set_threads(options.cpus_per_trial, rows)
     note_untrained_pooler(study)
+    if not rows:
+        _note_slow_precision(study)
     print(describe(study, trial, splits))
     taker = Taker(trial, target.depth) if target and not target.holds(trial) else None
     if not rows:
@@ -154,6 +157,14 @@ def _set_threads(wanted: int | None, rows: list[Row]) -> None:
     """As many as asked for; else as the row was made with, since they change the rounding."""
     made = re.fullmatch(r"cpu, (\d+) threads", (rows[0]["device"] or "") if rows else "")
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
+
+
+def _note_slow_precision(study: Study) -> None:
+    """Say so where the CPU that is to train is slower in the study's precision than in float32."""
+    if not torch.cuda.is_available():
+        line = cpu_products.slow_precision(study.precision, study.backbone.hidden_size)
+        if line is not None:
+            print(f"note: {line}", file=sys.stderr)
 
 
 def _worker(study: Study, engine: str, folder: Folder | None = None) -> Worker:

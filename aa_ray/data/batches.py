@@ -93,7 +93,7 @@ def _flat(lists: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
 
 def _joined(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
     """The pieces one after the other; each is let go of as it is copied, so memory holds one."""
-    joined = np.empty(sum(map(len, pieces)), dtype)
+    joined: np.ndarray = np.empty(sum(map(len, pieces)), dtype)
     stop = len(joined)
     while pieces:
         piece = pieces.pop()

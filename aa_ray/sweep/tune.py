@@ -46,7 +46,7 @@ from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import head, leftovers, memory, node_gpus, ray_token, session
+from aa_ray.sweep import head, leftovers, memory, node_cpus, node_gpus, ray_token, session
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
@@ -102,6 +102,7 @@ def _run(
     if settled.gpus_per_trial:
         print(settled.in_words(slots), file=sys.stderr)
         _suggest_doctor(queue, settled, slots)
+    node_cpus.note_slow_precision(queue.study, settled)
     _check_space(queue, store, slots * settled.fuse)
     with Leases(store.folder) as leases:
         leftovers.remove(queue, store, leases)
