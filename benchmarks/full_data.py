@@ -189,7 +189,7 @@ def report(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, kept = str(Path(folder, "data")), str(Path(folder, "cache"))
         copied(options.data, task.name, rows, data)
-        facts = {}
+        facts: dict[str, float] = {}
         for way, title in WAYS.items():
             if way == "beside":
                 with (

@@ -28,8 +28,8 @@ SEEDS = (42,)
 class WithoutTest(Source):
     """A source whose test sets hold one example, so that no time goes into tests."""
 
-    def load(self, name: str, planned: str | None = None) -> Official:
-        official = super().load(name, planned)
+    def load(self, name: str, planned: str | None = None, keep: bool = True) -> Official:
+        official = super().load(name, planned, keep)
         return official._replace(test=official.test.slice(0, 1))
 
 

@@ -67,8 +67,8 @@ class Shortened(Source):
 
     most = 1000
 
-    def load(self, name: str, planned: str | None = None) -> Official:
-        official = super().load(name, planned)
+    def load(self, name: str, planned: str | None = None, keep: bool = True) -> Official:
+        official = super().load(name, planned, keep)
         return official._replace(test=official.test.slice(0, self.most))
 
 

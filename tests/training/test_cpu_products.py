@@ -117,7 +117,7 @@ def test_the_library_changes_rounding_alone(make_trial: Callable[..., Trial]) ->
     outcomes = []
     for replaced in (True, False):
         torch.manual_seed(0)
-        encoder = without_dropout(freeze(bert(2, 64, "cpu"), fast_linears=False))
+        encoder = without_dropout(freeze(bert(2, 64, torch.device("cpu")), fast_linears=False))
         if replaced:
             _replace_all(encoder)
         outcomes.append(run_one(encoder, trial))

@@ -131,7 +131,7 @@ def test_halves_go_on_within_the_epoch(
     tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
     bert = without_dropout(freeze(model.load(tiny.path)))
-    array = [{}, {"switched": True}, {"activation": "rational:one"}]
+    array: list[dict[str, Any]] = [{}, {"switched": True}, {"activation": "rational:one"}]
     trials = [make_trial(epochs=2, batch_size=BATCH_SIZE, **changes) for changes in array]
     undisturbed = dict(zip(trials, run_array(bert, trials), strict=True))
     folder = Folder(str(tmp_path))
