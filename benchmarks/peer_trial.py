@@ -140,14 +140,14 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
             trainer = AdapterTrainer(
                 model=model,
                 args=arguments,
-                train_dataset=encoded(tokenizer, splits.train),
-                eval_dataset=encoded(tokenizer, splits.development),
+                train_dataset=encoded(tokenizer, splits.train.taken()),
+                eval_dataset=encoded(tokenizer, splits.development.taken()),
                 data_collator=DataCollatorWithPadding(tokenizer),
                 compute_metrics=metrics,
             )
             trainer.train()
             return float(
-                trainer.evaluate(encoded(tokenizer, splits.test))[f"eval_{task.metrics[0]}"]
+                trainer.evaluate(encoded(tokenizer, splits.test.taken()))[f"eval_{task.metrics[0]}"]
             )
 
     return work
