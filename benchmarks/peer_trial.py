@@ -193,9 +193,7 @@ def report(options: argparse.Namespace) -> None:
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"Baseline, {options.backbone}, 100 examples, {options.epochs} epochs,")
     print(f"{options.threads} thread(s), test sets of at most {options.tests} examples; medians")
-    print(
-        f"over the seeds {' '.join(map(str, options.seeds))}. Sides, separated by strokes: ours in"
-    )
+    print(f"over the seeds {' '.join(map(str, options.seeds))}. In a cell: ours in")
     print("fp32, ours in bf16 (where it is measured), AdapterTrainer in fp32 padded to the batch's")
     print(
         "longest text, and padded to 128 tokens. CPU and wall time in seconds, peak memory in MB."
