@@ -77,7 +77,7 @@ class Way:
         backbone = backbones.find("minilm")
         self.source = Source(options.data)
         self.encoder = model.load(backbone.path)
-        self.inputs = Inputs(self.source, backbone.path, self._fail)
+        self.inputs = Inputs(self.source, backbone, self._fail)
         self.trial = Trial(
             task=options.task, regime="full", seed=42, backbone=backbone.identity,
             data=self.source.identity(options.task), layers=(0,), activation="relu",
