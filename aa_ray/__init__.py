@@ -3,7 +3,7 @@
 ``import aa_ray`` registers rationals and switches with AdapterHub: stock ``adapters`` then takes
 ``AdaptableConfig()`` and ``SeqBnConfig(non_linearity="rational:one")``, and loads adapters saved
 with either. See docs/adapters.md and ``aa_ray.core.registration``. It imports neither torch nor
-transformers: every name below is imported when it is first used.
+transformers; each name below is imported on first use.
 """
 
 import importlib
@@ -51,7 +51,7 @@ __all__ = [
     "train",
 ]
 
-# Name -> the module that defines it; a module itself stands behind "".
+# Public name -> the module that defines it; "" if the name is itself a module.
 _PLACES = {
     "AdaptableAdapter": "core.adapter",
     "AdaptableConfig": "core.adaptable_config",

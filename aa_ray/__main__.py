@@ -1,4 +1,4 @@
-"""``python -m aa_ray``: the same as ``aa-ray``, where that is not installed as a command."""
+"""``python -m aa_ray``: the same as ``aa-ray``, for when that command is not on the path."""
 
 import sys
 
@@ -6,7 +6,7 @@ from aa_ray.commands import cli
 
 
 def main() -> int:
-    """Run what the command line names; returns the exit status."""
+    """Run the command line and return the exit status."""
     return cli.main(program="python -m aa_ray")
 
 

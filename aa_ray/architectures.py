@@ -1,6 +1,6 @@
 """The methods of the study: ``from aa_ray.architectures import Method`` in a file for ``--own``.
 
-A public name, shown in docs/own.md; the code is in ``aa_ray.core.architectures``.
+This is the public path that docs/own.md shows; the code is in ``aa_ray.core.architectures``.
 """
 
 from aa_ray.core.architectures import (

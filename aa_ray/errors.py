@@ -15,40 +15,40 @@ class UsageError(Exception):
 
 
 class AdapterError(UsageError, ValueError):
-    """An adapter that the method is not defined for, in this model or composition.
+    """The method is not defined for this adapter in this model or composition.
 
-    A ValueError, on which AdapterHub removes what it had added of the adapter.
+    It is a ValueError so that AdapterHub removes the half-added adapter.
     """
 
 
 class SweepError(Exception):
-    """A sweep cannot go on now, but the same command may later: one line and exit status 1."""
+    """The sweep cannot continue now, but may later: the command prints one line, exit status 1."""
 
 
 class ChangedInputError(SweepError):
-    """Backbone or data are not those that the trials were planned with.
+    """The backbone or the data changed after the trials were planned.
 
-    A trial's id stands for its inputs, so nothing may be trained on others under that id.
+    A trial's id identifies its inputs, so it must not be trained on different ones.
     """
 
 
 class TrainingError(Exception):
-    """A trial cannot go on; the message says why and when."""
+    """A trial cannot continue; the message says why and at which step."""
 
 
 class DeviceError(SweepError):
-    """The GPU, as this process has it, is of no use any more; another process may do better."""
+    """The GPU no longer works in this process; a new process may be able to use it."""
 
 
 class StorageError(Exception):
-    """The results folder fails: disk full, read-only, no permission, out of reach.
+    """The results folder fails: full disk, read-only, no permission, unreachable.
 
-    Not the fault of a trial; a sweep that meets it stops, and goes on when it is run again.
+    The trial is not at fault. The sweep stops, and continues when it is run again.
     """
 
 
 class CheckpointError(Exception):
-    """A checkpoint does not load; the message says why."""
+    """A checkpoint cannot be loaded; the message says why."""
 
 
 def one_line(text: object) -> str:

@@ -1,6 +1,6 @@
 """Custom tasks, architectures and activations: ``from aa_ray import own`` in a file for ``--own``.
 
-A public name, shown in docs/own.md and in the cards of exported adapters; the code is in
+This is the public path that docs/own.md and the cards of exported adapters show; the code is in
 ``aa_ray.study.plugins``.
 """
 

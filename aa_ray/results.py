@@ -1,6 +1,6 @@
 """Rows for analysis: ``aa_ray.results.read("results")``, as the documentation shows it.
 
-A public name; the code is in ``aa_ray.store.rows``.
+This is the public path; the code is in ``aa_ray.store.rows``.
 """
 
 from aa_ray.store.rows import read

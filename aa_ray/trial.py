@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypedDict, get_args
 
-# Fields of the first version, which count in the hash whatever their value.
+# Fields of the first version. They are always hashed, even at their default.
 _FIRST_FIELDS = frozenset(
     "task regime seed backbone data layers activation switched inference_depths learning_rate "
     "rational_learning_rate switch_learning_rate epochs batch_size max_length max_gradient_norm "
@@ -21,7 +21,7 @@ Pooling = Literal["cls", "mean"]
 
 
 class TrialColumns(TypedDict):
-    """The columns of a row that say which trial it is. Built by ``Trial.columns``."""
+    """The columns of a row that identify its trial. Built by ``Trial.columns``."""
 
     trial_id: str
     task: str
@@ -35,36 +35,40 @@ class TrialColumns(TypedDict):
 
 @dataclass(frozen=True)
 class Trial:
-    """One training run. Two trials with equal fields are the same trial, whatever led to them.
+    """One training run. Two trials with equal fields are the same trial.
 
-    What runs it (device, number of workers, where the files lie) is not part of it. Defaults are
-    the released code's protocol (paper section 4; it gives only epochs, temperature and order).
+    How it is run (device, number of workers, location of the files) is not part of it. The
+    defaults follow the released code; the paper (section 4) gives only the number of epochs, the
+    temperature and the order of the rational.
 
     Attributes:
-        task, regime, seed: which examples, and the seed of split, initial weights, order, dropout.
+        task, regime: decide the examples.
+        seed: decides the split, the initial weights, the order of the examples and dropout.
         backbone: identity of the frozen encoder.
         data: identity of the data source.
-        layers: 0-based layers with an adapter, ascending; none means classifier only.
+        layers: 0-based layers with an adapter, ascending; empty means that only the classifier is
+            trained.
         activation: AdapterHub's name of the non-linearity.
         switched: whether each adapter is behind a learnable switch.
-        inference_depths: AdapterDrop: train with the first n layers skipped, n uniform over
-            0..L-1 in each step, and evaluate with the last d layers' adapters, for each d given,
-            ascending. None: no AdapterDrop.
+        inference_depths: AdapterDrop: each training step skips the adapters of the first n layers,
+            n uniform over 0..L-1. Each depth d, ascending, is evaluated with the adapters of the
+            last d layers only. None: no AdapterDrop.
         reduction_factor: hidden size / bottleneck size.
-        learning_rate: of adapters and classifier at the first step; ``rational_learning_rate`` and
-            ``switch_learning_rate`` of theirs. All decay linearly to 0.
-        epochs, batch_size, max_length: passes, examples per step, tokens per example at most, or
-            as many as the backbone has positions.
+        learning_rate: initial rate of adapters and classifier. ``rational_learning_rate`` and
+            ``switch_learning_rate`` are those of rationals and switches. All decay linearly to 0.
+        epochs, batch_size: passes over the training set, examples per step.
+        max_length: maximum number of tokens per example, or the backbone's number of positions if
+            that is smaller.
         max_gradient_norm: the gradient of all trained parameters is clipped to this 2-norm.
-        temperature: of the switch's Gumbel-softmax.
-        precision: in which the frozen backbone computes: fp32, bf16, or tf32 (float32 with products
-            in TensorFloat-32, on NVIDIA GPUs only). What is trained is kept in float32 throughout.
+        temperature: temperature of the switch's Gumbel-softmax.
+        precision: precision of the frozen backbone: fp32, bf16, or tf32 (float32 with products
+            in TensorFloat-32, on NVIDIA GPUs only). Trained parameters are always float32.
         switch_skip, switch_identity, denominator, gradient_at_zero, drop_range, restored_switches,
             empty_selection: where paper and released code differ; see ``aa_ray.core.deviations``.
         pooling: what the classifier reads: "cls", the first token, through the backbone's own
             pooler if it has one, as in the paper; or "mean", the mean of the last layer's tokens.
-        configuration: AdapterHub's configuration of other adapters in these layers, as text (see
-            ``aa_ray.core.configurations``); empty for the bottlenecks that the fields describe.
+        configuration: AdapterHub's configuration of another adapter type in these layers, as text
+            (see ``aa_ray.core.configurations``); empty for the bottlenecks described above.
     """
 
     task: str
@@ -102,7 +106,7 @@ class Trial:
 
     @property
     def columns(self) -> TrialColumns:
-        """The columns of a row that say which trial it is."""
+        """The columns of a row that identify its trial."""
         return {
             "trial_id": self.id,
             "task": self.task,
@@ -124,21 +128,21 @@ class Trial:
 
     @property
     def rational(self) -> bool:
-        """Whether the activation is a rational, which has coefficients and a rate of its own."""
+        """Whether the activation is a rational; its coefficients have a separate learning rate."""
         return self.activation.startswith("rational:")
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether the backbone itself is trained: the released code's empty selection."""
+        """Whether the backbone is trained too, as the released code does for an empty selection."""
         return not self.layers and self.empty_selection == "full"
 
     def depths(self, num_layers: int) -> tuple[int, ...]:
-        """The inference depths that are tested, in layers from the top; one but for AdapterDrop."""
+        """The tested inference depths, in layers from the top; only AdapterDrop has several."""
         return (num_layers,) if self.inference_depths is None else self.inference_depths
 
     @property
     def fuse_key(self) -> tuple[object, ...] | None:
-        """Trials of an equal key can train side by side; None: only by itself."""
+        """Trials with equal keys can train side by side; None: it can only train alone."""
         if self.fine_tunes:
             return None
         own = {"seed", "layers", "activation", "switched", "inference_depths", "learning_rate",
@@ -151,8 +155,8 @@ class Trial:
     def id(self) -> str:
         """Content hash: 20 hexadecimal digits, the same in every process and on every machine.
 
-        A field that was added later counts only where it differs from its default, so that trials
-        keep their ids when a setting is added. So a default must never be changed.
+        A field that was added later is hashed only if it differs from its default. So existing ids
+        stay the same when a field is added, and defaults must never change.
         """
         fields = dataclasses.asdict(self)
         for field in dataclasses.fields(self):

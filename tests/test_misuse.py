@@ -190,20 +190,20 @@ CASES = {
     # backbone
     "no such backbone": Case(plain("--backbone", "no/such"), "--backbone no/such: neither minilm"),
     "backbone not on the hub": Case(
-        plain("--backbone", "bert-huge"), "nor a model that the hub gives"
+        plain("--backbone", "bert-huge"), "nor a model on the hub"
     ),
     "empty backbone folder": Case(
         backbone(lambda folder: (folder / "model.safetensors").unlink()), "has no model.safetensors"
     ),
     "half the weights": Case(
         backbone(lambda folder: cut(folder / "model.safetensors", 5000)),
-        "model.safetensors is not a whole safetensors file",
+        "model.safetensors is not a complete safetensors file",
     ),
     "weights of something else": Case(backbone(no_encoder), "holds no BERT encoder"),
     "no tokenizer": Case(backbone(remove_tokenizer), "the folder has no tokenizer"),
     "not a BERT": Case(
         backbone(lambda folder: set_config(folder, model_type="gpt2")),
-        "gpt2 is a decoder-only model; use an encoder of one of the types",
+        "gpt2 is a decoder-only model; use an encoder of one of these types",
     ),
     "broken config": Case(
         backbone(lambda folder: cut(folder / "config.json", 50)), "neither minilm, nor a checkpoint"

@@ -1,6 +1,6 @@
-"""The adaptable adapter as a configuration of AdapterHub's.
+"""The adaptable adapter as an AdapterHub configuration.
 
-``import aa_ray`` lets AdapterHub place it, save it and load it; see ``aa_ray.core.registration``.
+After ``import aa_ray``, AdapterHub can add, save and load it; see ``aa_ray.core.registration``.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from aa_ray.trial import Trial
 class AdaptableConfig(SeqBnConfig):
     """AdapterHub's sequential bottleneck with a rational, behind a switch (paper section 3).
 
-    The defaults are the released code's. All fields of AdapterHub's ``SeqBnConfig`` are there, too,
-    such as ``reduction_factor`` (16) and ``dropout`` (0). AdapterHub knows the defaults as
+    The defaults are the released code's. It also has all fields of AdapterHub's ``SeqBnConfig``,
+    such as ``reduction_factor`` (16) and ``dropout`` (0). AdapterHub knows it by the name
     "adaptable":
 
         model.add_adapter("sst2", config=AdaptableConfig(temperature=0.5))
@@ -31,7 +31,7 @@ class AdaptableConfig(SeqBnConfig):
     Attributes:
         non_linearity: the activation, any rational ("rational:one" starts from f(x) = 1) or any
             name that AdapterHub knows.
-        layers: those with an adapter, counted from 0; "all" of them.
+        layers: the layers with an adapter, counted from 0, or "all".
         switched: whether each adapter is behind a learnable switch.
         temperature: tau of the switch's Gumbel-softmax, above 0.
         switch_skip: D1, "yes" keeps the skip connection of a switched adapter, "no" removes it.
@@ -39,9 +39,9 @@ class AdaptableConfig(SeqBnConfig):
             "plain" the layer without adapter, LN(h+i).
 
     Args:
-        denominator: D3, "A" or "B" of the rational. Short for the name with or without ":b"; None
-            leaves the name as it is.
-        gradient_at_zero: D4, "kernel" or "abs". Short for the name with or without ":abs".
+        denominator: D3, the rational's denominator, "A" or "B". Sets or removes ":b" in the name
+            of the activation; None leaves the name as it is.
+        gradient_at_zero: D4, "kernel" or "abs". Sets or removes ":abs" likewise.
 
     Raises:
         UsageError: a value that is not allowed.
@@ -72,16 +72,16 @@ class AdaptableConfig(SeqBnConfig):
             )
 
     def has_adapter(self, layer: int) -> bool:
-        """Whether the layer of that number is among ``layers``."""
+        """Whether this layer is among ``layers``."""
         return self.layers == "all" or layer in self.layers
 
     def to_dict(self) -> dict[str, Any]:
-        """As AdapterHub saves it; the architecture's name is for those who load without aa_ray."""
+        """The form that AdapterHub saves; without aa_ray, loading it fails with a clear message."""
         return {"architecture": ARCHITECTURE, **super().to_dict()}
 
     @classmethod
     def from_dict(cls, config: Any) -> "AdaptableConfig":
-        """The configuration that ``to_dict`` gave."""
+        """The inverse of ``to_dict``."""
         values = {name: value for name, value in config.items() if name != "architecture"}
         return cast(AdaptableConfig, super().from_dict(values))
 
@@ -92,7 +92,7 @@ class AdaptableConfig(SeqBnConfig):
 
 
 def of_trial(trial: Trial) -> AdaptableConfig:
-    """The adapters of a trial of the study."""
+    """The configuration of the adapters of a study's trial."""
     return AdaptableConfig(
         non_linearity=non_linearity(trial),
         reduction_factor=trial.reduction_factor,
@@ -105,9 +105,9 @@ def of_trial(trial: Trial) -> AdaptableConfig:
 
 
 def non_linearity(trial: Trial) -> str:
-    """AdapterHub's name of the trial's activation, with the settings of a rational in it.
+    """AdapterHub's name of the trial's activation, including the settings of a rational.
 
-    A custom activation has one, too, whether or not its file has been loaded.
+    This also works for a custom activation, even if its file has not been loaded.
     """
     kind, _, init = trial.activation.partition(":")
     if kind != "rational":
@@ -116,7 +116,7 @@ def non_linearity(trial: Trial) -> str:
 
 
 def _with_deviations(name: str, denominator: str | None, gradient_at_zero: str | None) -> str:
-    """AdapterHub's name of the activation, checked; None leaves what the name says."""
+    """AdapterHub's name of the activation with these settings, checked; None keeps the name's."""
     from transformers.activations import ACT2FN
 
     name = str(name).lower()  # as AdapterHub reads it
@@ -128,7 +128,7 @@ def _with_deviations(name: str, denominator: str | None, gradient_at_zero: str |
             continue
         deviations.check(field, value)
         if name not in RATIONALS:
-            raise UsageError(f"{field} is a rational's, and the activation is {name}; leave it out")
+            raise UsageError(f"{field} applies to rationals, but the activation is {name}; omit it")
     if name not in RATIONALS:
         return name
     init, version, gradient = RATIONALS[name]
@@ -143,4 +143,4 @@ def _checked_layers(layers: Sequence[int] | str) -> list[int] | Literal["all"]:
     return sorted(set(layers))
 
 
-registration.add_config(adapter_config)  # for whoever imported this module before AdapterHub
+registration.add_config(adapter_config)  # if this module was imported before AdapterHub

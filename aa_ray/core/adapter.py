@@ -7,12 +7,12 @@ applies LN(. + i) to what it returns. The released code mixes two branches in th
     adapter:   up(R(down(x))) + h
     identity:  x + h
 
-So the released code keeps the skip connection inside the adapter, and its identity branch is not
-the plain layer LN(h + i). The paper (section 3.3) says otherwise on both: an adapter without skip
-connection, up(R(down(x))), and an identity that passes h on unchanged. Both are settings here, D1
-and D2 of ``aa_ray.core.deviations``.
+So the released code keeps the skip connection inside the adapter, and its identity branch differs
+from the plain layer LN(h + i). The paper (section 3.3) contradicts both: its adapter has no skip
+connection, up(R(down(x))), and its identity passes h on unchanged. Both points are settings here,
+D1 and D2 of ``aa_ray.core.deviations``.
 
-``aa_ray.training.side_by_side`` computes the same faster, and is tested against this module.
+``aa_ray.training.side_by_side`` computes the same faster and is tested against this module.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -32,7 +32,7 @@ Identity = Literal["released", "plain"]
 
 
 class SwitchSettings(NamedTuple):
-    """What a switch chooses between, and how.
+    """The two branches of a switch and the temperature of its choice.
 
     Attributes:
         temperature: tau of the Gumbel-softmax; the smaller, the closer to a hard choice.
@@ -49,7 +49,7 @@ RELEASED = SwitchSettings()
 
 
 class AdaptableAdapter(Adapter):
-    """AdapterHub's sequential bottleneck, behind a switch if it is switched.
+    """AdapterHub's sequential bottleneck, optionally behind a switch.
 
     Runs in AdapterHub's own forward pass. The activation is the configuration's ``non_linearity``,
     "rational:one" in the paper (see ``aa_ray.core.rational``). ``aa_ray.AdaptableConfig`` puts it
@@ -58,15 +58,16 @@ class AdaptableAdapter(Adapter):
     Args:
         adapter_name, input_size, down_sample, config: as for AdapterHub's ``Adapter``.
         switch: the settings of its switch; None for a bottleneck without one.
-        generator: draws the Gumbel noise; None takes torch's global one. Gradient checkpointing
-            needs the global one, whose state it restores before it computes a layer again.
+        generator: draws the Gumbel noise; None uses torch's global generator. Gradient
+            checkpointing needs the global one, since it restores only that one's state before it
+            recomputes a layer.
 
     Attributes:
         switch: the ``Switch``, or None.
 
     Raises:
-        UsageError: a switched adapter in another frame than ``SeqBnConfig``'s, or an unknown
-            identity.
+        UsageError: a switched adapter whose residuals and LayerNorms differ from ``SeqBnConfig``'s,
+            or an unknown identity.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class AdaptableAdapter(Adapter):
     def forward(
         self, x: Tensor, residual_input: Tensor, output_gating: bool = False
     ) -> tuple[Tensor, ...]:
-        """The mixture of both branches [batch, tokens, hidden], to which LN(. + i) is applied.
+        """The mixture of both branches, [batch, tokens, hidden]; AdapterHub then applies LN(. + i).
 
         Args:
             x: LN(h + i), [batch, tokens, hidden].
@@ -115,7 +116,7 @@ class Switch(nn.Module):
     Attributes:
         logits: [2], identity first, both 0.5 at the start. The paper has log(pi) with pi = 0.5,
             which gives the same weights.
-        noise: [batch, 2] Gumbel noise to use in place of drawn one; None draws.
+        noise: [batch, 2] Gumbel noise to use instead of drawing it; None draws.
     """
 
     def __init__(
@@ -130,8 +131,8 @@ class Switch(nn.Module):
     def forward(self, batch: int) -> Tensor:
         """Weights of (identity, adapter) for each example, [batch, 2].
 
-        Soft in training, with noise of its own for each example; in evaluation the larger logit
-        decides.
+        Training uses soft weights with independent noise for each example. Evaluation picks the
+        branch with the larger logit.
         """
         if not self.training:
             return hard_weights(self.logits).expand(batch, 2)
@@ -143,7 +144,7 @@ class Switch(nn.Module):
 
     @property
     def selected(self) -> bool:
-        """Whether it picks the adapter."""
+        """Whether the switch picks the adapter in evaluation."""
         return bool(picks_adapter(self.logits))
 
 
@@ -190,32 +191,31 @@ def make_adaptable(
 ) -> list[AdaptableAdapter]:
     """Put an ``AdaptableAdapter`` in place of each bottleneck of the adapter called ``name``.
 
-    Weights stay those that AdapterHub has drawn, and nothing is drawn here:
+    The weights that AdapterHub has drawn are kept, and no random numbers are drawn:
 
         model.add_adapter("aa", config=SeqBnConfig(non_linearity="rational:one"))
         make_adaptable(model, "aa")
         model.train_adapter("aa")
 
     Args:
-        model: any model of AdapterHub's.
+        model: any AdapterHub model.
         switch, generator: as for ``AdaptableAdapter``.
 
     Returns:
         The new modules, from the lowest layer up; none if the adapter has no bottlenecks.
 
     Raises:
-        UsageError: the model has no adapter of that name, or it is not ``SeqBnConfig``'s kind.
+        UsageError: the model has no adapter of that name, or not one of ``SeqBnConfig``'s kind.
     """
     layers = bottleneck_layers(model, name)
     return [make_layer_adaptable(layer, name, switch, generator) for layer in layers]
 
 
 def check_model(model: Any) -> None:
-    """Raises: AdapterError: a model without AdapterHub's adapters."""
+    """Raise AdapterError for a model without AdapterHub's hooks."""
     if not hasattr(model, "adapters_config"):
         raise AdapterError(
-            f"{type(model).__name__} has no adapters of AdapterHub's; call adapters.init(model) "
-            "first"
+            f"{type(model).__name__} has no AdapterHub adapters; call adapters.init(model) first"
         )
 
 
@@ -223,7 +223,7 @@ def bottleneck_layers(model: Any, name: str) -> list[BottleneckLayer]:
     """AdapterHub's bottleneck layers that hold the adapter, from the lowest layer up.
 
     Raises:
-        AdapterError: a model without AdapterHub's adapters.
+        AdapterError: a model without AdapterHub's hooks.
         UsageError: the model has no adapter of that name.
     """
     check_model(model)
@@ -245,7 +245,7 @@ def make_layer_adaptable(
     """As ``make_adaptable``, for the one bottleneck of that name in the layer."""
     plain = layer.adapters[name]
     config = layer.adapters_config.match(name, BnConfig, layer.layer_idx, layer.location_key)
-    with torch.random.fork_rng(devices=[]):  # its initial weights are replaced at once
+    with torch.random.fork_rng(devices=[]):  # its initial weights are overwritten below
         adaptable = AdaptableAdapter(
             name, plain.input_size, plain.down_sample, config, switch, generator
         )
@@ -257,7 +257,7 @@ def make_layer_adaptable(
 
 
 def _check(config: BnConfig, switch: SwitchSettings) -> None:
-    """Refuse an unknown identity, and a bottleneck for which the equations do not hold."""
+    """Refuse an unknown identity, and a bottleneck that the equations above do not describe."""
     if switch.identity not in ("released", "plain"):
         raise unknown("identity branch", switch.identity, ("released", "plain"))
     sequential = not config["is_parallel"] and config["original_ln_before"]

@@ -1,9 +1,8 @@
-"""The methods of the study as data: which layers, which activation, switched or not, and what
-they wait for. A new architecture is one more row of ``METHODS``, here or in a file for ``--own``
-(``aa_ray.study.plugins``).
+"""The methods of the study as data: layers, activation, switches, and the trials they wait for.
 
-No layer number and no number of layers is written here: both come from the ``aa`` trials that a
-method depends on, for any backbone.
+A new architecture is one more row of ``METHODS``, here or in a file for ``--own``
+(``aa_ray.study.plugins``). No layer indices and no numbers of layers are hard-coded: both come
+from the ``aa`` trials that a method depends on, for any backbone.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +14,15 @@ from aa_ray.errors import unknown
 
 Layers = tuple[int, ...]
 
-# The method whose switches decide the layers of the focused architectures, and the one that the
-# others are compared with.
+# AA's switches decide the layers of the focused architectures; the baseline is what all others are
+# compared with.
 AA = "aa"
 BASELINE = "baseline"
 
 RELU = "relu"
 RATIONAL = activation_name("one")
 
-# The seed whose ``aa`` trials decide the focused architectures, and the first of the five seeds.
+# The first of the five seeds; its ``aa`` trials decide the focused architectures.
 FIRST_SEED = 42
 SEEDS = (FIRST_SEED, 92, 111, 245, 651)
 
@@ -31,8 +30,8 @@ SEEDS = (FIRST_SEED, 92, 111, 245, 651)
 class Selection(NamedTuple):
     """The layers that ``aa`` selected for a task and regime with the first seed.
 
-    None stands for the task or regime of the trial that depends on it. ``size_only``: only their
-    number N counts, which a study may also set itself.
+    None stands for the task or regime of the dependent trial. ``size_only``: only the number of
+    layers N is used, and a study may set it instead.
     """
 
     task: str | None
@@ -50,8 +49,8 @@ class MethodLine(NamedTuple):
 
     Attributes:
         title: as printed; ``^N`` stands for the number of layers N.
-        depth: AdapterDrop only: at inference, as many layers as this selection has, counted from
-            the top, keep their adapters.
+        depth: AdapterDrop only: if the selection has N layers, the top N layers keep their
+            adapters at inference.
     """
 
     title: str
@@ -68,17 +67,17 @@ class Method:
         layers: (number of layers, selected layers of each of ``needs``) -> layers with an adapter.
         activation: AdapterHub's name of the non-linearity.
         switched: whether each adapter is behind a learnable switch.
-        needs: selections that the architecture waits for.
-        depths: AdapterDrop only: the inference depths of its one training run, each with its line
-            in tables. Their selections are among ``needs``.
+        needs: the selections that the method waits for.
+        depths: AdapterDrop only: the inference depths of its single training run, each with its
+            line in tables. Their selections are among ``needs``.
         places: the layers in words, for the report.
-        configuration: what AdapterHub puts into the layers in place of the bottleneck that
-            ``activation`` and ``switched`` describe: one of its names or strings, "lora" or
-            "lora[r=4]", or a configuration of ``adapters``. None for that bottleneck.
+        configuration: another AdapterHub adapter to use instead of the bottleneck that
+            ``activation`` and ``switched`` describe: a name or string such as "lora" or
+            "lora[r=4]", or a configuration object of ``adapters``. None for the bottleneck.
         fine_tunes: whether the whole backbone is trained, without adapters.
         counts_layers: whether tables also have a line with its number of adapter layers.
-        drawn: whether ``layers`` only say how many there are. Which ones is drawn at random for
-            each task, regime and seed.
+        drawn: whether ``layers`` only gives their number. The layers themselves are then drawn at
+            random for each task, regime and seed.
     """
 
     name: str
@@ -101,13 +100,13 @@ class Method:
 
     @property
     def rates(self) -> tuple[str, ...]:
-        """Its learning rates, as fields of ``aa_ray.core.backbones.Rates``."""
+        """The learning rates that it uses, as fields of ``aa_ray.core.backbones.Rates``."""
         has = {"adapter": True, "rational": self.rational, "switch": self.switched}
         return tuple(name for name, present in has.items() if present)
 
     @property
     def lines(self) -> tuple[MethodLine, ...]:
-        """The lines that show it in tables: one, or one per inference depth."""
+        """Its lines in tables: one, or one per inference depth."""
         return self.depths or (MethodLine(self.title),)
 
     def inference_depths(self, selected: Sequence[Layers]) -> tuple[int, ...] | None:
@@ -222,23 +221,23 @@ TABLE3 = ("aa-focused-sim", "focused-last-n-1", "focused-last-n-2")
 TABLE4 = (AA, "switch-only", BASELINE, "rational-only", "baseline-last-n", "aa-focused-sim")
 ALL_TABLES = tuple(dict.fromkeys(TABLE2 + TABLE3 + TABLE4))
 
-# The methods of this project's own studies: what AA-focused saves; on which methods a difference
-# between paper and released code acts; what the learning rates do.
+# The methods of this project's additional studies: savings of AA-focused (efficiency), methods that
+# a difference between paper and released code affects (fidelity), and learning rates.
 EFFICIENCY = (BASELINE, "aa-focused-spec", "aa-focused-uni", "aa-focused-sim")
 FIDELITY = ("adapter-drop", AA, "aa-focused-spec", "aa-focused-sim")
 STEP_SIZE = (BASELINE, "rational-only", AA, "aa-focused-sim", "baseline-last-n")
 
 
-# The controls of this project: {ReLU, rational} x {every layer, the last N}, AA with and without
-# its rational, AdapterDrop, and the layers that AA selected against as many drawn at random.
+# This project's control experiments: {ReLU, rational} x {every layer, the last N}, AA with and
+# without its rational, AdapterDrop, and AA's selected layers against equally many random ones.
 CONTROLS = (BASELINE, "rational-only", "baseline-last-n", "rational-last-n", AA, "switch-only",
             "adapter-drop", "aa-focused-spec", "random-n")  # fmt: skip
 
-# Those of the tables and of the controls, for what looks at both.
+# The methods of tables and controls together.
 EVERY_STUDY = tuple(dict.fromkeys(ALL_TABLES + CONTROLS))
 
 
-# Other ways to adapt a model, as AdapterHub has them; in no table unless asked for.
+# AdapterHub's other ways to adapt a model; in a table only on request.
 OTHERS: dict[str, Method] = {
     method.name: method
     for method in (

@@ -34,8 +34,8 @@ class Rates:
 
 # The released code's, chosen for BERT-large.
 RELEASED_RATES = Rates(adapter=1e-4, rational=0.01, switch=0.05)
-# A backbone's own, read by a pooling, chosen on development sets (benchmarks/minilm_rates.md). All
-# others use the released ones.
+# (Backbone, pooling) -> rates tuned on development sets (benchmarks/minilm_rates.md). All other
+# backbones use the released rates.
 OWN_RATES = {
     ("minilm", "mean"): Rates(adapter=1e-3, rational=0.01, switch=0.05),
     ("minilm", "cls"): Rates(adapter=3e-3, rational=0.01, switch=0.05),
@@ -52,8 +52,8 @@ _MINILM_SHA256 = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 
-# The files of a folder that can change a result: weights, configuration, and whatever a tokenizer
-# may be read from.
+# The files of a folder that can change a result: weights, configuration, and all files that a
+# tokenizer can be loaded from.
 _FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
           "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")  # fmt: skip
 _POOLING_CONFIG = "1_Pooling/config.json"
@@ -63,14 +63,14 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 @dataclass(frozen=True)
 class Backbone:
-    """A checkpoint that was found.
+    """A checkpoint of the frozen encoder.
 
     Attributes:
         identity: its name in rows and trials, the same on every machine.
-        path: what ``from_pretrained`` takes: a folder, or the hub name.
-        num_layers, hidden_size: layers that can have an adapter of their own, and their width.
-        pooling: how the checkpoint was trained to be read; trials read it so unless they say
-            otherwise. sentence-transformers' checkpoints say it in a file.
+        path: the argument for ``from_pretrained``: a folder, or the hub name.
+        num_layers, hidden_size: layers that can have separate adapters, and their width.
+        pooling: the pooling that the checkpoint was trained with, and the default of its trials.
+            sentence-transformers' checkpoints name it in a file.
         passes, pooler, fused, parameters, kind: see ``aa_ray.core.encoders.Shape``.
     """
 
@@ -106,8 +106,8 @@ def find(name: str) -> Backbone:
     """The backbone of that name: ``minilm``, a folder, or a model on the hub.
 
     Raises:
-        UsageError: package not installed or altered, not an encoder that a study can adapt, or not
-            on the hub.
+        UsageError: the package is not installed or has been altered, a study cannot adapt the
+            encoder, or the hub does not have it.
     """
     if name == MINILM:
         folder = _find_minilm()
@@ -125,7 +125,7 @@ def find(name: str) -> Backbone:
 
 
 def _pooling(path: str) -> Pooling:
-    """What a sentence-transformers checkpoint says of itself; "cls" for all others."""
+    """The pooling that a sentence-transformers checkpoint declares; "cls" for all others."""
     config = None if path in SHAPES else _file(path, _POOLING_CONFIG)
     if config is None:
         return "cls"
@@ -138,12 +138,12 @@ def _pooling(path: str) -> Pooling:
 
 
 def pooler_is_trained(backbone: Backbone) -> bool:
-    """Whether pooling "cls" reads through weights that have been or will be trained.
+    """Whether pooling "cls" reads through weights that have been trained or will be.
 
-    A checkpoint may lack a pooler, or hold one as it was initialised: biases of exactly 0, and
-    weights whose largest singular value is that of noise. A model of the hub that has not been
-    downloaded yet counts as trained. In an architecture without pooler the classifier has a hidden
-    layer instead, which trials train.
+    A checkpoint may lack a pooler or hold an untrained one: biases of exactly 0, and weights whose
+    largest singular value is that of noise. A hub model that has not been downloaded yet counts as
+    trained. In an architecture without a pooler the classifier has a hidden layer instead, which
+    the trial trains.
     """
     if not backbone.pooler:
         return True
@@ -154,7 +154,7 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     from safetensors import safe_open
     from threadpoolctl import threadpool_limits
 
-    with safe_open(path, framework="numpy") as tensors:  # reads no more than what is asked for
+    with safe_open(path, framework="numpy") as tensors:  # reads only the tensors asked for
         names = {part: [key for key in tensors.keys()  # noqa: SIM118
                         if key.endswith((f"pooler.dense.{part}", f"pooler.{part}"))]
                  for part in ("bias", "weight")}  # fmt: skip
@@ -167,13 +167,13 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     if bias.any():
         return True
     noise = weight.std() * (weight.shape[0] ** 0.5 + weight.shape[1] ** 0.5)  # Marchenko-Pastur
-    # One thread: for so small a matrix others would only wait, at full load if the machine is busy.
+    # One thread: for a matrix this small further threads only spin, which hurts on a busy machine.
     with threadpool_limits(limits=1, user_api="blas"):
         return bool(np.linalg.norm(weight, 2) > 1.05 * noise)
 
 
 def _file(path: str, name: str, local_only: bool = False) -> Path | None:
-    """The file of a folder or of a model on the hub; None where there is none."""
+    """A file of a folder or hub model; None if it does not exist."""
     if Path(path).is_absolute():
         file = Path(path, name)
         return file if file.is_file() else None
@@ -217,12 +217,12 @@ def _is_fetched(backbone: Backbone) -> bool:
 
 
 def check_unchanged(backbone: Backbone) -> None:
-    """Refuse a folder whose files are not those that the trials were planned with.
+    """Refuse a folder whose files differ from those that the trials were planned with.
 
-    A hub name is taken at its word; its weights' hash is in every row.
+    A hub name is not checked; each row records a hash of the weights.
 
     Raises:
-        ChangedInputError: they have changed since, or another host has others.
+        ChangedInputError: the files have changed since, or differ on this host.
     """
     folder = Path(backbone.path)
     if not folder.is_absolute():
@@ -234,8 +234,8 @@ def check_unchanged(backbone: Backbone) -> None:
     if not unchanged:
         raise ChangedInputError(
             f"the backbone in {folder} on this host is not the one that the study was planned "
-            f"with ({backbone.identity}); put its files back, or run the study again to plan it "
-            "with the present ones"
+            f"with ({backbone.identity}); restore its files, or run the study again to plan it "
+            "with the current ones"
         )
 
 

@@ -1,6 +1,6 @@
-"""What a checkpoint says of itself, and whether its files fit together; read before anything runs.
+"""Reads a checkpoint's configuration and checks that its files match, before anything runs.
 
-For a BERT it takes neither torch nor transformers, whose import takes seconds.
+For a BERT this needs neither torch nor transformers, which take seconds to import.
 """
 
 import json
@@ -24,7 +24,7 @@ _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
 def check_folder(folder: Path, shape: Shape, name: str) -> None:
-    """Find out now what every trial would stumble over, or silently train on."""
+    """Detect now what would make every trial fail, or train on wrong weights silently."""
     weights = folder / "model.safetensors"
     from safetensors import SafetensorError, safe_open
 
@@ -33,7 +33,7 @@ def check_folder(folder: Path, shape: Shape, name: str) -> None:
             shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UsageError(
-            f"--backbone {name}: model.safetensors is not a whole safetensors file ({error}); "
+            f"--backbone {name}: model.safetensors is not a complete safetensors file ({error}); "
             "copy it again"
         ) from error
     if _written_shape(folder / "config.json") is None:
@@ -48,7 +48,7 @@ def check_folder(folder: Path, shape: Shape, name: str) -> None:
 
 
 def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
-    """Refuse weights that are not those of the configuration; builds the model to know them."""
+    """Refuse weights that do not match the configuration; builds the model to compare shapes."""
     try:
         missing = encoders.missing_weights(encoders.read_config(str(folder)), shapes)
     except Exception as error:
@@ -88,9 +88,9 @@ def read_shape(path: str, name: str) -> Shape:
 
 
 def _written_shape(config: Path) -> Shape | None:
-    """The shape as the file gives it for a BERT; None where it says anything else.
+    """The shape that the file gives for a BERT; None for everything else.
 
-    It saves importing transformers, which takes seconds, to look at a finished study.
+    So looking at a finished study does not import transformers, which takes seconds.
     """
     try:
         written = json.loads(config.read_text("utf-8"))
@@ -100,7 +100,7 @@ def _written_shape(config: Path) -> Shape | None:
 
 
 def _bert_shape(config: dict[str, Any]) -> Shape | None:
-    """The shape of a BERT as it usually is; None for everything else, which takes a closer look."""
+    """The shape of an ordinary BERT; None for everything else, which transformers must look at."""
     absolute = config.get("position_embedding_type", "absolute") == "absolute"
     if config.get("model_type") != "bert" or config.get("is_decoder") or not absolute:
         return None
@@ -116,7 +116,7 @@ def _is_size(value: Any, most: int) -> bool:
 
 
 def _shape_by_transformers(path: str, name: str) -> Shape:
-    """The shape of a model on the hub, or of a folder that says less than it should."""
+    """The shape of a hub model, or of a folder whose configuration is not enough."""
     folder = Path(path).is_dir()
     if path in SHAPES and not folder:
         return SHAPES[path]

@@ -1,7 +1,7 @@
 """The rational's initial coefficients, and the names under which AdapterHub knows it.
 
-Imports no torch, since the command line and ``import aa_ray`` need the names alone. The activation
-itself is in ``aa_ray.core.rational``.
+Does not import torch, since the command line and ``import aa_ray`` only need the names. The
+activation itself is in ``aa_ray.core.rational``.
 """
 
 import itertools

@@ -1,7 +1,7 @@
-"""AdapterHub's configurations as text, and as a trial needs them: in its layers only.
+"""AdapterHub's configurations as text, and restricted to the layers of a trial.
 
-The text is AdapterHub's own name or string ("lora", "lora[r=4]|prefix_tuning"), or a configuration
-as JSON. A trial holds the text, since it decides what is trained.
+The text is one of AdapterHub's names or strings ("lora", "lora[r=4]|prefix_tuning"), or a
+configuration as JSON. A trial holds the text, since it decides what is trained.
 """
 
 import json
@@ -12,14 +12,14 @@ from aa_ray.errors import UsageError
 
 
 def as_text(configuration: Any) -> str:
-    """The text of one of AdapterHub's configurations, or of a text itself."""
+    """The text of an AdapterHub configuration; a text is returned as it is."""
     if isinstance(configuration, str):
         return configuration
     return json.dumps(configuration.to_dict(), sort_keys=True)
 
 
 def read(text: str) -> Any:
-    """AdapterHub's configuration of that text.
+    """The AdapterHub configuration that the text describes.
 
     Raises:
         UsageError: AdapterHub does not know it, or a trial cannot use it.
@@ -28,9 +28,9 @@ def read(text: str) -> Any:
 
     try:
         configuration = AdapterConfig.load(json.loads(text) if text.startswith("{") else text)
-    except Exception as error:  # AdapterHub has no error of its own for a wrong name or value
+    except Exception as error:  # AdapterHub raises no specific error for a wrong name or value
         raise UsageError(
-            f"configuration {text}: AdapterHub does not take it "
+            f"configuration {text}: AdapterHub does not accept it "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); give a name such as lora, "
             "ia3 or double_seq_bn, with values as in lora[r=4], or a configuration of adapters"
         ) from error
@@ -44,10 +44,10 @@ def read(text: str) -> Any:
 
 
 def in_layers(configuration: Any, layers: Sequence[int], num_layers: int) -> Any:
-    """The configuration with adapters in these of the layers only.
+    """The configuration with adapters in these layers only.
 
     Raises:
-        UsageError: these are not all, and AdapterHub cannot leave any out.
+        UsageError: some layers are left out, and AdapterHub cannot do that for this type.
     """
     others = [layer for layer in range(num_layers) if layer not in layers]
     if not others:
@@ -61,7 +61,7 @@ def in_layers(configuration: Any, layers: Sequence[int], num_layers: int) -> Any
 
 
 def _without(part: Any, others: Sequence[int], num_layers: int) -> Any:
-    """A configuration that is no union, without adapters in the other layers."""
+    """A single configuration (no union) without adapters in the ``others``."""
     if "leave_out" in part:
         return part.replace(leave_out=sorted({*part["leave_out"], *others}))
     if "layers" in part:  # ReFT
@@ -73,5 +73,5 @@ def _without(part: Any, others: Sequence[int], num_layers: int) -> Any:
 
 
 def _parts(configuration: Any) -> list[Any]:
-    """The configurations in a union, or the one."""
+    """The configurations in a union; a single one as a list."""
     return list(getattr(configuration, "configs", [configuration]))

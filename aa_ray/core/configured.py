@@ -1,4 +1,4 @@
-"""Puts a trial's adapters of any AdapterHub configuration into the model."""
+"""Adds a trial's adapters to the model, for any AdapterHub configuration."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from aa_ray.trial import Trial
 
 
 def add_configured(encoder: PreTrainedModel, trial: Trial, name: str) -> dict[str, nn.Module]:
-    """What AdapterHub adds for the trial's configuration, by its place in the model."""
+    """Add the trial's adapters; returns the new modules by their path in the model."""
     configuration = configurations.read(trial.configuration)
     num_layers = encoders.num_layers(encoder)
     in_layers = configurations.in_layers(configuration, trial.layers, num_layers)
@@ -27,7 +27,7 @@ def add_configured(encoder: PreTrainedModel, trial: Trial, name: str) -> dict[st
             f"{trial.configuration} cannot be trained in bf16 on this encoder, whose projection to "
             "queries, keys and values is one layer; use fp32"
         )
-    encoder.base_model.train_adapter(name)  # what it trains, and nothing else, has gradients
+    encoder.base_model.train_adapter(name)  # only parameters that it trains require gradients
     modules = adapter_modules(encoder, name)
     known = {id(p) for module in modules.values() for p in module.parameters()}
     for place, parameter in encoder.base_model.named_parameters():
@@ -37,13 +37,13 @@ def add_configured(encoder: PreTrainedModel, trial: Trial, name: str) -> dict[st
 
 
 def adapter_modules(encoder: PreTrainedModel, name: str) -> dict[str, nn.Module]:
-    """All that AdapterHub has added for an adapter, by its place in the model."""
+    """All modules that AdapterHub has added for an adapter, by their path in the model."""
     named = {place: m for place, m in encoder.named_modules() if place.split(".")[-1] == name}
     return {place.removesuffix(f".{name}").replace(".", "/"): m for place, m in named.items()}
 
 
 def compute_in_float32(module: nn.Module, outside: torch.dtype) -> None:
-    """Let the module see float32, and give what it returns the type of the frozen layers."""
+    """Cast the module's inputs to float32, and its outputs back to the frozen layers' type."""
 
     def inward(_: nn.Module, args: Any, kwargs: Any) -> Any:
         return _cast((args, kwargs), torch.float32)
@@ -53,20 +53,20 @@ def compute_in_float32(module: nn.Module, outside: torch.dtype) -> None:
 
 
 def _cast(values: Any, dtype: torch.dtype) -> Any:
-    """The floating-point tensors in a nest of values, in that type."""
+    """Nested values with all floating-point tensors cast to ``dtype``."""
     return tree_map_only(Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x, values)
 
 
 def add_adapter(
     encoder: PreTrainedModel, name: str, config: AdapterConfig, expected: bool = True
 ) -> None:
-    """AdapterHub's ``add_adapter``, which is silent where it finds no place for an adapter.
+    """AdapterHub's ``add_adapter``, with a check: it silently adds nothing if no layer fits.
 
     Args:
-        expected: whether the configuration has to add parameters.
+        expected: whether the configuration must add parameters.
 
     Raises:
-        TrainingError: it was to add parameters and added none.
+        TrainingError: it must add parameters and added none.
     """
     before = sum(p.numel() for p in encoder.parameters())
     encoder.add_adapter(name, config=config)
@@ -74,6 +74,5 @@ def add_adapter(
         encoder.delete_adapter(name)
         raise TrainingError(
             f"the adapter configuration {type(config).__name__} adds no parameters to this model; "
-            "if it extends linear layers, these must be AdapterHub's own, not faster ones in their "
-            "place"
+            "if it extends linear layers, these must be AdapterHub's, not faster replacements"
         )

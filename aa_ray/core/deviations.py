@@ -1,8 +1,9 @@
 """Where the paper and its released code differ, as settings of a trial.
 
-The default is what produced the paper's numbers, the released code, but for the AdapterDrop range
-and the restored switches, where the code is plainly not what its authors describe, and for empty
-selections, where it silently becomes full fine-tuning.
+The default is the released code, which produced the paper's numbers, with three exceptions. The
+AdapterDrop range and the restored switches differ, since the code clearly contradicts the authors'
+description there. An empty selection trains only the classifier; the code silently turns it into
+full fine-tuning.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ class Setting:
 
     Attributes:
         name: the field.
-        about: what it is about, for people.
-        choices: value -> what it means.
+        about: what it sets, in words.
+        choices: value -> its meaning.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Deviation(Setting):
 
     Attributes:
         key: its number in the project's list of differences.
-        paper, released: the values that stand for each; None where the paper does not say.
+        paper, released: the value that each uses; None where the paper does not say.
     """
 
     key: str
@@ -95,7 +96,7 @@ SETTINGS: dict[str, Setting] = {**DEVIATIONS, POOLING.name: POOLING}
 
 
 def applies(name: str, trial: Trial) -> bool:
-    """Whether that field of ``Trial``, among those that a study may vary, can change its result.
+    """Whether the setting ``name`` can change the result of this trial.
 
     ``empty_selection`` applies to every trial without layers; only focused ones have none.
     """
@@ -116,7 +117,7 @@ def check(name: str, value: str) -> None:
     """Refuse a name or value that is not in ``SETTINGS``.
 
     Raises:
-        UsageError: it names what is allowed.
+        UsageError: the message lists the allowed ones.
     """
     if name not in SETTINGS:
         raise unknown("setting", name, SETTINGS)

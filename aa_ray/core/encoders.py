@@ -1,8 +1,8 @@
-"""Which encoders a study can adapt, and what they are made of.
+"""Which encoders a study can adapt, and their properties.
 
-An encoder is taken if AdapterHub puts bottlenecks into it and transformers classifies with it.
-Everything else that is asked here is read off the model itself, built from its configuration
-without weights.
+A study can adapt an encoder if AdapterHub can add bottlenecks to it and transformers has a
+classifier for it. All other properties are read from the model itself, built without weights from
+its configuration.
 """
 
 from typing import Any, NamedTuple
@@ -10,28 +10,29 @@ from typing import Any, NamedTuple
 from aa_ray.core.logs import only_errors
 from aa_ray.errors import UsageError
 
-# AdapterHub does not know the first by its name, but its modules are copies of the second's.
+# Model type -> its twin: AdapterHub does not know the type by name, but its modules are copies of
+# the twin's.
 SAME_MODULES = {"camembert": "roberta"}
 
 # Model types with BERT's layers, which the fused engine computes.
 BERT_LAYERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
-# Encoders that AdapterHub changes: without any adapter they no longer compute what they did.
+# Encoders whose output AdapterHub changes even without an adapter, and why.
 CHANGED = {"xmod": "AdapterHub takes its language modules out"}
 
 
 class Shape(NamedTuple):
-    """What an encoder is made of.
+    """The properties of an encoder.
 
     Attributes:
-        num_layers: layers that can have an adapter of their own, as AdapterHub counts them. ALBERT
-            uses the weights of one layer (or of a few groups) again and again; these count once.
+        num_layers: layers that can have separate adapters, as AdapterHub counts them. ALBERT
+            reuses the weights of one layer (or of a few groups); these count once.
         hidden_size: their width.
-        passes: how often each of them is run; 1 except for ALBERT.
+        passes: how often each layer is run; 1 except for ALBERT.
         pooler: whether transformers classifies through a pooler that is part of the encoder.
-        fused: whether the fused engine computes its layers.
-        parameters: number of weights of the encoder; None where nobody has counted.
+        fused: whether the fused engine can compute its layers.
+        parameters: number of weights of the encoder; None if they have not been counted.
         kind: transformers' name of the architecture.
     """
 
@@ -45,10 +46,10 @@ class Shape(NamedTuple):
 
 
 def read_config(path: str) -> Any:
-    """The configuration of a folder or hub name; a type of ``SAME_MODULES`` as its twin's.
+    """The configuration of a folder or hub name; a type in ``SAME_MODULES`` becomes its twin.
 
     Raises:
-        OSError, ValueError: there is none, or transformers does not know the type.
+        OSError, ValueError: it does not exist, or transformers does not know the type.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
@@ -61,10 +62,10 @@ def read_config(path: str) -> Any:
 
 
 def shape_of(config: Any, name: str) -> Shape:
-    """What the encoder with that configuration is made of.
+    """The properties of the encoder with that configuration.
 
     Raises:
-        UsageError: it is none that a study can adapt; ``name`` is what the user calls it.
+        UsageError: a study cannot adapt it; ``name`` is the user's name for it.
     """
     _check(config, name)
     model = skeleton(config)
@@ -82,12 +83,12 @@ def shape_of(config: Any, name: str) -> Shape:
 
 
 def num_layers(encoder: Any) -> int:
-    """Layers that can have an adapter of their own, as AdapterHub counts them."""
+    """Number of layers that can have separate adapters, as AdapterHub counts them."""
     return len(list(encoder.base_model.iter_layers()))
 
 
 def skeleton(config: Any) -> Any:
-    """Transformers' classifier with AdapterHub's hooks, without memory for its weights."""
+    """Transformers' classifier with AdapterHub's hooks, without allocating its weights."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -98,11 +99,11 @@ def skeleton(config: Any) -> Any:
 
 
 def init(model: Any) -> None:
-    """Give the model AdapterHub's hooks, and leave what it computes as it was.
+    """Give the model AdapterHub's hooks without changing its output.
 
-    AdapterHub replaces the joint projection to queries, keys and values, as DeBERTa and ModernBERT
-    have it, by one of its own. That has a bias, even where the original had none; it is random, and
-    would change the frozen encoder with every start.
+    AdapterHub replaces the joint projection to queries, keys and values of DeBERTa and ModernBERT
+    by its own. The replacement has a random bias even if the original had none, which would change
+    the frozen encoder in every process. This function undoes that.
     """
     import adapters
 
@@ -131,7 +132,7 @@ def adaptable_types() -> list[str]:
 
 
 def _check(config: Any, name: str) -> None:
-    """Refuse whatever is not an encoder of ``adaptable_types``."""
+    """Refuse everything but the encoders of ``adaptable_types``."""
     from transformers.models.auto import modeling_auto as auto
 
     kind, types = config.model_type, adaptable_types()
@@ -146,15 +147,16 @@ def _check(config: Any, name: str) -> None:
     elif kind in CHANGED:
         problem = f"{kind} cannot be adapted ({CHANGED[kind]})"
     elif kind not in types:
-        problem = f"AdapterHub and transformers together cannot adapt and classify with {kind}"
+        problem = f"AdapterHub cannot adapt {kind}, or transformers cannot classify with it"
     if problem is not None:
         raise UsageError(
-            f"--backbone {name}: {problem}; use an encoder of one of the types {', '.join(types)}"
+            f"--backbone {name}: {problem}; use an encoder of one of these types: "
+            f"{', '.join(types)}"
         )
 
 
 def check_loadable(path: str) -> None:
-    """Refuse an encoder whose adapters ``AutoAdapterModel``, as their users have it, cannot run.
+    """Refuse an encoder whose saved adapters would not run in stock ``AutoAdapterModel``.
 
     Raises:
         UsageError: AdapterHub has no such model, or gives it a random bias (see ``init``).
@@ -176,17 +178,14 @@ def check_loadable(path: str) -> None:
         )
         if names == their_names:
             return
-        reason = (
-            f"AdapterHub's AutoAdapterModel gives {kind} a bias that it does not have, at random"
-        )
+        reason = f"AdapterHub's AutoAdapterModel gives {kind} a random bias that it does not have"
     raise UsageError(
-        f"{reason}, so that an adapter would not predict there what the trial does; it cannot be "
-        "saved"
+        f"{reason}, so an adapter would not give the trial's predictions there; it cannot be saved"
     )
 
 
 def missing_weights(config: Any, shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """The encoder's weights that a file lacks, or holds in another shape.
+    """The encoder's weights that a file lacks or holds in another shape.
 
     Args:
         shapes: name -> shape of every tensor in the file.
@@ -202,6 +201,6 @@ def missing_weights(config: Any, shapes: dict[str, tuple[int, ...]]) -> list[str
 
 
 def _modern(name: str) -> str:
-    """The name of a weight of LayerNorm, which old checkpoints call gamma and beta."""
+    """The current name of a weight; old checkpoints call LayerNorm's gamma and beta."""
     stem, dot, last = name.rpartition(".")
     return stem + dot + {"gamma": "weight", "beta": "bias"}.get(last, last)

@@ -1,13 +1,13 @@
-"""The two ways to compute a trial, which agree up to rounding, and which of them applies.
+"""The two engines that compute a trial, and which of them applies. They agree up to rounding.
 
 ``fused``: batches without padding, and trials side by side in one pass; see
 ``aa_ray.training.side_by_side``. For adaptable adapters on BERT and on models with BERT's layers.
 
 ``adapterhub``: AdapterHub's own forward pass, on padded batches; see ``aa_ray.training.padded``.
-For every adapter that AdapterHub has, on every encoder it adapts.
+For every type of adapter and every encoder that AdapterHub supports.
 
-Like the device, the engine is no part of a trial's identity. It decides which random numbers of
-dropout a trial gets, as the device does. A column of the row says which it was.
+Like the device, the engine is not part of a trial's identity, although both decide which random
+numbers dropout draws. A column of the row names the engine.
 """
 
 from aa_ray.core.backbones import Backbone

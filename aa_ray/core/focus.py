@@ -1,6 +1,6 @@
-"""The method in anyone's model: add adaptable adapters, read the selection, keep what it selected.
+"""The method in your own model: add adaptable adapters, read which layers they select, keep those.
 
-Functions of models with AdapterHub's adapters, whatever their architecture.
+The functions work on any model with AdapterHub's adapters, whatever its architecture.
 """
 
 import warnings
@@ -18,22 +18,22 @@ from aa_ray.errors import AdapterError, UsageError
 
 
 def add_adapter(model: Any, name: str, config: AdapterConfig | None = None, **options: Any) -> None:
-    """Add an adaptable adapter to a model: AdapterHub's ``add_adapter``, with checks.
+    """Add an adaptable adapter to a model: AdapterHub's ``add_adapter`` with checks.
 
         aa_ray.add_adapter(model, "sst2", aa_ray.AdaptableConfig(layers=[8, 9, 10, 11]))
         model.train_adapter("sst2")
 
-    ``model.add_adapter(name, config=config)`` does the same, but ignores layers that the model does
-    not have.
+    ``model.add_adapter(name, config=config)`` does the same, but silently ignores layers that the
+    model does not have.
 
     Args:
-        model: one of AdapterHub's, or one of transformers' after ``adapters.init(model)``.
-        config: ``AdaptableConfig()`` unless given. Any other configuration of AdapterHub's is
-            taken, too, such as a ``ConfigUnion`` of an ``AdaptableConfig`` and LoRA.
+        model: an AdapterHub model, or a transformers model after ``adapters.init(model)``.
+        config: default ``AdaptableConfig()``. Any other AdapterHub configuration works too, such
+            as a ``ConfigUnion`` of an ``AdaptableConfig`` and LoRA.
         options: AdapterHub's ``overwrite_ok`` and ``set_active``.
 
     Raises:
-        AdapterError: a model without AdapterHub's adapters, layers that the model does not have,
+        AdapterError: a model without AdapterHub's hooks, layers that the model does not have,
             or switches on layers that share their weights.
     """
     check_model(model)
@@ -53,14 +53,14 @@ def add_adapter(model: Any, name: str, config: AdapterConfig | None = None, **op
 def selected_layers(model: Any, name: str) -> list[int]:
     """The layers in which the adapter is used in evaluation, ascending and counted from 0.
 
-    Behind a switch, these are the layers whose adapter logit is strictly larger than the
-    identity's. Without switches, they are all layers with an adapter.
+    With switches, these are the layers whose adapter logit is strictly larger than the identity
+    logit. Without switches, these are all layers with an adapter.
 
         aa_ray.selected_layers(model, "sst2")  # [3, 7, 8, 11]
 
     Args:
-        model: any of AdapterHub's.
-        name: of a bottleneck adapter.
+        model: any AdapterHub model.
+        name: name of a bottleneck adapter.
 
     Raises:
         UsageError: the model has no adapter of that name.
@@ -70,26 +70,26 @@ def selected_layers(model: Any, name: str) -> list[int]:
 
 
 def focus(model: Any, name: str, exact: bool = False) -> list[int]:
-    """Keep the adapters of the selected layers only, as plain bottlenecks of AdapterHub's.
+    """Keep only the adapters of the selected layers, as plain AdapterHub bottlenecks.
 
-    The weights stay the same parameters. Afterwards the model holds nothing of aa_ray but its
-    activation: an adapter with a plain one loads without aa_ray, one with a rational needs
+    The weights stay the same parameters. Afterwards only the activation comes from aa_ray: an
+    adapter with one of AdapterHub's activations loads without aa_ray, one with a rational needs
     ``import aa_ray``.
 
         aa_ray.focus(model, "sst2")
         model.save_adapter("out", "sst2")
 
-    Where a switch chose the identity, the released code computes LN(LN(h+i) + h + i), which is not
-    the layer without adapter (D2). So the predictions change, a warning says so, and the adapters
-    are usually trained once more, as in AA-focused. ``exact`` keeps the predictions: such a layer
-    gets a linear bottleneck of full width with identity matrices, which costs 2 H (H + 1) numbers,
-    H being the hidden size. With ``switch_identity="plain"`` nothing changes, and ``exact`` has no
-    effect.
+    Where a switch chose the identity, the released code computes LN(LN(h+i) + h + i), which differs
+    from a layer without adapter (D2). So the predictions change, a warning says so, and the
+    adapters are usually trained again, as in AA-focused. ``exact`` keeps the predictions: such a
+    layer gets a linear full-width bottleneck with identity matrices, which adds 2 H (H + 1)
+    parameters for hidden size H. With ``switch_identity="plain"`` predictions never change, and
+    ``exact`` has no effect.
 
     Args:
-        model: any of AdapterHub's.
-        name: of an adapter that was added with an ``AdaptableConfig``.
-        exact: whether predictions stay what they are.
+        model: any AdapterHub model.
+        name: name of an adapter that was added with an ``AdaptableConfig``.
+        exact: whether to keep the predictions.
 
     Returns:
         The selected layers.
@@ -112,12 +112,12 @@ def focus(model: Any, name: str, exact: bool = False) -> list[int]:
         warnings.warn(
             f"layers {', '.join(map(str, identities))} of {name!r} lose LN(LN(h+i) + h + i), which "
             "they compute with switch_identity='released': predictions change; train the adapter "
-            "once more, or give exact=True",
+            "again, or pass exact=True",
             stacklevel=2,
         )
     identities = identities if exact else []
     _replace_config(model, name, adaptable, selected, identities)
-    with torch.random.fork_rng(devices=[]):  # AdapterHub draws weights, which are replaced at once
+    with torch.random.fork_rng(devices=[]):  # AdapterHub draws weights, which are overwritten
         for layer in layers:
             _make_plain(layer, name, layer.layer_idx in identities)
     return selected
@@ -150,7 +150,7 @@ def _replace_config(
     selected: list[int],
     identities: list[int],
 ) -> None:
-    """Tell AdapterHub what the adapter consists of from now on."""
+    """Update AdapterHub's configuration of the adapter."""
     numbers = [number for number, _ in model.iter_layers()]
 
     def all_but(layers: Iterable[int]) -> list[int]:
@@ -174,7 +174,7 @@ def _replace_config(
 
 
 def _make_plain(layer: BottleneckLayer, name: str, identity: bool) -> None:
-    """Put what the new configuration says in place of the layer's adapter."""
+    """Replace the layer's adapter by the plain one that the new configuration describes."""
     old = layer.adapters[name]
     layer.delete_adapter(name)
     if not layer.add_adapter(name, layer.layer_idx):
@@ -186,7 +186,7 @@ def _make_plain(layer: BottleneckLayer, name: str, identity: bool) -> None:
         for linear in (new.adapter_down[0], new.adapter_up):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
-        new.requires_grad_(False)  # it stands for a frozen computation
+        new.requires_grad_(False)  # it replaces a computation without parameters
         return
     named = old.named_parameters(remove_duplicate=False)  # the activation has two names
     kept = {key: value for key, value in named if not key.startswith("switch.")}

@@ -1,15 +1,13 @@
-"""What the classifier of a trial reads, and what it is made of.
+"""The classifier of a trial: its input and its layers.
 
-With pooling "cls" it reads the first token. BERT and ALBERT have a pooler of their own, a hidden
-layer that pre-training has left behind: as in the paper it stays frozen, and one trained linear
-layer reads it. Other encoders have none. There the classifier is AdapterHub's own, whose hidden
-layer is trained. With pooling "mean" one linear layer reads the mean of all tokens, as
-``MeanPoolingHead`` does.
+With pooling "cls" it reads the first token. BERT and ALBERT have a pooler, a hidden layer from
+pre-training. As in the paper it stays frozen, and one trained linear layer reads it. Other encoders
+have no pooler; there the trial uses AdapterHub's classifier, whose hidden layer is trained. With
+pooling "mean" one linear layer reads the mean of all tokens, as ``MeanPoolingHead`` does.
 
-AdapterHub's own heads read the first token, through the model's pooler or without it. A backbone
-that was trained with mean pooling needs ``MeanPoolingHead``. ``aa_ray.core.registration`` makes
-AdapterHub load saved heads of this type, so that ``import aa_ray`` is all that the users of an
-exported adapter have to add.
+AdapterHub's heads read the first token, with or without the model's pooler. A backbone that was
+trained with mean pooling needs ``MeanPoolingHead``. ``aa_ray.core.registration`` makes AdapterHub
+load saved heads of this type, so users of an exported adapter only add ``import aa_ray``.
 """
 
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from aa_ray.trial import Pooling
 
 
 class MeanPoolingHead(ClassificationHead):
-    """Dropout and one linear layer on the mean of the last layer's tokens, padding left out.
+    """Dropout and one linear layer on the mean of the last layer's tokens, without padding.
 
     Takes the arguments of ``adapters.heads.ClassificationHead``; ``use_pooler`` has no effect.
     """
@@ -52,13 +50,13 @@ class MeanPoolingHead(ClassificationHead):
 
 
 def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[batch, hidden] of [batch, tokens, hidden]; the mask [batch, tokens] is 0 at padding."""
+    """[batch, tokens, hidden] -> [batch, hidden]; the mask [batch, tokens] is 0 at padding."""
     weights = mask[..., None].to(hidden.dtype)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def has_pooler(encoder: Any) -> bool:
-    """Whether transformers classifies through a pooler that is part of the encoder itself."""
+    """Whether transformers classifies through a pooler that is part of the encoder."""
     return getattr(encoder.base_model, "pooler", None) is not None
 
 
@@ -94,10 +92,10 @@ def add_head(
     pooling: Pooling,
     pooler: bool,
 ) -> None:
-    """Give one of AdapterHub's models with flexible heads a trial's classifier as its head.
+    """Add a trial's classifier as a head to an AdapterHub model with flexible heads.
 
     Args:
-        pooler: whether transformers classifies through a pooler of the encoder's own.
+        pooler: whether transformers classifies through a pooler that is part of the encoder.
     """
     settings: dict[str, Any] = {"num_labels": outputs, "layers": 1, "id2label": labels}
     if pooling == "mean":
@@ -109,15 +107,15 @@ def add_head(
 
 
 def linears(classifier: nn.Module) -> list[nn.Linear]:
-    """The classifier's linear layers, the first first. Between two of them there is a tanh."""
+    """The classifier's linear layers in order, with a tanh between two of them."""
     return [module for module in classifier.modules() if isinstance(module, nn.Linear)]
 
 
 def logits(classifier: nn.Module, pooled: Tensor, dropout: Callable[[Tensor], Tensor]) -> Tensor:
-    """[..., outputs] of what the classifier reads, [..., hidden], in the classifier's precision.
+    """The classifier's outputs [..., outputs] for its input [..., hidden], in its precision.
 
     Args:
-        dropout: goes before each layer.
+        dropout: applied before each layer.
     """
     for number, linear in enumerate(linears(classifier)):
         pooled = dropout(torch.tanh(pooled) if number else pooled)

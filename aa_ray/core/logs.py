@@ -1,6 +1,6 @@
-"""What the libraries underneath say, and what of it a user need not hear.
+"""Silences log messages of the underlying libraries that users do not need.
 
-Nothing is silenced when a module is imported: that is for the program to decide, not for a library.
+Importing a module silences nothing, since that is the program's decision, not a library's.
 Programs call ``quiet_libraries`` when they start. Functions that expect a certain warning wrap the
 call that causes it in ``only_errors``.
 """
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 
 
 def quiet_libraries() -> None:
-    """Let transformers, AdapterHub and the hub's client report errors only, in this process.
+    """Let transformers, AdapterHub and the hub's client log only errors in this process.
 
-    They warn about what is as it should be: a classifier without weights, adapters of which none is
-    active, each of the hub client's retries. Imports none of them, since that takes seconds: those
-    that come later read the environment.
+    They warn about what is intended here: a classifier without weights, no active adapter, each
+    retry of the hub's client. None of them is imported for this, since that takes seconds; those
+    imported later read the environment.
     """
     for name in ("transformers", "huggingface_hub"):
         if name in sys.modules:
@@ -29,7 +29,7 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def only_errors(*names: str) -> Iterator[None]:
-    """Within the block, the loggers of these names report errors only."""
+    """Within the block, loggers with these names log only errors."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

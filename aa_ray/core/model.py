@@ -1,9 +1,9 @@
 """A frozen encoder, and the trained parts of the trials that share it.
 
 Each trial is a ``TrialModel``: its adapters in the encoder's layers, and a classifier. One encoder
-serves one set of trials after the other. AdapterHub's own forward pass runs a trial's adapters when
-they are set active (``aa_ray.training.padded``); ``aa_ray.training.side_by_side`` computes the same
-faster where the layers are BERT's.
+serves one set of trials after another. AdapterHub's forward pass runs a trial's adapters once they
+are active (``aa_ray.training.padded``). ``aa_ray.training.side_by_side`` computes the same faster
+for BERT's layers.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from aa_ray.trial import Trial
 def load(path: str) -> PreTrainedModel:
     """The checkpoint (folder or hub name) in float32 on the CPU, with AdapterHub's hooks.
 
-    It is transformers' sequence classifier, of which trials use the encoder alone; ``dropout`` is
-    what goes before each layer of their classifiers.
+    It is transformers' sequence classifier. Trials use only its encoder, and its ``dropout`` before
+    each layer of their own classifiers.
 
     Raises:
-        TrainingError: it lacks weights of the encoder, which would be random.
+        TrainingError: the checkpoint lacks weights of the encoder, which would be random.
     """
     # transformers warns that the checkpoint has no classifier, and that no layer is sharded.
     with only_errors("transformers.modeling_utils", "transformers.integrations.tensor_parallel"):
@@ -52,26 +52,26 @@ def load(path: str) -> PreTrainedModel:
 
 
 def reads_segments(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder tells the first text of a pair from the second by segment ids."""
+    """Whether the encoder distinguishes the two texts of a pair by segment ids."""
     return getattr(_embeddings(encoder), "token_type_embeddings", None) is not None and (
         _embeddings(encoder).token_type_embeddings.num_embeddings > 1
     )
 
 
 def first_position(encoder: PreTrainedModel) -> int:
-    """The position of an example's first token: 0 in BERT, behind padding's in RoBERTa."""
+    """The position of an example's first token: 0 in BERT, after padding's position in RoBERTa."""
     padding = padding_position(encoder)
     return 0 if padding is None else padding + 1
 
 
 def padding_position(encoder: PreTrainedModel) -> int | None:
-    """Where positions count from the padding token, as in RoBERTa: its id, and position."""
+    """Padding's position (and token id) in encoders that count positions from it, as RoBERTa."""
     positions = getattr(_embeddings(encoder), "position_embeddings", None)
     return None if positions is None else positions.padding_idx
 
 
 def most_tokens(encoder: PreTrainedModel) -> int | None:
-    """Tokens that the longest example may have; None where positions are relative."""
+    """Maximum number of tokens of an example; None if positions are relative."""
     positions = getattr(_embeddings(encoder), "position_embeddings", None)
     return None if positions is None else positions.num_embeddings - first_position(encoder)
 
@@ -95,15 +95,15 @@ class TrialModel(nn.Module):
 
     Attributes:
         trial: the trial.
-        name: of its adapter inside the model, for AdapterHub's own functions.
-        adapters: its bottlenecks, by layer (as text); of another configuration of AdapterHub's, its
-            modules, by their place in the model.
-        layers: those with an adapter, ascending.
-        rationals: layer -> the rational activation of its bottleneck; empty for another activation.
-        classifier: from the pooled output to the task's outputs; see ``aa_ray.core.heads``.
-        backbone: the encoder itself where the trial trains it, else None.
-        generator: draws the trial's Gumbel noise and skipped layers. It is on the CPU, so that the
-            draws depend on the seed alone, not on the device or on what trains beside it.
+        name: name of its adapter inside the model, for AdapterHub's functions.
+        adapters: its bottlenecks by layer (as text), or the modules of another AdapterHub
+            configuration by their path in the model.
+        layers: the layers with an adapter, ascending.
+        rationals: layer -> the rational activation of its bottleneck; empty for other activations.
+        classifier: maps the pooled output to the task's outputs; see ``aa_ray.core.heads``.
+        backbone: the encoder if the trial trains it, else None.
+        generator: draws the trial's Gumbel noise and skipped layers. It is on the CPU, so the
+            draws depend on the seed alone, not on the device or on trials trained side by side.
     """
 
     def __init__(
@@ -131,13 +131,13 @@ class TrialModel(nn.Module):
             if isinstance(module, Rational)
         }
         self.generator = generator
-        # What AdapterHub keeps fixed inside an adapter, such as VeRA's random matrices.
+        # Tensors that AdapterHub keeps fixed inside an adapter, such as VeRA's random matrices.
         self._fixed = {id(p) for p in self.adapters.parameters() if not p.requires_grad}
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every trained parameter once: bottlenecks, then switches, then classifier and backbone.
+        """Each trained parameter once: bottlenecks, then switches, then classifier and backbone.
 
-        The order decides results: the gradient's norm is summed in it.
+        The order can change results: the gradient's norm is summed in this order.
         """
 
         def place(named: tuple[str, nn.Parameter]) -> int:
@@ -154,7 +154,7 @@ class TrialModel(nn.Module):
         return cast(AdaptableAdapter, self.adapters[str(layer)])
 
     def switch(self, layer: int) -> Switch:
-        """The layer's switch, of a switched trial."""
+        """The layer's switch, in a switched trial."""
         return cast(Switch, self.adapter(layer).switch)
 
     @property
@@ -175,7 +175,7 @@ class TrialModel(nn.Module):
         return sample_gumbel((len(self.layers), batch, 2), self.generator)
 
     def by_layer(self, noise: Tensor | None, device: torch.device) -> dict[int, Tensor]:
-        """Layer -> its part of ``sample_gumbel``'s noise, on the device."""
+        """Layer -> its slice of ``sample_gumbel``'s noise, on the device."""
         if noise is None:
             return {}
         return dict(zip(self.layers, noise.to(device, non_blocking=True), strict=True))
@@ -187,7 +187,7 @@ class TrialModel(nn.Module):
         return sum(p.numel() for p in self.adapters.parameters() if id(p) not in left_out)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's three groups with the trial's rates: switches, rationals, all that is trained."""
+        """Adam's groups with the trial's rates: switches, rationals, other trained parameters."""
         switched = self.layers if self.trial.switched else []
         logits = [self.switch(layer).logits for layer in switched]
         rationals = [m for m in self.adapters.modules() if isinstance(m, Rational)]
@@ -209,7 +209,7 @@ class TrialModel(nn.Module):
         }
 
     def restore(self, saved: dict[str, Tensor]) -> None:
-        """Put a snapshot's values back."""
+        """Restore the values of a snapshot."""
         parameters = dict(self.named_parameters())
         with torch.no_grad():
             for name, value in saved.items():
@@ -217,7 +217,7 @@ class TrialModel(nn.Module):
 
 
 def remove_adapters(encoder: PreTrainedModel) -> None:
-    """Take every adapter out of the model."""
+    """Remove all adapters from the model."""
     with only_errors("adapters.model_mixin"):  # it warns that no adapter is active
         encoder.set_active_adapters(None)
     for name in list(encoder.adapters_config):
@@ -225,9 +225,9 @@ def remove_adapters(encoder: PreTrainedModel) -> None:
 
 
 def attach(encoder: PreTrainedModel, trials: Iterable[Trial], outputs: int) -> list[TrialModel]:
-    """Give the model the trials' adapters in place of earlier ones; each is drawn from its seed.
+    """Replace the model's adapters by those of these trials, each initialised from its seed.
 
-    ``outputs`` is the classifiers' width. Sets torch's global seed.
+    ``outputs`` is the width of the classifiers. Sets torch's global seed.
 
     Raises:
         TrainingError: a trial's adapters would have no parameters.

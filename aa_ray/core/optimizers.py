@@ -26,27 +26,27 @@ def optimizers(
     rational_learning_rate: float = RELEASED_RATES.rational,
     switch_learning_rate: float = RELEASED_RATES.switch,
 ) -> tuple[torch.optim.Adam, LambdaLR | None]:
-    """What ``AdapterTrainer`` and ``Trainer`` take as ``optimizers``; also for a plain loop.
+    """The argument ``optimizers`` of ``AdapterTrainer`` and ``Trainer``; also for a plain loop.
 
         model.train_adapter("sst2")
         trainer = AdapterTrainer(model=model, optimizers=aa_ray.optimizers(model, "sst2"))
 
         optimizer, scheduler = aa_ray.optimizers(model, "sst2", steps=1000)
 
-    Adam without weight decay. A trainer clips the gradient's norm at 1, as the released code does;
-    a plain loop does so itself.
+    It is Adam without weight decay. Trainers clip the gradient's norm at 1, as the released code
+    does; a plain loop has to do so itself.
 
     Args:
-        model: after ``model.train_adapter``.
-        name: of the adapter.
-        steps: of the whole training run, over which the rates decay linearly to 0. None leaves
-            the schedule to the trainer, whose default is the same decay.
-        learning_rate: of all that is trained but the following, so of adapters and head.
-        rational_learning_rate: of the coefficients of rationals.
-        switch_learning_rate: of the logits of switches.
+        model: the model, after ``model.train_adapter``.
+        name: name of the adapter.
+        steps: total number of training steps, over which the rates decay linearly to 0. None
+            leaves the schedule to the trainer, whose default is the same decay.
+        learning_rate: rate of all other trained parameters, that is, adapters and head.
+        rational_learning_rate: rate of the rationals' coefficients.
+        switch_learning_rate: rate of the switches' logits.
 
     Raises:
-        UsageError: no such adapter, one that is not trained, or less than one step.
+        UsageError: no such adapter, one that is not being trained, or fewer than one step.
     """
     groups = parameter_groups(
         model,
@@ -59,7 +59,7 @@ def optimizers(
     if steps is None:
         return optimizer, None
     if steps < 1:
-        raise UsageError(f"steps is {steps}; expected at least 1, the steps of the training run")
+        raise UsageError(f"steps is {steps}; expected the number of training steps, at least 1")
     return optimizer, get_linear_schedule_with_warmup(optimizer, 0, steps)
 
 
@@ -71,10 +71,9 @@ def parameter_groups(
     rational_learning_rate: float = RELEASED_RATES.rational,
     switch_learning_rate: float = RELEASED_RATES.switch,
 ) -> list[dict[str, Any]]:
-    """The model's trained parameters in up to three groups, for any optimizer of torch's.
+    """The model's trained parameters in up to three groups, for any torch optimizer.
 
-    Switches and rationals of other adapters that are trained at the same time are in their groups,
-    too.
+    The groups include switches and rationals of other adapters that are trained at the same time.
 
     Args, Raises: as for ``optimizers``.
     """

@@ -1,6 +1,6 @@
-"""Where adaptable adapters may be, and how they get into AdapterHub's bottleneck layers.
+"""Adds adaptable adapters to AdapterHub's bottleneck layers, and checks where they may be.
 
-``aa_ray.core.registration`` calls it in place of, or before, two methods of AdapterHub's.
+``aa_ray.core.registration`` calls these functions instead of, or before, two AdapterHub methods.
 """
 
 from collections.abc import Callable
@@ -26,22 +26,22 @@ def add_adapter(
     """``BottleneckLayer.add_adapter`` for any configuration; ``original`` is AdapterHub's.
 
     Returns:
-        Whether the layer has an adapter of that name now.
+        Whether the layer now has an adapter of that name.
 
     Raises:
-        AdapterError: a switch that several layers of the model would share.
+        AdapterError: several layers of the model would share one switch.
     """
     config = layer.adapters_config.match(name, BnConfig, layer_idx, layer.location_key)
     adaptable = config if isinstance(config, AdaptableConfig) else None
     if adaptable and not adaptable.has_adapter(layer_idx):
-        layer.layer_idx = layer_idx  # as AdapterHub does where leave_out has it
+        layer.layer_idx = layer_idx  # as AdapterHub does for a layer in leave_out
         return False
     switched = adaptable is not None and adaptable.switched
     if switched and shares_layers(layer.model_config):
         model = layer.model_config
         raise AdapterError(
             f"{model.model_type} computes {model.num_hidden_layers} layers with the weights of "
-            f"{model.num_hidden_groups}, and a switch needs a layer of its own; set switched=False"
+            f"{model.num_hidden_groups}, but each switch needs its own layer; set switched=False"
         )
     if not original(layer, name, layer_idx):
         return False
@@ -52,13 +52,13 @@ def add_adapter(
 
 
 def shares_layers(model_config: Any) -> bool:
-    """Whether the model has fewer layers' weights than layers, as ALBERT."""
+    """Whether layers of the model share weights, as in ALBERT."""
     groups = getattr(model_config, "num_hidden_groups", None)
     return groups is not None and groups < model_config.num_hidden_layers
 
 
 def switch_settings(config: AdaptableConfig) -> SwitchSettings | None:
-    """Of each of the configuration's adapters; None without switches."""
+    """The switch settings of the configuration's adapters; None without switches."""
     if not config.switched:
         return None
     identity = cast(Identity, config.switch_identity)
@@ -70,10 +70,10 @@ _ACTIVATION, _SEQUENCE = "non_linearity.", "adapter_down."
 
 
 def save_activation_once(adapter: Adapter) -> None:
-    """Leave the second name of the activation's parameters out of the bottleneck's state.
+    """Save the activation's parameters under one of their two names only.
 
-    AdapterHub registers the activation twice, as it has none with parameters, and safetensors
-    refuses tensors with two names. States with both names load as well.
+    AdapterHub registers the activation twice, since its own activations have no parameters, and
+    safetensors refuses tensors with two names. Saved states with both names can still be loaded.
     """
     if any(True for _ in adapter.non_linearity.parameters()):
         adapter.register_state_dict_post_hook(_drop_second_names)
@@ -93,14 +93,14 @@ def _add_second_names(adapter: Adapter, state: dict[str, Tensor], prefix: str, *
 
 
 def check_composition(layer: BottleneckLayer, setup: AdapterCompositionBlock | str) -> None:
-    """Refuse a composition that has no meaning for the switched adapters of the layer.
+    """Refuse a composition that is undefined for the switched adapters of the layer.
 
     Fuse reads the bottlenecks' outputs before their switches. In a Stack, the upper switch would
-    choose between its adapter and the identity of whatever the lower one has chosen. Every other
-    composition keeps its adapters apart.
+    choose between its adapter and the identity of what the lower one has chosen. All other
+    compositions keep their adapters apart.
 
     Raises:
-        AdapterError: it has one below Fuse, or more than one in a Stack.
+        AdapterError: a switched adapter inside Fuse, or several in a Stack.
     """
     if isinstance(setup, str):
         return

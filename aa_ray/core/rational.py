@@ -4,13 +4,12 @@
     version "A":  Q(x) = 1 + |b1 x| + |b2 x^2| + |b3 x^3| + |b4 x^4|     (released code, default)
     version "B":  Q(x) = 1 + |b1 x + b2 x^2 + b3 x^3 + b4 x^4|           (paper, equation 1)
 
-The gradient of |b| at b = 0 follows the CUDA kernel of the released code, copysign(1, b): from
-f(x) = 1, where every b is 0, the denominator therefore learns. Automatic differentiation of
-``abs`` has gradient 0 there, and the "rational" would stay a polynomial for ever; that is kept as
-the alternative ``gradient="abs"``.
+The gradient of |b| at b = 0 is copysign(1, b), as in the CUDA kernel of the released code. So the
+denominator can learn from f(x) = 1, where each b is 0. Automatic differentiation of ``abs`` gives
+gradient 0 there, and the "rational" would remain a polynomial; ``gradient="abs"`` selects this.
 
-``aa_ray.core.coefficients`` holds the initial coefficients and AdapterHub's names of the
-activation, ``aa_ray.core.registration`` makes these names known to AdapterHub.
+``aa_ray.core.coefficients`` holds the initial coefficients and AdapterHub's names for the
+activation; ``aa_ray.core.registration`` registers these names with AdapterHub.
 """
 
 import functools
@@ -28,7 +27,7 @@ from aa_ray.errors import unknown
 
 @functools.cache
 def _implementation(device_type: str) -> ModuleType:
-    """The module that computes on such a device."""
+    """The module with the implementation for this type of device."""
     name = {"cpu": "rational_numba", "cuda": "rational_triton"}.get(device_type, "rational_torch")
     if name == "rational_triton" and triton_fault() is not None:
         name = "rational_torch"
@@ -37,10 +36,10 @@ def _implementation(device_type: str) -> ModuleType:
 
 @functools.cache
 def triton_fault() -> str | None:
-    """Why the Triton kernels do not run on this process's GPU, on one line; None where they do.
+    """Why the Triton kernels do not run on this process's GPU, in one line; None if they do.
 
-    torch comes without triton on some platforms; and triton, where it is installed, needs a C
-    compiler, Python's headers and a folder to write to. So one rational is computed to find out.
+    On some platforms torch comes without triton. Where installed, triton needs a C compiler,
+    Python's headers and a writable folder. So this computes one rational to find out.
     """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
@@ -51,13 +50,13 @@ def triton_fault() -> str | None:
             triton.forward(x, a, b, version)
             triton.backward(x, x, a, b, version, "kernel")
         torch.cuda.synchronize()
-    except Exception as error:  # of whatever kind: torch's own operations compute the same
+    except Exception as error:  # whatever it is, torch's operations compute the same
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     return None
 
 
-# Operators of torch's, so that torch.compile takes them as they are. Defined by hand, since
-# ``library.custom_op`` compares the storage of all arguments and results in each call.
+# Registered as torch operators, so that torch.compile does not trace into them. Not with
+# ``library.custom_op``, which compares the storage of all arguments and results in each call.
 library.define(
     "aa_ray::rational",
     "(Tensor x, Tensor numerators, Tensor denominators, str version) -> Tensor",
@@ -130,8 +129,8 @@ def rational(
     """R(x) of G rationals side by side.
 
     Args:
-        x: [G, ...]; half precision (also of coefficients) is evaluated in float32, since x^5 of an
-            input of 10 already exceeds float16, and the result is cast back.
+        x: [G, ...]. Half precision (also of coefficients) is evaluated in float32, since 10^5
+            already exceeds float16, and the result is cast back.
         numerators, denominators: [G, 6] and [G, 4].
         version, gradient: see ``Rational``.
     """
@@ -151,14 +150,14 @@ class Rational(nn.Module):
     """Rational activation with learnable coefficients, applied element-wise.
 
     Args:
-        init: the function that it approximates at the start, a key of ``INITIAL_COEFFICIENTS``.
+        init: the function that it initially approximates, a key of ``INITIAL_COEFFICIENTS``.
         version: denominator "A" (released code) or "B" (paper); the approximations other than
             "one" and "identity" were fitted for version A.
         gradient: of the denominator's absolute value at 0, "kernel" (released code) or "abs".
 
     Parameters: ``numerator`` [6], a0 to a5; ``denominator`` [4], b1 to b4. Both float32.
-    The input may have any shape; inputs in half precision are evaluated in float32 (x^5 of an
-    input of 10 already exceeds float16) and the result is cast back.
+    The input may have any shape. Half precision is evaluated in float32, since 10^5 already exceeds
+    float16, and the result is cast back.
 
     Raises:
         UsageError: unknown ``init``, ``version`` or ``gradient``.

@@ -1,8 +1,8 @@
 """The rational activation on the CPU: one pass over the input, compiled by numba.
 
-In torch's own operations each power, product and sum is a pass over memory (about 50 of them,
-forward and backward); here one loop does all of it for an element. The formulas are those of
-``aa_ray.core.rational``; ``rational_torch`` is the reference in the tests.
+With torch's operations each power, product and sum is a pass over memory (about 50 of them,
+forward and backward). Here one loop does everything for an element. The formulas are those of
+``aa_ray.core.rational``; the tests compare with ``rational_torch``.
 """
 
 from typing import Any
@@ -12,13 +12,12 @@ import torch
 from numba import njit
 from torch import Tensor
 
-# The sums for the coefficients' gradients are taken over so many elements at a time in the input's
-# precision, and those partial sums added in float64 in their order: the same sum every time.
+# Gradients of coefficients are summed over blocks of this many elements in the input's precision.
+# The blocks are added in order in float64, so the sum is the same every time.
 BLOCK = 1 << 12
 
-# Sums may be taken in any order and products be fused with them, which lets the loop be vectorised;
-# NaN and infinity keep their meaning. A first call compiles for some seconds; later processes find
-# the result on disk.
+# Reordering sums and fusing products with them lets numba vectorise the loop. NaN and infinity keep
+# their meaning. The first call compiles for some seconds; later processes find the result on disk.
 _compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
@@ -63,7 +62,7 @@ def _block_backward(
         sign = one if kink > zero else (-one if kink < zero else zero)
         grad_x[i] = grad_p * dp + grad_q * (sign * dq)
         if not version_a:
-            if kernel:  # copysign(1, inner), where an inner of exactly 0 counts as positive
+            if kernel:  # copysign(1, inner), with an inner of exactly 0 counted as positive
                 sign = -one if inner < zero else one
             grad_q = sign * grad_q
         s0 += grad_p

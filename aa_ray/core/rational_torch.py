@@ -1,4 +1,4 @@
-"""The rational activation in torch's own operations: for any device, and what others are tested by.
+"""The rational activation in torch operations: for any device, and the reference of the tests.
 
 The formulas are in ``aa_ray.core.rational``. Shapes: G rationals side by side on n inputs each.
 """
@@ -42,7 +42,7 @@ def backward(
 
 
 def _terms(x: Tensor, a: Tensor, b: Tensor, version: str) -> tuple[Tensor, Tensor, Tensor]:
-    """P, Q and what stands inside Q's absolute value (the sum over k = 1..4), each [G, n]."""
+    """P, Q and the argument of Q's absolute value (the sum over k = 1..4), each [G, n]."""
     p = _horner(x, a)
     if version == "A":
         base = x.abs()

@@ -1,7 +1,6 @@
 """The rational activation on NVIDIA GPUs: one Triton kernel forward, one backward.
 
-The formulas are those of ``aa_ray.core.rational``; ``rational_torch`` is the reference in
-the tests.
+The formulas are those of ``aa_ray.core.rational``; the tests compare with ``rational_torch``.
 Each program adds up the coefficients' gradients over its own elements and writes the sums to a
 place of its own; torch adds those up. So there are no atomics, and the same sum every time.
 """

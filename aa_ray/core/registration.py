@@ -1,16 +1,15 @@
-"""Makes rationals, switches and the mean-pooling head known to AdapterHub.
+"""Registers rationals, switches and the mean-pooling head with AdapterHub.
 
 After ``import aa_ray``, stock AdapterHub accepts ``SeqBnConfig(non_linearity="rational:one")`` and
 ``AdaptableConfig()``, and loads adapters and heads that were saved with either.
 
-Activations and named configurations are tables, to which anybody may add. AdapterHub 1.3 has no
-place for further configuration classes, bottleneck modules or heads; there, a method is wrapped.
-All of it is in this module, and tests/core/test_registration.py fails when a newer AdapterHub
-changes what it rests on.
+Activations and named configurations are tables that can be extended. AdapterHub 1.3 has no
+extension point for configuration classes, bottleneck modules or heads; for these, this module wraps
+a method. tests/core/test_registration.py fails if a newer AdapterHub breaks one of the assumptions.
 
 Importing transformers (and with it torch) takes seconds, and most commands need neither. So
-``register`` imports nothing: what it adds to a module is added at once where that module has been
-imported, else as soon as somebody imports it.
+``register`` imports nothing. It extends modules that are already imported, and the others as soon
+as they are imported.
 """
 
 import importlib
@@ -26,15 +25,15 @@ from aa_ray.core.coefficients import RATIONALS
 # AdapterHub's name for ``aa_ray.core.heads.MeanPoolingHead``.
 HEAD_TYPE = "mean_classification"
 
-# AdapterHub's name of ``AdaptableConfig``, and what saved adapters have as their architecture.
-# AdapterHub looks the latter up when it loads one, and without aa_ray ends in a KeyError that
-# consists of it. Unless there is one, it would ignore the switches.
+# AdapterHub's name of ``AdaptableConfig``, and the architecture that is stored in saved adapters.
+# If AdapterHub loads one without aa_ray, it fails with a KeyError that shows this text. Without an
+# architecture it would load the adapter and ignore the switches.
 CONFIG_NAME = "adaptable"
 ARCHITECTURE = "adaptable adapter: run 'import aa_ray' before loading it"
 
 
 def register() -> None:
-    """Make additions to transformers and adapters, now or when they are imported."""
+    """Extend transformers and adapters, now or when they are imported."""
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     for name, add in ADDITIONS.items():
@@ -43,8 +42,7 @@ def register() -> None:
 
 
 def add_rationals(activations: Any) -> None:
-    """Add every rational to transformers' table of activations, from which AdapterHub takes its
-    own."""
+    """Add all rationals to transformers' table of activations, which AdapterHub uses."""
     from aa_ray.core.rational import Rational  # torch, which transformers has imported by now
 
     for name, settings in RATIONALS.items():
@@ -52,13 +50,13 @@ def add_rationals(activations: Any) -> None:
 
 
 def add_config(adapter_config: Any) -> None:
-    """Let AdapterHub make an ``AdaptableConfig`` from the name "adaptable" and from saved ones.
+    """Let AdapterHub make an ``AdaptableConfig`` from the name "adaptable" and when it loads one.
 
-    AdapterHub finds the class of a saved configuration in a table inside a static method.
+    AdapterHub looks up the class of a saved configuration in a table inside a static method.
     """
     ours = importlib.import_module("aa_ray.core.adaptable_config")
     if not hasattr(ours, "AdaptableConfig"):
-        return  # it is importing AdapterHub at this moment, and calls this function at its end
+        return  # it is just importing AdapterHub, and calls this function at its end
     AdaptableConfig = ours.AdaptableConfig
 
     adapter_config.ADAPTER_CONFIG_MAP[CONFIG_NAME] = AdaptableConfig()
@@ -76,9 +74,9 @@ def add_config(adapter_config: Any) -> None:
 def add_switches(bottleneck: Any) -> None:
     """Let AdapterHub's bottleneck layers hold ``AdaptableAdapter``s.
 
-    AdapterHub writes the class of the module into ``BottleneckLayer.add_adapter``, through which
-    every new or loaded adapter comes. ``compose`` is where every forward pass with an adapter
-    comes through, whoever has set the composition.
+    ``BottleneckLayer.add_adapter`` hard-codes the module's class, and all new and loaded adapters
+    go through it. All forward passes with an adapter go through ``compose``, however the
+    composition was set.
     """
     layer = bottleneck.BottleneckLayer
     add_adapter, compose = layer.add_adapter, layer.compose
@@ -101,10 +99,10 @@ def add_switches(bottleneck: Any) -> None:
 
 
 def add_head(model_mixin: Any) -> None:
-    """Let every AdapterHub model with flexible heads know the mean-pooling head.
+    """Register the mean-pooling head with all AdapterHub models that have flexible heads.
 
-    AdapterHub looks a type up in a list of each model class, then among the heads that were
-    registered with the model itself; there is no place for all models.
+    AdapterHub looks up a head's type in the model class, then in the model itself. It has no table
+    for all models.
     """
     mixin = model_mixin.ModelWithFlexibleHeadsAdaptersMixin
     original = mixin.add_prediction_head_from_config
@@ -122,7 +120,7 @@ def add_head(model_mixin: Any) -> None:
     mixin.add_prediction_head_from_config = add
 
 
-# Module -> what is added to it.
+# Module -> the function that extends it.
 ADDITIONS: dict[str, Callable[[Any], None]] = {
     "transformers.activations": add_rationals,
     "adapters.configuration.adapter_config": add_config,
@@ -132,7 +130,7 @@ ADDITIONS: dict[str, Callable[[Any], None]] = {
 
 
 class _Loader(Loader):
-    """Runs the module with its own loader, then makes the addition."""
+    """Runs the module with its own loader, then extends it."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -150,9 +148,9 @@ class _Loader(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of ``ADDITIONS`` where the other finders do, but loads with ``_Loader``.
+    """Finds the modules of ``ADDITIONS`` with the other finders, but loads them with ``_Loader``.
 
-    It stays in ``sys.meta_path``, so that a module that is reloaded has the additions too.
+    It stays in ``sys.meta_path``, so that a reloaded module is extended again.
     """
 
     def find_spec(

@@ -141,14 +141,17 @@ def tokenise(
 def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
     """Index batches of one training epoch, in an order drawn from (seed, epoch) alone.
 
-    So trials of one seed see the same batches whatever their architecture draws at random.
+    So trials with the same seed see the same batches, whatever their architecture draws at random.
     """
     order = np.random.default_rng([seed, epoch]).permutation(size)
     return (order[start : start + batch_size] for start in range(0, size, batch_size))
 
 
 def by_length(examples: Examples, tokens: int) -> Iterator[np.ndarray]:
-    """Index batches for evaluation: examples of like length, with so many tokens or one example."""
+    """Index batches for evaluation: examples of similar length, at most ``tokens`` tokens in all.
+
+    A longer example is a batch by itself.
+    """
     order = np.argsort(examples.lengths, kind="stable")
     total = np.cumsum(examples.lengths[order])
     start, done = 0, 0

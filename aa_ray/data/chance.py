@@ -1,6 +1,6 @@
-"""What a model scores that has learned nothing: the best answer that looks at no example.
+"""The chance level: the score of the best constant answer, which ignores the example.
 
-A score says something only where it is above this by more than the test set's own sampling error.
+A score is evidence of learning only if it exceeds this by more than the test set's sampling error.
 """
 
 import math
@@ -12,20 +12,20 @@ from aa_ray.data.tasks import METRICS, Task
 
 
 class Chance(NamedTuple):
-    """What always giving one answer scores on a set of examples.
+    """The score of always giving the same answer on a set of examples.
 
     Attributes:
-        score: the task's first metric, of the constant answer that scores best.
+        score: the task's first metric for the best constant answer.
         error: the standard error of that score over examples of the same kind: binomial for
-            accuracy, by the delta method for F1, and that of unrelated answers for correlations,
-            of which a constant answer has none.
+            accuracy, by the delta method for F1. A correlation is undefined for a constant answer;
+            there it is the error for answers unrelated to the labels.
     """
 
     score: float
     error: float
 
     def exceeded(self, score: float, errors: float) -> bool:
-        """Whether the score is above chance by more than so many standard errors."""
+        """Whether the score exceeds chance by more than ``errors`` standard errors."""
         return score > self.score + errors * self.error
 
 
@@ -40,17 +40,17 @@ def chance(task: Task, labels: np.ndarray) -> Chance:
         return Chance(score, 1 / math.sqrt(len(labels)))
     share = float(np.mean(labels == int(np.argmax(scores))))
     error = math.sqrt(share * (1 - share) / len(labels))
-    if name == "f1":  # of always answering 1, with a share p of 1: 2 p / (1 + p)
+    if name == "f1":  # always answering 1 gives 2 p / (1 + p) if a share p of the labels is 1
         error *= 2 / (1 + share) ** 2
     return Chance(score, error)
 
 
 def _error_of_correlation(n: int) -> float:
-    """Of Pearson's and Spearman's coefficient between unrelated variables."""
+    """Standard error of Pearson's and Spearman's coefficient between unrelated variables."""
     return 1 / math.sqrt(n - 1) if n > 1 else float("inf")
 
 
 def answers(task: Task, logits: np.ndarray) -> int:
-    """Number of different answers in outputs [n, outputs]; 1 means that no example mattered."""
+    """Number of different answers in outputs [n, outputs]; 1 means that the input was ignored."""
     given = logits[:, 0] if task.regression else logits.argmax(axis=1)
     return len(np.unique(given))

@@ -1,11 +1,11 @@
-"""Generated English sentences for the nine GLUE tasks: data for when there is no data.
+"""Generated English sentences for the nine GLUE tasks, for use without the real data.
 
 A small grammar draws short events (who does what to which thing where), and each task asks about
 them what its GLUE namesake asks. Columns and label types are those of ``nyu-mll/glue``. The
-sentences are deterministic, and hard enough that a frozen encoder with adapters lands between
-chance and ceiling and gains from more data; a share of the labels is wrong on purpose, so that no
-method reaches 100 %. They exercise the software. They say nothing about language, and scores on
-them say nothing about the paper's claims.
+sentences are deterministic. They are hard enough that a frozen encoder with adapters scores between
+chance and ceiling and improves with more data. Some labels are deliberately wrong, so no method
+reaches 100 %. The sentences exercise the software; scores on them say nothing about language or
+about the paper's claims.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # imported by the function that makes tables: the names of the tasks need none
+if TYPE_CHECKING:  # the names of the tasks need no pyarrow; the function that makes tables does
     import pyarrow as pa
 
-# Part of a trial's identity: raise it with every change of what is generated.
+# Part of a trial's identity: increase it whenever the generated data changes.
 VERSION = 1
 TRAIN_ROWS = 2000
 TEST_ROWS = 300
@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 
 AGENTS = ("farmer teacher doctor painter singer pilot nurse cook clerk sailor judge baker writer "
           "guard miner tailor").split()  # fmt: skip
-# Base, third person, past, and a word that is near in meaning (base form).
+# Base, third person, past, and a verb of similar meaning (base form).
 VERBS = [
     ("clean", "cleans", "cleaned", "wash"), ("wash", "washes", "washed", "clean"),
     ("buy", "buys", "bought", "purchase"), ("purchase", "purchases", "purchased", "buy"),
@@ -72,7 +72,7 @@ class Event:
         return f"the {self.thing} in the {self.place} was {participle} by the {self.agent}"
 
     def near(self) -> Event:
-        """The same event with a verb that is near in meaning."""
+        """The same event with a verb of similar meaning."""
         return replace(self, verb=VERB_FORMS[self.verb][3])
 
     def changed(
@@ -81,7 +81,7 @@ class Event:
         slots: int = 1,
         among: tuple[str, ...] = ("agent", "verb", "thing", "place"),
     ) -> Event:
-        """The event with that many of the slots named changed in meaning."""
+        """The event with ``slots`` of the slots in ``among`` changed in meaning."""
         event = self
         for slot in rng.sample(among, slots):
             same = (self.verb, VERB_FORMS[self.verb][3], getattr(self, slot))
@@ -107,7 +107,7 @@ def _sentence(text: str) -> str:
 
 
 def _sst2(rng: random.Random) -> Row:
-    """Opinions; negation turns one round, and after "but" the last clause decides."""
+    """Opinions: "not" reverses one, and after "but" the last clause decides."""
 
     def opinion(positive: bool) -> str:
         negated = rng.random() < 0.25
@@ -141,7 +141,7 @@ def _cola(rng: random.Random) -> Row:
 
 
 def _qqp(rng: random.Random) -> Row:
-    """Two questions: the same one in other words, or one about another act or thing."""
+    """Two questions: paraphrases, or questions about different acts or things."""
     event = _event(rng)
     duplicate = rng.random() < 0.55
     if duplicate:
@@ -239,7 +239,7 @@ def _qnli(rng: random.Random) -> Row:
 
 
 def _wnli(rng: random.Random) -> Row:
-    """Whom the pronoun means follows from the verb."""
+    """The verb decides whom the pronoun refers to."""
     first, second = rng.sample(AGENTS, 2)
     means_first = rng.random() < 0.5
     verb, reason = rng.choice(
@@ -266,7 +266,7 @@ _GENERATORS: dict[str, tuple[tuple[str, ...], Callable[[random.Random], Row]]] =
     "wnli": (("sentence1", "sentence2"), _wnli),
 }
 
-# The tasks for which there are sentences.
+# The tasks with generated sentences.
 TASKS = tuple(_GENERATORS)
 
 

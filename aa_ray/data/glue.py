@@ -1,8 +1,9 @@
 """GLUE from the hub, from a folder, or generated; and the splits of a regime.
 
-Official training data is split into training and development set, the official development set
-is the test set (paper section 4.4). The split follows the released code: the first rows of
-``numpy.random.default_rng(seed).permutation(n)``, of which 75 % train and the rest develops.
+The official training data is split into training and development sets; the official development
+set is the test set (paper section 4.4). The split follows the released code: a regime uses the
+first rows of ``numpy.random.default_rng(seed).permutation(n)``, 75 % of them for training and the
+rest for development.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from aa_ray.data.rows import Rows
 from aa_ray.data.tasks import Task
 from aa_ray.errors import ChangedInputError, UsageError
 
-# The command line needs the names of regimes and sources alone; numpy and pyarrow are imported by
-# the functions that read data.
+# The command line only needs the names of regimes and sources; the functions that read data import
+# numpy and pyarrow.
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HUB_DATASET = "nyu-mll/glue"
-# The newest revision in November 2026; pinned so that a trial means the same data next year.
+# The newest revision in November 2026, pinned so that a trial always uses the same data.
 HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
-# Of the annotated examples, the share that trains; the others are the development set.
+# Share of the annotated examples used for training; the others are the development set.
 TRAIN_SHARE = 0.75
 
-# The source of which only rows are there.
+# The data source recorded in existing rows; it holds no examples.
 ROWS = "rows"
 
 
@@ -55,7 +56,7 @@ class Splits(NamedTuple):
 class Source:
     """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder.
 
-    ``rows``: from wherever rows came, whose ``recorded`` (task, identity) are all that is known.
+    ``rows``: the source of existing rows; only their ``recorded`` (task, identity) pairs are known.
     """
 
     location: str
@@ -63,16 +64,16 @@ class Source:
 
     @classmethod
     def named(cls, name: str) -> Source:
-        """The source of that name on the command line; a folder may be relative there."""
+        """The source that the command line names; a folder may be relative."""
         if name in ("hub", "embedded"):
             return cls(name)
         return cls(str(Path(name).expanduser().resolve()))
 
     def identity(self, task: str) -> str:
-        """A name of the data that is the same on every machine; part of a trial's identity.
+        """A name of the data that is the same on all machines; part of a trial's identity.
 
-        The hub's revision, the generator's version, or the SHA-256 of the task's files. A
-        custom task has its own data, whatever the source.
+        It holds the hub's revision, the generator's version, or the SHA-256 of the task's files. A
+        custom task always uses its own data, whatever the source.
         """
         origin = tasks.get(task).origin
         if origin is not None:
@@ -89,7 +90,7 @@ class Source:
         return f"files-{digest.hexdigest()[:16]}"
 
     def has(self, name: str) -> bool:
-        """Whether a folder or the generator holds the task; the hub is taken to hold them all.
+        """Whether a folder or the generator has the task; the hub counts as having all tasks.
 
         Raises:
             UsageError: no such folder.
@@ -107,12 +108,12 @@ class Source:
         return tasks.get(name).origin is None and self.location in ("hub", ROWS)
 
     def train_rows(self, name: str) -> int:
-        """Rows of the task's official training data, without reading them.
+        """Number of rows of the task's training data, without reading them.
 
-        Where only the hub or rows know, the task's official size.
+        For the hub and for existing rows it is the task's official size.
 
         Raises:
-            UsageError: no such folder or file, or no Parquet file.
+            UsageError: no such folder or file, or not a Parquet file.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -132,20 +133,20 @@ class Source:
         """Read a task's official training and test data, checked.
 
         Args:
-            planned: the identity that the data must have, where a trial says so.
+            planned: the identity that the data must have according to the trial, if any.
             keep: keep it in memory for the next call.
 
         Raises:
             UsageError: unknown task, missing file or column, wrong label, empty split, or the hub
                 cannot be reached.
-            ChangedInputError: the data is not what was planned.
+            ChangedInputError: the data differs from what was planned.
         """
         official, identity = (_load if keep else _load.__wrapped__)(self, name)
         if planned is not None and planned != identity:
             raise ChangedInputError(
                 f"task {name}: the data in {self.location} on this host is not the data that the "
-                f"study was planned with ({identity}, expected {planned}); put it back, or run the "
-                "study again to plan it with the present data"
+                f"study was planned with ({identity}, expected {planned}); restore it, or run the "
+                "study again to plan it with the current data"
             )
         return official
 
@@ -179,7 +180,7 @@ def _sha256(path: Path) -> bytes:
 
 @lru_cache(maxsize=16)
 def _load(source: Source, name: str) -> tuple[Official, str]:
-    """The task's data, and the identity that it had when it was read."""
+    """The task's data, and its identity at the time of reading."""
     task = tasks.get(name)
     identity = source.identity(name)
     if task.origin is not None:
@@ -193,7 +194,7 @@ def _load(source: Source, name: str) -> tuple[Official, str]:
     elif source.location == ROWS:
         raise UsageError(
             "--data rows: rows hold no examples, so nothing can be trained; use it with --no-run, "
-            "--plan, figures and claims, or give the data itself"
+            "--plan, figures and claims, or name the data with --data"
         )
     else:
         official = Official(*(_read_parquet(path) for path in source._files(task)))
@@ -244,7 +245,7 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
 
 
 def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
-    """The table with only the columns that matter, after a check of their types and values."""
+    """The table reduced to the columns of the task, after a check of their types and values."""
     import pyarrow as pa
 
     missing = [c for c in (*task.texts, "label") if c not in table.column_names]
@@ -294,7 +295,7 @@ def split(official: Official, regime: str, seed: int) -> Splits:
     """Training, development and test set of a regime, by the released code's rule.
 
     Raises:
-        UsageError: unknown regime, or one with more examples than there are.
+        UsageError: unknown regime, or one that needs more examples than the task has.
     """
     import numpy as np
 
@@ -312,7 +313,7 @@ def split(official: Official, regime: str, seed: int) -> Splits:
 
 
 def too_large(regime: str, available: int) -> UsageError:
-    """The error for a regime that needs more examples than the training data has."""
+    """The error for a regime larger than the training data."""
     return UsageError(
         f"regime {regime} needs {regime} annotated examples, the training data has {available}; "
         "use a smaller regime, or full"

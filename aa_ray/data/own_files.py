@@ -1,4 +1,4 @@
-"""Data of a custom task: files, or a data set on the hub, as GLUE's tables."""
+"""Data of a custom task: files or a data set on the hub, as tables like GLUE's."""
 
 import csv
 import hashlib
@@ -16,18 +16,18 @@ from aa_ray import hub
 from aa_ray.data.tasks import Task
 from aa_ray.errors import UsageError
 
-# The forecast of times needs some sizes; those of a data set on the hub are not known beforehand.
+# Assumed sizes for the time forecast; those of a data set on the hub are not known beforehand.
 UNKNOWN_SIZES = (10_000, 1_000)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What files and hub have in common.
+    """The common part of ``Files`` and ``Hub``.
 
     Attributes:
-        train, test: what holds them; a float is the share of the training data to hold out.
+        train, test: the file or split; a float is the share of the training data to hold out.
         label: the column with the label.
-        values: of that column, class by class; empty for a number.
+        values: the label's values, in the order of the classes; empty for regression.
     """
 
     train: str
@@ -39,7 +39,7 @@ class Data:
         """Training and test data, with the columns of ``task.texts`` and ``label``.
 
         Raises:
-            UsageError: the data is not there, or is not what it should be.
+            UsageError: the data is missing or malformed.
         """
         train = self._table(self.train, task)
         if isinstance(self.test, str):
@@ -78,7 +78,7 @@ class Data:
         return pa.array([numbers[text] for text in texts], pa.int64())
 
     def _definition(self, task: Task) -> list[Any]:
-        """All that makes the task what it is, apart from the data's content."""
+        """Everything that defines the task, except the content of the data."""
         held_out = self.test if isinstance(self.test, float) else None
         return [task.texts, task.metrics, self.label, self.values, held_out]
 
@@ -88,22 +88,22 @@ class Data:
 
 @dataclass(frozen=True)
 class Files(Data):
-    """Files: CSV, TSV, JSON or Parquet, by the end of their name.
+    """Files: CSV, TSV, JSON or Parquet, according to the extension.
 
     Attributes:
-        folder: to which the paths are relative.
+        folder: the folder that the paths are relative to.
     """
 
     folder: str
 
     def identity(self, task: Task) -> str:
-        """A hash of definition and content."""
+        """A hash of the definition and the content."""
         names = [self.train, *([self.test] if isinstance(self.test, str) else [])]
         contents = [hashlib.sha256(self._content(n, task)).hexdigest() for n in names]
         return f"own-{_hash([*self._definition(task), contents])[:16]}"
 
     def sizes(self, task: Task) -> tuple[int, int]:
-        """Rows to train on and to test."""
+        """Number of training and test rows."""
         train, test = self.tables(task)
         return len(train), len(test)
 
@@ -140,8 +140,8 @@ class Files(Data):
         except (ValueError, TypeError, AttributeError, csv.Error, pa.ArrowException) as error:
             raise UsageError(f"task {task.name}: {name} cannot be read ({error})") from error
         raise UsageError(
-            f"task {task.name}: {name}: expected a name that ends in .csv, .tsv, .json, .jsonl or "
-            ".parquet"
+            f"task {task.name}: {name}: expected a file name ending in .csv, .tsv, .json, .jsonl "
+            "or .parquet"
         )
 
 
@@ -151,7 +151,7 @@ def _json_lines(text: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Hub(Data):
-    """A data set on the hub, at a commit."""
+    """A data set on the hub, pinned to a commit."""
 
     name: str
     config: str | None

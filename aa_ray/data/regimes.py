@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aa_ray.errors import UsageError
 
-# A bound against typing errors; no task has more examples.
+# An upper bound that catches typing errors; no task has more examples.
 MOST_EXAMPLES = 100_000_000
 
 
@@ -14,7 +14,7 @@ class Regime:
 
     Attributes:
         name: as on the command line and in rows.
-        size: annotated examples, training plus development set; None: all there are.
+        size: annotated examples, training plus development set; None: all of them.
     """
 
     name: str
@@ -22,23 +22,23 @@ class Regime:
 
     @property
     def low_data(self) -> bool:
-        """Whether it is a sample, which the paper calls low-data; all seeds are run there."""
+        """Whether it is a sample, which the paper calls low-data; only these run all seeds."""
         return self.size is not None
 
     @property
     def title(self) -> str:
-        """As the paper's tables call it."""
+        """Its name in the paper's tables."""
         return f"Low-data-{self.name}" if self.low_data else "Full data"
 
     @property
     def order(self) -> float:
-        """Sorts regimes by size, full data last."""
+        """Sort key: by size, full data last."""
         return float("inf") if self.size is None else self.size
 
 
 FULL = Regime("full", None)
 
-# The paper's, which the presets name. Any other number of examples is a regime, too.
+# The paper's regimes, which the presets name. Any other number of examples is a regime too.
 PAPER = (Regime("100", 100), Regime("300", 300), Regime("500", 500), FULL)
 LOW_DATA = tuple(regime for regime in PAPER if regime.low_data)
 
@@ -47,12 +47,12 @@ def get(name: str) -> Regime:
     """The regime of that name: ``full``, or a number of annotated examples.
 
     Raises:
-        UsageError: neither.
+        UsageError: it is neither.
     """
     if name == FULL.name:
         return FULL
     digits = name.isascii() and name.isdigit() and len(name) < 10
-    # At least one example has to train and one to develop; a name has one spelling only.
+    # Training and development set need an example each. A regime has only one spelling.
     if not digits or not 2 <= int(name) <= MOST_EXAMPLES or str(int(name)) != name:
         raise UsageError(
             f"unknown regime {name!r}; expected a number of annotated examples (the paper has "

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from aa_ray.errors import unknown
 
-# The command line needs the names of tasks and metrics alone; scikit-learn and SciPy, which take a
-# second to import, are imported by the first metric computed.
+# The command line only needs the names of tasks and metrics. The first metric imports scikit-learn
+# and SciPy, which takes a second.
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -83,7 +83,7 @@ class Origin(Protocol):
         """The file or split that holds the training data."""
 
     def identity(self, task: Task) -> str:
-        """A name of the data and its definition that is the same on every machine."""
+        """A name of the data and its definition that is the same on all machines."""
 
     def tables(self, task: Task) -> tuple[pa.Table, pa.Table]:
         """Training and test data, with the task's text columns and ``label``."""
@@ -98,10 +98,10 @@ class Task:
         title: as printed in the paper's tables.
         texts: the one or two text columns.
         classes: number of classes; 0 means regression on a float label.
-        metrics: keys of ``METRICS``; the first decides (best epoch, tables).
+        metrics: keys of ``METRICS``; the first one selects the best epoch and is shown in tables.
         train_rows, test_rows: official sizes; the test set here is the official development set.
         test_split: its name.
-        labels: names of the classes, in their order; empty where the data has numbers only.
+        labels: names of the classes in order; empty if the data has only numbers.
         origin: where the examples of a custom task come from; None for GLUE.
     """
 

@@ -98,7 +98,7 @@ def test_of_a_trial(make_trial: Callable[..., Trial]) -> None:
     [
         ({"non_linearity": "rational:two"}, r"unknown activation 'rational:two' \(allowed: "),
         ({"denominator": "C"}, r"unknown value of denominator 'C' \(allowed: A, B\)"),
-        ({"non_linearity": "relu", "denominator": "B"}, "the activation is relu; leave it out"),
+        ({"non_linearity": "relu", "denominator": "B"}, "the activation is relu; omit it"),
         ({"switch_skip": False}, r"unknown value of switch_skip 'False' \(allowed: yes, no\)"),
         ({"switch_identity": "zero"}, r"'zero' \(allowed: released, plain\)"),
         ({"temperature": 0}, "temperature is 0; expected a number above 0"),

@@ -60,7 +60,7 @@ def test_the_packaged_minilm_is_checked_again_by_workers(
 ) -> None:
     minilm = backbones.find("minilm")
     backbones.check_unchanged(minilm)
-    with pytest.raises(ChangedInputError, match="put its files back"):
+    with pytest.raises(ChangedInputError, match="restore its files"):
         backbones.check_unchanged(dataclasses.replace(minilm, path=str(tmp_path)))
 
 

@@ -39,11 +39,11 @@ def test_the_types_that_are_taken() -> None:
         ({"model_type": "bart"}, "bart is a sequence-to-sequence model"),
         (
             {"model_type": "mpnet"},
-            "AdapterHub and transformers together cannot adapt and classify with mpnet",
+            "AdapterHub cannot adapt mpnet, or transformers cannot classify with it",
         ),
         (
             {"model_type": "vit"},
-            "AdapterHub and transformers together cannot adapt and classify with vit",
+            "AdapterHub cannot adapt vit, or transformers cannot classify with it",
         ),
         (
             {"model_type": "xmod"},
@@ -59,7 +59,7 @@ def test_other_models_are_refused_with_one_line(
         backbones.find(folder)
     types = ", ".join(encoders.adaptable_types())
     assert str(raised.value) == (
-        f"--backbone {folder}: {problem}; use an encoder of one of the types {types}"
+        f"--backbone {folder}: {problem}; use an encoder of one of these types: {types}"
     )
 
 

@@ -255,7 +255,7 @@ def test_add_adapter_takes_what_adapterhub_takes() -> None:
         (lambda m: add_adapter(m, "a", AdaptableConfig(layers=[1, 3])), "3 layers, .* layer 3"),
         (lambda m: selected_layers(m, "b"), r"unknown adapter 'b' \(allowed: sst2\)"),
         (lambda m: focus(m, "b"), "unknown adapter 'b'"),
-        (lambda m: selected_layers(nn.Linear(2, 2), "a"), "Linear has no adapters of AdapterHub's"),
+        (lambda m: selected_layers(nn.Linear(2, 2), "a"), "Linear has no AdapterHub adapters"),
         (lambda m: add_adapter(m.base_model.pooler, "a"), r"call adapters.init\(model\) first"),
     ],
 )

@@ -82,7 +82,7 @@ def test_wrong_use_gets_one_line() -> None:
     model = encoder("bert", AdaptableConfig())
     with pytest.raises(UsageError, match=r"unknown adapter 'b' \(allowed: sst2\)"):
         optimizers(model, "b")
-    with pytest.raises(UsageError, match="steps is 0; expected at least 1"):
+    with pytest.raises(UsageError, match="steps is 0; expected the number of training steps"):
         optimizers(model, "sst2", steps=0)
     model.add_adapter("b", config=AdaptableConfig())
     model.train_adapter("b")

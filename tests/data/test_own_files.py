@@ -72,7 +72,7 @@ def test_a_share_is_held_out_the_same_every_time(tmp_path: Path) -> None:
         ("a.json", "3", "a.json cannot be read"),
         ("a.jsonl", '{"text": "a"', "a.jsonl cannot be read"),
         ("a.parquet", "PAR1", "a.parquet cannot be read"),
-        ("a.xlsx", "", "expected a name that ends in"),
+        ("a.xlsx", "", "expected a file name ending in"),
     ],
 )
 def test_a_bad_file_is_one_line(name: str, content: str, message: str, tmp_path: Path) -> None:

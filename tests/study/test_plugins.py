@@ -235,7 +235,7 @@ TASK = {"train": "reviews.csv", "test": 0.2, "texts": ["review"], "label": "verd
         ({"labels": ["good", "awful"]}, "column verdict has the values bad, expected good, awful"),
         ({"test": 1.5}, "expected a share between 0 and 1"),
         ({"test": "no.csv"}, "no.csv cannot be read (No such file or directory)"),
-        ({"train": "reviews.py"}, "expected a name that ends in .csv, .tsv"),
+        ({"train": "reviews.py"}, "expected a file name ending in .csv, .tsv"),
         ({"texts": ["text"]}, "column text is missing; found review, verdict"),
         ({"hub": "me/x"}, "revision is None, expected the 40 digits of a commit of me/x"),
     ],
@@ -261,10 +261,10 @@ def test_a_wrong_task_is_one_line(folder: Path, changes: dict[str, Any], message
          "own.architecture(Method('aa', 'M', lambda n: ()))", "method aa exists already"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), configuration='lorra'))",
-         "configuration lorra: AdapterHub does not take it (ValueError: Could not identify"),
+         "configuration lorra: AdapterHub does not accept it (ValueError: Could not identify"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), configuration='lora[q=3]'))",
-         "configuration lora[q=3]: AdapterHub does not take it (TypeError"),
+         "configuration lora[q=3]: AdapterHub does not accept it (TypeError"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), configuration='prompt_tuning'))",
          "configuration prompt_tuning: prompt_tuning needs more than one task, or changes"),
