@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_stops_the_sweep_and_loses_nothing(
                 other.write(bytes(1024))
         _, said = running.communicate(timeout=100)
     assert running.returncode == 1 and "Traceback" not in said
-    assert "No space left on device); make room or give another --results" in said
+    assert "No space left on device); free some space or use another --results" in said
     kept = {path.name for path in results_.glob("rows/*")}
     assert kept
     full = table2(*arguments, cwd=tmp_path)

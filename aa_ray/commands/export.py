@@ -129,7 +129,7 @@ def write(
             raise
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UsageError(
-            f"{folder}: cannot be written ({why}); make room or give another folder"
+            f"{folder}: cannot be written ({why}); free some space or use another folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

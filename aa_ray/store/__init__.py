@@ -1,6 +1,6 @@
-"""What is kept: rows in Parquet, files in folders and object stores, leases, provenance.
+"""Storage: rows in Parquet, files in folders and object stores, leases, provenance.
 
-Read ``schema.py`` first: a row, column by column; then ``rows.py``, the files that hold them.
+Read ``schema.py`` first, the columns of a row; then ``rows.py``, the files that hold the rows.
 
 May import: ``aa_ray.trial``, ``aa_ray.errors``.
 """

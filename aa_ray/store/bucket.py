@@ -1,8 +1,8 @@
-"""The requests to an object store, each a method; ``objects.py`` says what is done with them.
+"""The requests to an object store, one method each; ``objects.py`` uses them.
 
 pyarrow reads and writes on S3, Google Cloud Storage and HDFS. It cannot ask S3 to write an object
-only where there is none (``If-None-Match``), so that request is boto3's, which the extra
-``cluster`` installs. On other stores, and without boto3, there is no such request.
+only if it does not exist yet (``If-None-Match``). boto3 sends that request; the extra ``cluster``
+installs it. Without boto3, and on other stores, this request is not available.
 """
 
 import urllib.parse
@@ -13,18 +13,18 @@ from pyarrow import fs
 
 
 class Bucket:
-    """An object store that pyarrow knows. Keys begin with the bucket; errors are OSErrors.
+    """An object store that pyarrow supports. Keys begin with the bucket; errors are OSErrors.
 
     Args:
-        uri: of the results folder.
-        filesystem: pyarrow's, for that URI.
+        uri: URI of the results folder.
+        filesystem: pyarrow's file system for that URI.
     """
 
     def __init__(self, uri: str, filesystem: fs.FileSystem) -> None:
         self._uri = uri
         self._fs = filesystem
         self._s3: Any = None
-        self._folders: set[str] = set()  # that have been made
+        self._folders: set[str] = set()  # folders created so far
 
     def get(self, key: str) -> bytes:
         with self._fs.open_input_stream(key) as stream:
@@ -35,7 +35,7 @@ class Bucket:
             return file.read_at(size, offset)
 
     def put(self, key: str, content: bytes | pa.Buffer) -> None:
-        """One request, so that the object is whole or absent."""
+        """Write the object in one request, so that it is complete or absent."""
         folder = key.rpartition("/")[0]
         if folder not in self._folders:
             self._fs.create_dir(folder, recursive=True)
@@ -44,7 +44,7 @@ class Bucket:
             stream.write(content)
 
     def put_if_absent(self, key: str, content: bytes | pa.Buffer) -> bool | None:
-        """Write the object unless there is one; whether this did. None: cannot be asked for."""
+        """Write the object unless it exists; returns whether it did. None: not available."""
         if self._s3 is None:
             self._s3 = _s3_client(self._uri) if self._uri.startswith("s3://") else False
         if not self._s3:
@@ -72,7 +72,7 @@ class Bucket:
         self._fs.copy_file(key, to)
 
     def modified(self, key: str) -> float | None:
-        """When the object was written, in seconds by the store's clock; None without."""
+        """When the object was written, in seconds by the store's clock; None if it is absent."""
         info = self._fs.get_file_info(key)
         return None if info.type == fs.FileType.NotFound else info.mtime.timestamp()
 
@@ -84,7 +84,7 @@ class Bucket:
 
 
 def _s3_client(uri: str) -> Any:
-    """boto3's client for the store at the URI, whose options are pyarrow's; False without boto3."""
+    """boto3's client for the URI, which has pyarrow's options; False if boto3 is not installed."""
     try:
         import boto3
     except ImportError:

@@ -1,8 +1,8 @@
 """Time, waiting and background work of the store and the sweep.
 
-They are here, as functions of a module, so that a simulator can put a clock of its own in their
-place (``tests/simulator``). No decision rests on what time it is, but for leftovers that are more
-than a day old: clocks of machines and file servers differ, and jump.
+They are functions of this module so that the simulator can replace the clock (``tests/simulator``).
+No decision depends on the time of day, except the removal of leftovers that are more than a day
+old, since the clocks of machines and file servers differ and jump.
 """
 
 import threading
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def monotonic() -> float:
-    """Seconds of a clock that only this process sees and that never jumps."""
+    """Seconds of a clock that never jumps; comparable only within this process."""
     return time.monotonic()
 
 
@@ -25,9 +25,9 @@ def sleep(seconds: float) -> None:
 
 
 def repeat(seconds: float, work: Callable[[], None]) -> Callable[[], None]:
-    """Do the work in the background every so many seconds, until the returned function is called.
+    """Do the work in the background every ``seconds``, until the returned function is called.
 
-    That function waits for work that is being done, but no longer than ``seconds``.
+    That function waits for work in progress, but no longer than ``seconds``.
     """
     over = threading.Event()
 

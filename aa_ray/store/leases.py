@@ -1,20 +1,20 @@
-"""Who runs which trial, where several drivers share one results folder.
+"""Leases: which driver runs which trial if several drivers share one results folder.
 
-A driver is one run of a study's command. It writes ``drivers/<owner>.json`` again and again, each
-time with another content, and holds a lease ``leases/<trial_id>.<n>`` on every trial that it runs.
-The holder of a trial is the owner of the lease with the highest n; to take over from a dead holder
-is to create n + 1, which only one of several can.
+A driver is one run of a study's command. It rewrites ``drivers/<owner>.json`` periodically with new
+content, and holds a lease ``leases/<trial_id>.<n>`` on each trial that it runs. A trial belongs to
+the owner of the lease with the highest n. To take over from a dead holder, a driver creates the
+lease n + 1, in which only one driver can succeed.
 
-A driver is dead if its process has ended, as others on its machine can see, or if another driver
-has not seen its file change for ``DEAD_SECONDS`` of its own clock. Times of files say nothing:
-clocks differ, and jump. So a driver that was stopped, and a whole machine that was, count as dead.
-They may come back, and finish what others have begun meanwhile. That does no harm: whoever writes a
-trial's rows first has finished it (``Store.write``).
+A driver counts as dead if its process has ended, which others on its machine can see, or if its
+file has not changed for ``DEAD_SECONDS`` of the observer's clock. Modification times are not used,
+since clocks differ and jump. So a suspended process or machine counts as dead too. It may resume
+and finish a trial that another driver has started meanwhile. That does no harm: the first driver to
+write a trial's rows has finished it (``Store.write``).
 
-Some stores cannot create exclusively (see ``Folder.exclusive``). There, each driver writes a file
-of its own, ``<trial_id>.<n>.<owner>``, and looks who else has. All withdraw but the one whose name
-comes first, which waits until it is alone, or withdraws too. Both need a store that lists what has
-been written, as S3 and Google Cloud Storage do.
+Some stores cannot create files exclusively (see ``Folder.exclusive``). There, each driver writes
+its own file ``<trial_id>.<n>.<owner>`` and then lists the others. All but the first by name
+withdraw. The first waits until it is alone, or withdraws too. Both protocols need a store whose
+listings include all completed writes, as in S3 and Google Cloud Storage.
 """
 
 import json
@@ -28,15 +28,15 @@ from aa_ray.store import clock
 from aa_ray.store.processes import Identity, digest
 from aa_ray.store.storage import Folder
 
-# A driver writes its file this often, and is dead if it has not for the other.
+# A driver rewrites its file at the first interval; it is dead if it has not for the second.
 BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 
-# Where two meet who cannot create exclusively, how often the first by name looks again, and when.
+# Without exclusive creation: how often, and at what interval, the first driver by name looks again.
 LOOKS_AGAIN = 3
 PAUSE_SECONDS = 1.0
 
-# What dead drivers left, and others cannot know to be dead, is removed after so many seconds.
+# Files of drivers that cannot be proven dead are removed after this many seconds.
 STALE_SECONDS = 24 * 3600
 
 # The folders in which files are written.
@@ -53,13 +53,13 @@ class Lease(NamedTuple):
 
     @classmethod
     def from_name(cls, name: str) -> "Lease | None":
-        """None for what is no lease, such as an editor's or a synchroniser's copy."""
+        """None if the name is not a lease's, such as an editor's or a synchroniser's copy."""
         parts = re.fullmatch(r"([^.]+)\.([0-9]{1,9})(?:\.([^~()]+))?", name)
         return cls(name, parts[1], int(parts[2]), parts[3] or "") if parts else None
 
 
 class Leases:
-    """This driver's leases; a context, in which its file is kept alive.
+    """This driver's leases; a context manager that keeps the driver's file alive.
 
     Args:
         folder: the results folder.
@@ -70,8 +70,8 @@ class Leases:
         self._self = Identity.of_this_process()
         self._held: dict[str, Lease] = {}  # by trial id
         self._beats = 0
-        self._sights: dict[str, tuple[object, float]] = {}  # path -> what it was, and since when
-        self._changed: set[str] = set()  # paths of which a change was seen
+        self._sights: dict[str, tuple[object, float]] = {}  # path -> last content, first seen when
+        self._changed: set[str] = set()  # paths that were seen to change
 
     def __enter__(self) -> "Leases":
         self._beat()
@@ -86,7 +86,7 @@ class Leases:
             self._folder.delete(_driver(self._self.owner))
 
     def acquire(self, trial_id: str) -> bool:
-        """Whether the trial is this driver's to run from now on.
+        """Try to lease the trial; returns whether this driver may run it.
 
         Raises:
             StorageError: the results folder cannot be used.
@@ -95,7 +95,7 @@ class Leases:
         highest = max((lease.n for lease in leases), default=0)
         holders = [lease for lease in leases if lease.n == highest and self._lives(lease)]
         mine = [lease for lease in holders if lease.owner == self._self.owner]
-        if mine and trial_id not in self._held:  # a store's answer was lost: it was created
+        if mine and trial_id not in self._held:  # created, but the store's answer was lost
             if len(holders) == 1:
                 self._held[trial_id] = mine[0]
                 return True
@@ -112,9 +112,10 @@ class Leases:
         return True
 
     def acquire_or_know(self, trial_id: str) -> bool:
-        """As ``acquire``, but where a holder may be dead, wait until that is known.
+        """As ``acquire``, but if the holder may be dead, wait until that is known.
 
-        For who asks once: a holder on another machine is dead only when it has been silent.
+        For callers that ask only once: a holder on another machine is known to be dead only after
+        a period of silence.
         """
         while not self.acquire(trial_id):
             leases = self._leases(trial_id)
@@ -125,9 +126,10 @@ class Leases:
         return True
 
     def release(self, trial_id: str) -> None:
-        """The trial has its rows, or is given back; what dead holders left before goes as well.
+        """Give up the lease, since the trial is finished or returned to the queue.
 
-        A lease that another driver has taken over meanwhile stays.
+        This also removes earlier leases of dead holders. A lease that another driver has taken over
+        meanwhile stays.
 
         Raises:
             StorageError: the results folder cannot be used.
@@ -141,11 +143,10 @@ class Leases:
         self._folder.delete(f"leases/{mine.name}")
 
     def tidy(self, finished: set[str]) -> None:
-        """Remove what killed drivers left: leases, files of dead drivers, and what was half
-        written.
+        """Remove the leftovers of killed drivers: leases, their files, and half-written files.
 
         Args:
-            finished: trials that have finished, not failed; whoever holds one needs it no more.
+            finished: trials that have finished (not failed), whose leases nobody needs any more.
 
         Raises:
             StorageError: the results folder cannot be used.
@@ -163,7 +164,7 @@ class Leases:
             self._folder.remove_stale_parts(place)
 
     def _create(self, trial_id: str, n: int) -> Lease | None:
-        """A lease of this driver, unless another was faster."""
+        """Create a lease for this driver; None if another driver was faster."""
         owner = self._self.owner
         content = f"{owner} {digest(owner)}".encode()
         if self._folder.exclusive():
@@ -175,7 +176,7 @@ class Leases:
         return lease
 
     def _alone(self, mine: Lease) -> bool:
-        """Whether nobody else has such a lease, or has taken over meanwhile."""
+        """Whether no other driver has this lease or has taken over meanwhile."""
         for _ in range(1 + LOOKS_AGAIN):
             others = [
                 lease
@@ -191,7 +192,7 @@ class Leases:
         return False
 
     def _named(self, trial_id: str) -> list[Lease]:
-        """The trial's leases, as their names say."""
+        """The trial's leases, as far as file names tell."""
         leases = map(Lease.from_name, self._folder.names("leases"))
         return [lease for lease in leases if lease is not None and lease.trial_id == trial_id]
 
@@ -202,7 +203,7 @@ class Leases:
             if not lease.owner:
                 try:
                     content = self._folder.read(f"leases/{lease.name}")
-                except FileNotFoundError:  # released just now
+                except FileNotFoundError:  # it was just released
                     continue
                 lease = lease._replace(owner=_owner(content))
             leases.append(lease)
@@ -212,7 +213,7 @@ class Leases:
         """Whether the lease's owner may still be running the trial."""
         if lease.owner:
             return self._driver_lives(lease.owner)
-        # Of an older version that is writing it, or damaged: for a while it counts.
+        # An older version is just writing it, or it is damaged: it counts for a while.
         return self._changes(f"leases/{lease.name}", lease)
 
     def _driver_lives(self, owner: str) -> bool:
@@ -225,11 +226,11 @@ class Leases:
         identity = Identity.from_json(content)
         if identity is not None and identity.runs_here() is False:
             return False
-        written = self._folder.modified(_driver(owner))  # older versions write the same again
+        written = self._folder.modified(_driver(owner))  # older versions rewrite the same content
         return self._changes(_driver(owner), (content, written))
 
     def _surely_lives(self, lease: Lease) -> bool:
-        """Whether the lease's owner has just been seen to be at work."""
+        """Whether the lease's owner has been seen alive."""
         if _driver(lease.owner) in self._changed or lease.owner == self._self.owner:
             return True
         try:
@@ -239,7 +240,7 @@ class Leases:
         return identity is not None and identity.runs_here() is True
 
     def _changes(self, path: str, sight: object) -> bool:
-        """Whether the file has changed within ``DEAD_SECONDS`` of this driver's own clock."""
+        """Whether the file has changed within the last ``DEAD_SECONDS`` of this driver's clock."""
         now = clock.monotonic()
         before, since = self._sights.get(path, (None, now))
         if before != sight:
@@ -264,7 +265,7 @@ class Leases:
         self._folder.write(_driver(self._self.owner), content.encode())
 
     def _keep_alive(self) -> None:
-        with suppress(StorageError):  # the trials will say so
+        with suppress(StorageError):  # writing the trials' rows will report it
             self._beat()
 
 
@@ -273,7 +274,7 @@ def _driver(owner: str) -> str:
 
 
 def _owner(content: bytes) -> str:
-    """The owner in a lease's content; "" where it is damaged.
+    """The owner in a lease's content; "" if it is damaged.
 
     Older versions wrote the owner without a digest.
     """

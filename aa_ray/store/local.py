@@ -1,4 +1,4 @@
-"""Files of a results folder on a file system: whole or absent, also after a power cut."""
+"""Files of a results folder on a file system: complete or absent, even after a power cut."""
 
 import errno
 import uuid
@@ -10,11 +10,11 @@ import pyarrow as pa
 from aa_ray.store import clock
 from aa_ray.store.posix import Posix
 
-# Unfinished writes of processes that were killed are removed after so many seconds; clocks may be
+# Unfinished writes of killed processes are removed after this many seconds, since clocks may be
 # wrong by hours.
 STALE_PART_SECONDS = 24 * 3600
 
-# What ``link`` answers where the file system has no hard links.
+# Errors of ``link`` on file systems without hard links.
 NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 PART = ".part"
@@ -23,12 +23,12 @@ PART = ".part"
 class LocalFiles:
     """A disk of this machine or a shared file system. Paths are absolute.
 
-    Each file is written beside its place, brought to disk, and put there under its name; then the
-    folder's list of names is brought to disk as well. Without the former a power cut leaves files
-    of zeros, without the latter it takes back what had been reported as written.
+    Each file is written under a temporary name in the same folder, synced to disk, and renamed.
+    Then the folder is synced as well. Without the first sync a power cut leaves files of zeros;
+    without the second it loses files that had been reported as written.
 
     Args:
-        probes: the folder in which to try out what the file system can do.
+        probes: the folder for trying out what the file system supports.
         posix: the system calls.
     """
 
@@ -50,15 +50,16 @@ class LocalFiles:
         return [name for name in self._posix.names(folder) if not name.endswith(PART)]
 
     def write(self, path: str, content: bytes | pa.Buffer) -> None:
-        """Put the file in place of an earlier one."""
+        """Write the file, replacing an earlier one."""
         with self._beside(path, content) as temporary:
             self._posix.rename(temporary, path)
             self._posix.sync(_folder(path))
 
     def create(self, path: str, content: bytes | pa.Buffer) -> bool:
-        """Write the file unless there is one; whether this call did.
+        """Write the file unless it exists; returns whether this call wrote it.
 
-        Of several at the same time one succeeds, if ``exclusive``. Else this looks, then writes.
+        If ``exclusive``, exactly one of several concurrent calls succeeds. Otherwise this checks
+        first and then writes.
         """
         if self._posix.modified(path) is not None:
             return False
@@ -75,7 +76,7 @@ class LocalFiles:
         return True
 
     def exclusive(self) -> bool:
-        """Whether the file system has hard links, which ``create`` needs; tried out."""
+        """Whether the file system has hard links, which ``create`` needs; found by trying."""
         if self._exclusive is None:
             probe = f"{self._probes}/{uuid.uuid4().hex}{PART}"
             with self._beside(probe, b"") as temporary:
@@ -90,7 +91,7 @@ class LocalFiles:
         return self._exclusive
 
     def delete(self, path: str) -> None:
-        """Not an error where there is none."""
+        """Delete the file; not an error if it does not exist."""
         with suppress(FileNotFoundError):
             self._posix.unlink(path)
 
@@ -103,7 +104,7 @@ class LocalFiles:
         return self._posix.free(folder)
 
     def remove_stale_parts(self, folder: str) -> None:
-        """Remove what killed processes have left half written."""
+        """Remove half-written files of killed processes."""
         for name in self._posix.names(folder):
             if not name.endswith(PART):
                 continue
@@ -114,7 +115,7 @@ class LocalFiles:
 
     @contextmanager
     def _beside(self, path: str, content: bytes | pa.Buffer) -> Iterator[str]:
-        """A file beside the path with that content, on disk, which is removed in the end."""
+        """A temporary file beside the path with that content, synced to disk; finally removed."""
         self._posix.make_folder(_folder(path))
         temporary = f"{path}.{uuid.uuid4().hex}{PART}"
         try:

@@ -1,4 +1,4 @@
-"""Files of a results folder in an object store: requests that fail are sent again for a while."""
+"""Files of a results folder in an object store; failed requests are retried for a while."""
 
 import uuid
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import pyarrow as pa
 from aa_ray.store import clock
 from aa_ray.store.bucket import Bucket
 
-# An object store that has answered before is waited for so long when it fails.
+# How long to retry an object store that has answered before.
 PATIENCE_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 8.0
 
-# What an answer says that the next will say again.
+# Errors that a retry would repeat.
 FINAL = ("ACCESS_DENIED", "AccessDenied", "NO_SUCH_BUCKET", "NoSuchBucket", "INVALID_ACCESS_KEY",
          "InvalidAccessKey", "SIGNATURE", "HTTP Status 400", "HTTP Status 403",
          "Unable to locate credentials")  # fmt: skip
@@ -27,9 +27,10 @@ class ObjectFiles:
 
     Args:
         bucket: the requests.
-        probes: the folder in which to try out what the store can do.
-        answered: whether the store has answered before, to this process or another; an outage is
-            waited for then. Else the first failure counts, since a name may be wrong.
+        probes: the folder for trying out what the store supports.
+        answered: whether the store has answered before, to this process or another. Then a failure
+            counts as an outage and is retried. Otherwise the first failure is an error, since a
+            name may be wrong.
     """
 
     def __init__(self, bucket: Bucket, probes: str, answered: bool = False) -> None:
@@ -54,10 +55,10 @@ class ObjectFiles:
         self._ask(lambda: self._bucket.put(path, content))
 
     def create(self, path: str, content: bytes | pa.Buffer) -> bool:
-        """Write the object unless there is one; whether this call did.
+        """Write the object unless it exists; returns whether this call wrote it.
 
-        Of several at the same time one succeeds, if ``exclusive``. Else this looks, then writes.
-        Where an answer was lost, this may say that it did not although it did.
+        If ``exclusive``, exactly one of several concurrent calls succeeds. Otherwise this checks
+        first and then writes. If an answer was lost, this may return False although it wrote.
         """
         if self.exclusive():
             return bool(self._ask(lambda: self._bucket.put_if_absent(path, content)))
@@ -67,7 +68,7 @@ class ObjectFiles:
         return True
 
     def exclusive(self) -> bool:
-        """Whether the store refuses to create what there is; tried out, as some ignore the wish."""
+        """Whether the store refuses to create an existing object; tried, as some ignore this."""
         if self._exclusive is None:
             probe = f"{self._probes}/.exclusive-{uuid.uuid4().hex}"
             created = self._ask(lambda: self._bucket.put_if_absent(probe, b""))
@@ -79,7 +80,7 @@ class ObjectFiles:
         return self._exclusive
 
     def delete(self, path: str) -> None:
-        """Not an error where there is none."""
+        """Delete the object; not an error if it does not exist."""
         with suppress(FileNotFoundError):
             self._ask(lambda: self._bucket.delete(path))
 
@@ -88,17 +89,17 @@ class ObjectFiles:
         self.delete(path)
 
     def free_bytes(self, folder: str) -> int | None:
-        """None: without limit."""
+        """None: there is no limit."""
         return None
 
     def remove_stale_parts(self, folder: str) -> None:
-        """There are none."""
+        """Nothing to do: object stores have no half-written files."""
 
     def _ask(self, request: Callable[[], T]) -> T:
-        """The answer; a request that fails is sent again, later and later.
+        """The answer to the request, retried at growing intervals if it fails.
 
         Raises:
-            OSError: it fails for ``PATIENCE_SECONDS``, or will always fail.
+            OSError: it fails for ``PATIENCE_SECONDS``, or a retry cannot help.
         """
         began, pause = clock.monotonic(), 0.5
         while True:

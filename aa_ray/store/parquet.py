@@ -1,8 +1,8 @@
-"""A table of rows as the bytes of a Parquet file, with a digest of all of them.
+"""A table of rows as the bytes of a Parquet file, with a digest of the whole file.
 
-Parquet has checksums of its pages but not of its footer, in which a flipped bit can rename an inner
-field, whose values then read as null. So the footer's metadata hold a SHA-256 of the whole file,
-computed with zeros in its place.
+Parquet has checksums for its pages but not for its footer. There a flipped bit can rename an inner
+field, whose values then read as null. So the footer's metadata contain a SHA-256 of the whole file,
+computed with zeros in place of the digest.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _UNSIGNED = b"0" * 64
 
 
 def dump(table: pa.Table) -> bytes:
-    """The table as the content of a file."""
+    """The content of a Parquet file with the table."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, write_page_checksum=True) as writer:
         writer.write_table(table)
@@ -30,13 +30,13 @@ def dump(table: pa.Table) -> bytes:
 
 
 def load(content: bytes, columns: Sequence[str]) -> pa.Table:
-    """Those columns of the file's rows, as ``SCHEMA`` has them.
+    """These columns of the file's rows, with the types of ``SCHEMA``.
 
     Raises:
         NewerError: the file was written by a newer aa_ray.
         ValueError, KeyError, OSError, pa.ArrowException: it does not hold rows, or is damaged.
     """
-    # Four times as fast as read_table, which takes the file for a dataset.
+    # Four times as fast as read_table, which treats the file as a dataset.
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     version = int((file.schema_arrow.metadata or {})[VERSION_KEY])
     if version > SCHEMA_VERSION:
@@ -44,19 +44,19 @@ def load(content: bytes, columns: Sequence[str]) -> pa.Table:
     if version >= DIGEST_VERSION or DIGEST_KEY in (file.metadata.metadata or {}):
         start, stop = _place(content)
         if content[start:stop] != _digest(content).encode():
-            raise ValueError("it is damaged: its digest is not that of its content")
+            raise ValueError("it is damaged: its digest does not match its content")
     return _completed(file.read(columns=list(columns), use_threads=False), version, columns)
 
 
 class NewerError(Exception):
-    """A file of a newer version of the schema, which is the first argument."""
+    """The file has a newer version of the schema; the first argument is that version."""
 
 
 def _place(content: bytes) -> tuple[int, int]:
-    """Where the digest stands in the file: after its key and the length of the value.
+    """Start and end of the digest in the file: after its key and the length of the value.
 
     Raises:
-        ValueError: nowhere.
+        ValueError: the file has no digest.
     """
     pattern = re.escape(DIGEST_KEY) + rb"\x18\x40([0-9a-f]{64})"  # Thrift's compact protocol
     footer = max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
@@ -72,7 +72,7 @@ def _digest(content: bytes) -> str:
 
 
 def _completed(table: pa.Table, version: int, columns: Sequence[str]) -> pa.Table:
-    """The columns as ``SCHEMA`` has them; those newer than the table's version are null."""
+    """The columns with the types of ``SCHEMA``; those newer than the table's version are null."""
     schema = pa.schema([SCHEMA.field(name) for name in columns], SCHEMA.metadata)
     for field in schema:
         if field.name not in table.column_names and version < SCHEMA_VERSION:

@@ -1,7 +1,7 @@
-"""The system calls behind a local results folder, each a method.
+"""The system calls behind a local results folder, one method each; ``local.py`` uses them.
 
-``local.py`` says what is done with them. They are apart from it so that a disk that loses its
-power, fills up or reorders writes can be put in their place (``tests/simulator``).
+They are separate so that the simulator can replace them by a disk that loses power, fills up or
+reorders writes (``tests/simulator``).
 """
 
 import errno
@@ -14,33 +14,33 @@ import pyarrow as pa
 
 
 class Posix:
-    """The machine's file systems. Paths are absolute; errors are those of the system."""
+    """The machine's file systems. Paths are absolute; errors are the system's."""
 
     def put(self, path: str, content: bytes | pa.Buffer) -> None:
-        """Write the file. Until ``sync``, a power cut may leave anything of it."""
+        """Write the file. Until ``sync``, a power cut may leave any part of it."""
         with open(path, "wb") as stream:
             stream.write(content)
 
     def sync(self, path: str) -> None:
-        """Bring a file's content, or a folder's list of names, to the disk."""
+        """Sync a file's content, or a folder's list of names, to the disk."""
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a file system that does not sync folders
+            if error.errno != errno.EINVAL:  # some file systems do not sync folders
                 raise
         finally:
             os.close(handle)
 
     def rename(self, path: str, to: str) -> None:
-        """Replaces a file at ``to``."""
+        """Rename the file, replacing a file at ``to``."""
         os.replace(path, to)
 
     def link(self, path: str, to: str) -> None:
-        """A second name for the file.
+        """Give the file a second name.
 
         Raises:
-            FileExistsError: there is a file at ``to``.
+            FileExistsError: a file exists at ``to``.
         """
         os.link(path, to)
 
@@ -48,7 +48,7 @@ class Posix:
         os.unlink(path)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        """The file's content, or a part; what is no regular file, such as a pipe, is not there."""
+        """The file's content, or a part; anything else, such as a pipe, counts as absent."""
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise FileNotFoundError(path)
         with open(path, "rb") as stream:
@@ -56,7 +56,7 @@ class Posix:
             return stream.read(size)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the regular files in the folder; none where there is no folder."""
+        """Names of the regular files in the folder; empty if the folder does not exist."""
         try:
             with os.scandir(folder) as entries:
                 return [entry.name for entry in entries if entry.is_file()]
@@ -64,14 +64,14 @@ class Posix:
             return []
 
     def modified(self, path: str) -> float | None:
-        """When the file was written, in seconds by the file system's clock; None without file."""
+        """When the file was written, by the file system's clock; None if it does not exist."""
         try:
             return os.stat(path).st_mtime
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def make_folder(self, folder: str) -> None:
-        """The folder and those above it, on disk."""
+        """Create the folder and its parents, and sync them to disk."""
         path = Path(folder)
         if path.is_dir():
             return
@@ -81,6 +81,6 @@ class Posix:
             self.sync(str(new.parent))
 
     def free(self, folder: str) -> int:
-        """Bytes left where the folder is, or will be."""
+        """Free bytes on the file system of the folder, which need not exist yet."""
         path = Path(folder)
         return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free

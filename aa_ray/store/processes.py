@@ -1,7 +1,7 @@
-"""What tells processes apart, and whether one still runs.
+"""Identifies processes, and finds out whether one is still running.
 
-What the system says is in functions of a module, so that a simulator can have processes of its own
-(``tests/simulator``).
+What depends on the system is in functions of this module, so that the simulator can simulate
+processes (``tests/simulator``).
 """
 
 import hashlib
@@ -18,41 +18,41 @@ def host() -> str:
 
 
 def machine() -> str:
-    """This boot of the machine and this namespace of process numbers; empty where unknown."""
+    """Identifies this boot of the machine and this namespace of process ids; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # not Linux: a dead driver is known by its silence only
+    except OSError:  # not Linux: a dead driver is recognised only by its silence
         return ""
 
 
 def number() -> int:
-    """This process's number."""
+    """This process's id."""
     return os.getpid()
 
 
 def started(pid: int) -> str:
-    """The process's start time in the kernel's clock, since numbers are used again.
+    """The process's start time in the kernel's clock, since process ids are reused.
 
-    Empty where there is no such process.
+    Empty if there is no such process.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    fields = stat.rpartition(")")[2].split()  # the name before it may contain anything
     state, start = fields[0], fields[19]
     return "" if state in "ZX" else start
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process, so that others on its machine can see whether it still runs.
+    """A process, such that others on its machine can tell whether it is still running.
 
     Attributes:
-        owner: name of the driver, different in every run.
-        machine: this boot of the machine and this namespace of process numbers.
-        started: the process's start time in the kernel's clock, since numbers are used again.
+        owner: name of the driver, different in each run.
+        machine: this boot of the machine and this namespace of process ids.
+        started: the process's start time in the kernel's clock, since process ids are reused.
     """
 
     owner: str
@@ -69,7 +69,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Identity | None":
-        """The identity in a driver's file; None if there is none, or it is damaged."""
+        """The identity in a driver's file; None if it is missing or damaged."""
         try:
             values = json.loads(content)
             if values.pop("sha256", None) != digest(json.dumps(values)):
@@ -79,12 +79,12 @@ class Identity:
             return None
 
     def runs_here(self) -> bool | None:
-        """Whether the process runs; None if it is one of another machine."""
+        """Whether the process is running; None if it is on another machine."""
         if not self.machine or self.machine != machine():
             return None
         return started(self.pid) == self.started
 
 
 def digest(text: str) -> str:
-    """By which a reader knows that no bit has changed."""
+    """A checksum of the text, so that a reader can detect damage."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a row comes from: code, packages, machine."""
+"""The provenance of a row: code, packages, machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# --version asks for the commit alone, without torch or pyarrow.
+# --version only needs the commit, neither torch nor pyarrow.
 if TYPE_CHECKING:
     import torch
 
@@ -24,17 +24,17 @@ PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "s
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that this package runs from, and whether tracked files differ.
+    """Commit of the checkout that this package runs from, and whether it has uncommitted changes.
 
     Of an installed wheel, the commit that it was built from. (None, None) where neither is known. A
     package that is installed somewhere below another project's checkout is not part of it.
     """
     file = Path(__file__).resolve()
-    folder = file.parents[1]  # aa_ray/, of which this is one room
+    folder = file.parents[1]  # aa_ray/
     try:
         _git(folder, "ls-files", "--error-unmatch", str(file))
         found = _git(folder, "rev-parse", "HEAD")
-        # Untracked files count only inside the package: results and notes change no result.
+        # Untracked files count only inside the package; others cannot change a result.
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
         added = _git(folder, "status", "--porcelain", "--", str(folder))
     except (OSError, subprocess.CalledProcessError):
@@ -64,7 +64,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def versions(device: torch.device) -> str:
-    """JSON object: package -> installed version, Python's, and on a GPU those of its software."""
+    """JSON object: package -> installed version, including Python and, on a GPU, its software."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         found[package] = importlib.metadata.version(package)
@@ -72,7 +72,7 @@ def versions(device: torch.device) -> str:
 
 
 def gpu_versions() -> dict[str, str]:
-    """Versions of what can change a result on a GPU; what is not there is left out."""
+    """Versions of the software that can change a result on a GPU, as far as it is installed."""
     import torch
 
     found = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -83,7 +83,7 @@ def gpu_versions() -> dict[str, str]:
 
 
 def driver_version() -> str | None:
-    """NVIDIA's driver; None where nvidia-smi does not say."""
+    """Version of NVIDIA's driver; None if nvidia-smi does not tell."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
@@ -107,7 +107,7 @@ def device_name(device: torch.device) -> str:
 
 
 def environment(device: torch.device, code: tuple[str | None, bool | None]) -> EnvironmentColumns:
-    """On what this process runs trials; ``code`` is what ``commit`` has returned."""
+    """The hardware and software of this process; ``code`` is the result of ``commit``."""
     return {
         "host": host(),
         "device": device_name(device),
@@ -118,7 +118,7 @@ def environment(device: torch.device, code: tuple[str | None, bool | None]) -> E
 
 
 def device_memory_bytes(device: torch.device) -> int | None:
-    """Memory of the GPU that this process may use; None for a CPU."""
+    """GPU memory that this process may use; None for a CPU."""
     import torch
 
     if device.type != "cuda":
@@ -128,7 +128,7 @@ def device_memory_bytes(device: torch.device) -> int | None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring peak memory anew, where the device can (CUDA)."""
+    """Reset the measurement of peak memory, if the device supports it (CUDA)."""
     import torch
 
     if device.type == "cuda":

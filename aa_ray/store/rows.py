@@ -1,11 +1,11 @@
-"""The Parquet files that hold the rows of a study. ``schema`` says what is in a row.
+"""The Parquet files that hold the rows of a study; ``schema`` describes a row.
 
 A results folder holds one file per finished trial, ``rows/<trial_id>.parquet``, and after
-``Store.compact`` files of many trials under ``compacted/``. The row of a failure has a file of its
-own, ``rows/<trial_id>.failed.parquet``, so that the file of a finished trial is only ever created,
-never replaced: of several processes that finish a trial the first counts, however late another
-comes. (Until schema 5 failures lay in ``rows/<trial_id>.parquet``, too.) A file appears whole or
-not at all. One that cannot be read is named and moved to ``set-aside/``; its trials are run again.
+``Store.compact`` files of many trials under ``compacted/``. A failure goes to a separate file,
+``rows/<trial_id>.failed.parquet``. So the file of a finished trial is only ever created, never
+replaced: if several processes finish a trial, the first one counts. (Up to schema 5, failures went
+to ``rows/<trial_id>.parquet`` too.) A file appears complete or not at all. A file that cannot be
+read is reported and moved to ``set-aside/``, and its trials are run again.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from aa_ray.store import parquet
 from aa_ray.store.schema import SCHEMA, SCHEMA_VERSION, Row
 from aa_ray.store.storage import Folder, reason
 
-# Trials of one file under compacted/, at most: a few hundred megabytes of memory.
+# Maximum number of trials per file under compacted/: a few hundred megabytes of memory.
 COMPACTED_TRIALS = 2_000
 
-# Files read at the same time from an object store, which takes its time for each. Local files are
-# read one by one: Python's lock lets threads gain nothing there.
+# Number of files read concurrently from an object store, whose requests are slow. Local files are
+# read one by one, since threads gain nothing there because of Python's lock.
 READERS = 16
 
-# After so many files their tables are combined, which takes much less memory.
+# Tables are combined whenever this many files have been read, which takes much less memory.
 MANY = 1_000
 
 FAILED = ".failed"
@@ -57,13 +57,13 @@ class Store:
         return self.folder.uri
 
     def write(self, rows: list[Row]) -> list[Row]:
-        """Write all rows of one trial, atomically, unless the trial has finished already.
+        """Write all rows of one trial, atomically, unless the trial has already finished.
 
-        Rows of a failed trial are replaced, finished rows never: what was derived from them would
-        no longer hold.
+        Rows of a failed trial are replaced. Finished rows never are, since results derived from
+        them would become wrong.
 
         Returns:
-            The trial's rows from now on: these, or its finished rows where it had some.
+            The trial's rows from now on: these, or its existing finished rows.
 
         Raises:
             StorageError: disk full, read-only, no permission.
@@ -83,20 +83,20 @@ class Store:
             self.folder.delete(_path(trial_id, FAILED))  # another process finished meanwhile
             return existing
         if self.folder.write_once(_path(trial_id), content):
-            # Another process may have finished, and its file been compacted, since the first look.
+            # Another process may have finished it, and compacted its file, since the first look.
             compacted = self._rows_compacted(trial_id)
             self.folder.delete(_path(trial_id, "" if compacted else FAILED))
             return compacted or rows
         existing = self.rows(trial_id)  # another process was faster
-        if not _finished(existing):  # there is a file that does not hold rows
+        if not _finished(existing):  # the existing file does not hold rows
             self.folder.write(_path(trial_id), content)
             return rows
         return existing
 
     def _put_failure_by(self, trial_id: str) -> None:
-        """Move a failure that an older version wrote out of the place for finished rows.
+        """Move a failure that an older version wrote where finished rows go.
 
-        Should another process have finished meanwhile, its rows are moved, and still are read.
+        If another process has finished the trial meanwhile, its rows are moved, but are still read.
         """
         table = self._read_file(_path(trial_id))
         if table is not None and "failed" in table["status"].to_pylist():
@@ -104,16 +104,16 @@ class Store:
                 self.folder.move(_path(trial_id), _path(trial_id, FAILED))
 
     def row(self, trial_id: str) -> Row | None:
-        """One of the trial's rows; None where it has none that can be read."""
+        """One of the trial's rows; None if it has no readable one."""
         return next(iter(self.rows(trial_id)), None)
 
     def rows(self, trial_id: str) -> list[Row]:
-        """The trial's rows: several of one AdapterDrop training; none where none can be read.
+        """The trial's rows: AdapterDrop has several per training run; empty if none can be read.
 
         Raises:
-            StorageError: the file system does not give a file.
+            StorageError: the file system fails to read a file.
         """
-        if "/" in trial_id:  # ids come from rows as well, and a name must not lead elsewhere
+        if "/" in trial_id:  # ids also come from rows, and must not lead to another folder
             return []
         # In this order: a file that is being compacted meanwhile is in one of the two.
         loose = self._rows_in(_path(trial_id))
@@ -136,7 +136,7 @@ class Store:
         return []
 
     def tidy(self, finished: set[str]) -> None:
-        """Remove the failures of trials that have finished since.
+        """Remove the failures of trials that have finished later.
 
         Raises:
             StorageError: the results folder cannot be used.
@@ -148,16 +148,16 @@ class Store:
                     self.folder.delete(path)
 
     def trial_ids(self) -> set[str]:
-        """The trials that have rows."""
+        """Ids of the trials that have rows."""
         loose = {_trial_id(path) for path in self._paths()}
         return loose.union(*self._compacted().values())
 
     def read(self, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
-        """All rows as one table with those columns of ``SCHEMA``; no rows where there are none.
+        """All rows as one table with these columns of ``SCHEMA``; it may be empty.
 
         Raises:
             UsageError: a file was written by a newer aa_ray.
-            StorageError: the file system does not give a file.
+            StorageError: the file system fails to read a file.
         """
         needed = list(dict.fromkeys([*columns, "trial_id", "status"]))
         # In this order: a file that is being compacted meanwhile is in one of the two.
@@ -176,7 +176,7 @@ class Store:
         return pa.concat_tables(tables)
 
     def _combined(self, folder: str, columns: Sequence[str]) -> pa.Table:
-        """The rows of a folder's files; those of a trial that is in two files from the first."""
+        """The rows of a folder's files; if a trial is in two files, from the first."""
         combined: list[pa.Table] = []
         tables = [SCHEMA.empty_table().select(columns)]
         seen: set[str] = set()
@@ -203,10 +203,10 @@ class Store:
                         yield table
 
     def compact(self) -> int:
-        """Put the files of single finished trials together into few; the number of trials.
+        """Merge the files of single finished trials into a few; returns the number of trials.
 
-        Finished rows never change, so drivers may be at work meanwhile. Failed trials keep their
-        files, which a retry replaces.
+        Finished rows never change, so drivers may keep running meanwhile. Failed trials keep their
+        files, since a retry replaces them.
         """
         moved = 0
         paths = [path for path in self._paths() if path == _path(_trial_id(path))]
@@ -220,7 +220,7 @@ class Store:
                     for path, table in tables
                     if table is not None and "failed" not in table["status"].to_pylist()
                 }
-            # One that was compacted before, but whose file a process has left, stays as it was.
+            # A trial that was compacted before, but whose file was left behind, stays as it was.
             new = {p: table for p, table in finished.items() if _trial_id(p) not in compacted}
             if new:
                 name = hashlib.sha256(" ".join(sorted(new)).encode()).hexdigest()[:20]
@@ -232,7 +232,7 @@ class Store:
         return moved
 
     def _paths(self, folder: str = "rows") -> Iterator[str]:
-        """The files of a folder, which is listed when the first is asked for."""
+        """The files of a folder; it is listed only when the first one is requested."""
         for name in self.folder.names(folder):
             if name.endswith(".parquet"):
                 yield f"{folder}/{name}"
@@ -248,9 +248,9 @@ class Store:
         return self._compacted_ids
 
     def _read_file(self, path: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table | None:
-        """Those columns of the file's rows, ``trial_id`` among them.
+        """These columns of the file's rows, which include ``trial_id``.
 
-        None, having set the file aside, where it does not hold rows.
+        If the file does not hold rows, it is set aside and None is returned.
         """
         try:
             content = self.folder.read(path)
@@ -278,9 +278,9 @@ class Store:
         except FileNotFoundError:
             return  # another process was faster
         except StorageError as denied:
-            logger.warning("%s; it is left out (%s)", what, denied)
+            logger.warning("%s; it is ignored (%s)", what, denied)
         else:
-            logger.warning("%s; moved to set-aside/, what is lost has to run again", what)
+            logger.warning("%s; moved to set-aside/, its trials have to run again", what)
 
 
 def _path(trial_id: str, kind: str = "") -> str:

@@ -1,7 +1,7 @@
-"""How trials are doing that have no row yet: what the headers of their checkpoints say.
+"""The progress of running trials, which have no row yet, from the headers of their checkpoints.
 
-A checkpoint's header holds the learning curve, so that nothing else has to be written for people
-who look. ``aa_ray.training.checkpoints`` writes them.
+A checkpoint's header contains the learning curve, so progress needs no other file.
+``aa_ray.training.checkpoints`` writes the checkpoints.
 """
 
 import json
@@ -14,21 +14,21 @@ from aa_ray.store import clock
 from aa_ray.store.storage import Folder
 from aa_ray.trial import Trial
 
-# A header longer than this is not one of ours.
+# A longer header is not one of this program's.
 MOST_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial as its checkpoint has it.
+    """The state of a trial according to its checkpoint.
 
     Attributes:
         trial: the trial.
         losses: mean training loss of each epoch so far.
-        scores: development score of each epoch so far, in the task's first metric; the best over
+        scores: development score of each epoch so far in the task's first metric, the best over
             inference depths.
-        error: why it has ended early; None while it goes on.
-        age: seconds since the checkpoint was written; None where the clock does not tell.
+        error: why it ended early; None while it is running.
+        age: seconds since the checkpoint was written; None if the clock does not tell.
     """
 
     trial: Trial
@@ -46,14 +46,14 @@ class RunningTrial:
 def running_trials(
     folder: Folder, first: Collection[str] = (), most: int | None = None
 ) -> list[RunningTrial]:
-    """The trials of the checkpoints in the folder, the one written last first.
+    """The trials with a checkpoint in the folder, most recent first.
 
-    Checkpoints that cannot be read, or vanish meanwhile, are left out. Their checksums are not
-    checked: this is for people to look at.
+    Checkpoints that cannot be read, or disappear meanwhile, are skipped. Checksums are not
+    verified, since this is only for display.
 
     Args:
-        first: ids of trials whose checkpoints are read before others.
-        most: checkpoints that are read; all of them unless given.
+        first: ids of trials whose checkpoints are read first.
+        most: maximum number of checkpoints to read; default all.
 
     Raises:
         StorageError: the folder cannot be read.

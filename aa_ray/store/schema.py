@@ -1,8 +1,8 @@
-"""The columns of a row: what each holds, its type, and which part of a run fills it in.
+"""The columns of a row: meaning, type, and the part of a run that fills them in.
 
-A ``Row`` is put together from parts, each a TypedDict of its own with one builder, so that a type
-checker sees where a column is forgotten or comes from elsewhere. ``COLUMNS`` is the same list as
-Parquet has it; a test keeps the two in agreement.
+A ``Row`` consists of parts. Each part is a TypedDict with a single builder, so a type checker
+notices a column that is missing or comes from the wrong place. ``COLUMNS`` is the same list for
+Parquet; a test checks that the two agree.
 """
 
 from collections.abc import Mapping
@@ -49,34 +49,34 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("backbone_sha256", pa.string(), "SHA-256 of the encoder's parameters; null if failed"),
     ("data_source", pa.string(), "embedded-<version>, nyu-mll/glue@<revision>, files-<SHA-256>, "
      "for a custom task own-<SHA-256> or <hub name>@<revision>-<SHA-256>"),
-    ("precision", pa.string(), "in which the frozen encoder computed: fp32, bf16 or tf32; null in "
-     "rows of before schema 8"),
+    ("precision", pa.string(), "precision of the frozen encoder: fp32, bf16 or tf32; null in rows "
+     "before schema 8"),
     ("data_fingerprint", pa.string(), "SHA-256 of the exact training, development and test "
      "examples; null if failed"),
     ("status", pa.string(), "finished or failed"),
-    ("error", pa.string(), "what went wrong, on one line; null if finished"),
+    ("error", pa.string(), "what went wrong, in one line; null if finished"),
     ("metric_name", pa.string(), "the task's deciding metric"),
     ("dev_metric", pa.float64(), "deciding metric on the development set at the best epoch"),
     ("test_metric", pa.float64(), "deciding metric on the test set, 0 to 1 (correlations -1 to 1)"),
-    ("test_metrics", _SCORES, "every metric on the test set; null where the task does not have it"),
+    ("test_metrics", _SCORES, "all metrics on the test set; null where the task does not have it"),
     ("answers", pa.int64(), "number of different answers in the test (classes, or numbers); 1: the "
-     "same for every example"),
-    ("chance", pa.float64(), "deciding metric on the test set of the best answer that is the same "
-     "for every example; 0 for correlations"),
-    ("chance_error", pa.float64(), "standard error of that, over test sets of this kind and size"),
-    ("dev_chance", pa.float64(), "the same on the development set"),
-    ("dev_chance_error", pa.float64(), "its standard error"),
-    ("adapter_layers", _LAYERS, "0-based layers whose adapters are in use at inference (behind "
+     "same answer for all examples"),
+    ("chance", pa.float64(), "deciding metric on the test set for the best constant answer; 0 for "
+     "correlations"),
+    ("chance_error", pa.float64(), "standard error of chance over test sets of this size"),
+    ("dev_chance", pa.float64(), "chance on the development set"),
+    ("dev_chance_error", pa.float64(), "standard error of dev_chance"),
+    ("adapter_layers", _LAYERS, "0-based layers whose adapters are used at inference (with "
      "switches: all that have one)"),
     ("selected_layers", _LAYERS, "layers whose switch picks the adapter in the test; null "
      "without switches"),
     ("final_selected_layers", _LAYERS, "the same after the last epoch; null without switches"),
     ("inference_depth", pa.int32(), "AdapterDrop: number of layers, counted from the top, whose "
-     "adapters are in use at inference; null for other trials, and in rows of before schema 4"),
-    ("num_layers", pa.int32(), "transformer layers of the encoder"),
-    ("trainable_parameters", pa.int64(), "trained parameters, classifier included"),
-    ("adapter_parameters", pa.int64(), "parameters of the adapters in use at inference, with "
-     "rationals and switches, without classifier"),
+     "adapters are used at inference; null for other trials, and in rows before schema 4"),
+    ("num_layers", pa.int32(), "number of transformer layers of the encoder"),
+    ("trainable_parameters", pa.int64(), "number of trained parameters, including the classifier"),
+    ("adapter_parameters", pa.int64(), "number of parameters of the adapters used at inference, "
+     "with rationals and switches, without the classifier"),
     ("epochs", pa.int32(), "epochs trained"),
     ("best_epoch", pa.int32(), "first epoch with the highest development metric, from 1"),
     ("curves", _CURVES, "per epoch from 1: mean training loss, deciding development metric"),
@@ -84,31 +84,31 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
      "after each epoch; null without switches; an inner null where a layer has none"),
     ("numerators", _PER_LAYER, "[epochs + 1][num_layers][6] a0..a5 of the rationals, likewise"),
     ("denominators", _PER_LAYER, "[epochs + 1][num_layers][4] b1..b4 of the rationals, likewise"),
-    ("input_histograms", _HISTOGRAMS, "[num_layers] what each rational saw at the best epoch, on "
+    ("input_histograms", _HISTOGRAMS, "[num_layers] inputs of each rational at the best epoch, on "
      "up to 256 development examples: 64 equal bins from low to high; null without rationals, or "
      "where a layer has none"),
-    ("train_seconds", pa.float64(), "wall time of training and development evaluations; the same "
-     "for all depths of AdapterDrop, and for all trials that trained side by side"),
-    ("test_seconds", pa.float64(), "wall time of the test evaluation, of all trials that trained "
-     "side by side"),
+    ("train_seconds", pa.float64(), "wall time of training and development evaluations; shared by "
+     "all depths of AdapterDrop, and by all trials that trained side by side"),
+    ("test_seconds", pa.float64(), "wall time of the test evaluation, shared by all trials that "
+     "trained side by side"),
     ("peak_memory_bytes", pa.int64(), "CUDA: peak allocated in this trial; CPU: peak resident size "
      "of the worker process so far"),
-    ("device_memory_bytes", pa.int64(), "CUDA: memory of the GPU that the process could use; null "
-     "on CPUs, and in rows of before schema 8"),
-    ("too_many_trials", pa.int32(), "number of trials side by side for which that was not enough, "
-     "so that they went on as two halves; null where it was enough"),
+    ("device_memory_bytes", pa.int64(), "CUDA: GPU memory that the process could use; null on "
+     "CPUs, and in rows before schema 8"),
+    ("too_many_trials", pa.int32(), "number of trials side by side that did not fit into that "
+     "memory, so that they continued as two halves; null if they fitted"),
     ("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
     ("finished_at", pa.timestamp("us", tz="UTC"), "end of the trial"),
     ("host", pa.string(), "name of the machine that finished it"),
-    ("hosts", pa.list_(pa.string()), "every machine that worked on it, in order, one entry per "
+    ("hosts", pa.list_(pa.string()), "the machines that worked on it, in order, one entry per "
      "attempt"),
     ("resumed_after", pa.list_(pa.int32()), "the epochs after which an interrupted training run "
      "continued, one entry per interruption; empty if there was none"),
     ("array", pa.list_(pa.string()), "the ids of the trials that trained side by side, this one "
      "included; null if it was alone"),
     ("device", pa.string(), "GPU model, or cpu with its number of threads"),
-    ("engine", pa.string(), "what computed it: fused or adapterhub; null in rows of before schema "
-     "6, which are fused"),
+    ("engine", pa.string(), "engine that computed it: fused or adapterhub; null in rows before "
+     "schema 6, which are fused"),
     ("commit", pa.string(), "commit of aa_ray; null outside a git checkout"),
     ("dirty", pa.bool_(), "whether that checkout had uncommitted changes; null outside one"),
     ("versions", pa.string(), "JSON object: package -> version"),
@@ -122,14 +122,14 @@ SCHEMA = pa.schema(
 
 
 class StudyColumns(TypedDict):
-    """What the study says of the trial. Built where the study runs it."""
+    """The trial's place in the study. Built where the study runs it."""
 
     method: str
     num_layers: int
 
 
 class EnvironmentColumns(TypedDict):
-    """On what it ran. Built by ``aa_ray.store.provenance.environment``."""
+    """Hardware and software. Built by ``aa_ray.store.provenance.environment``."""
 
     host: str
     device: str
@@ -139,7 +139,7 @@ class EnvironmentColumns(TypedDict):
 
 
 class AttemptColumns(TypedDict):
-    """When and how it ran, beside which trials, after which interruptions. Built by the worker."""
+    """Time and place of the run, interruptions, trials side by side. Built by the worker."""
 
     started_at: datetime
     finished_at: datetime
@@ -152,21 +152,21 @@ class AttemptColumns(TypedDict):
 
 
 class InputColumns(TypedDict):
-    """Hashes of the weights and examples that were really used. Built by the worker."""
+    """Hashes of the weights and examples that were actually used. Built by the worker."""
 
     backbone_sha256: str
     data_fingerprint: str
 
 
 class StatusColumns(TypedDict):
-    """How it ended: ``FINISHED``, or built by ``failed``."""
+    """How the trial ended: ``FINISHED``, or built by ``failed``."""
 
     status: str
     error: str | None
 
 
 class ChanceColumns(TypedDict):
-    """What answers score that look at no example.
+    """Scores of constant answers, which ignore the example.
 
     Built by ``aa_ray.training.columns.of_chance``.
     """
@@ -185,12 +185,12 @@ class CurvePoint(TypedDict):
     dev_metric: float
 
 
-# [epochs + 1][num_layers][k]; None in place of a layer that has none.
+# [epochs + 1][num_layers][k]; None for a layer that has none.
 PerLayer = list[list[list[float] | None]]
 
 
 class TrainingColumns(TypedDict):
-    """How the training went, the same for every inference depth.
+    """The course of the training run, the same for all inference depths.
 
     Built by ``aa_ray.training.columns.of_training``.
     """
@@ -206,7 +206,7 @@ class TrainingColumns(TypedDict):
 
 
 class EvaluationColumns(TypedDict):
-    """What the test of one inference depth gave.
+    """The test results of one inference depth.
 
     Built by ``aa_ray.training.columns.of_evaluation``.
     """
@@ -226,7 +226,7 @@ class EvaluationColumns(TypedDict):
 
 
 class HistogramRecord(TypedDict):
-    """What one rational saw."""
+    """The histogram of one rational's inputs."""
 
     low: float
     high: float
@@ -234,7 +234,7 @@ class HistogramRecord(TypedDict):
 
 
 class HistogramColumns(TypedDict):
-    """What the rationals saw. Built by ``aa_ray.training.columns.of_histograms``."""
+    """Inputs of the rationals. Built by ``aa_ray.training.columns.of_histograms``."""
 
     input_histograms: list[HistogramRecord | None] | None
 
@@ -251,10 +251,10 @@ class Row(
     EvaluationColumns,
     HistogramColumns,
 ):
-    """One inference depth of one trial, as ``make_row`` builds it and Parquet gives it back.
+    """One inference depth of one trial, as ``make_row`` builds it and Parquet returns it.
 
-    The types are those of a finished row. In a failed one every column of a result is None, and in
-    an older one every column that did not exist then.
+    The types are those of a finished row. In a failed row all columns of results are None, and in
+    an older row all columns that did not exist then.
     """
 
 
@@ -262,12 +262,12 @@ FINISHED: StatusColumns = {"status": "finished", "error": None}
 
 
 def failed(error: str) -> StatusColumns:
-    """The status of a trial that gave no result; ``error`` is one line."""
+    """The status of a trial without a result; ``error`` is one line."""
     return {"status": "failed", "error": error}
 
 
 def make_row(*parts: Mapping[str, Any]) -> Row:
-    """The row with those parts; the columns of parts that are missing are None."""
+    """The row with these parts; the columns of missing parts are None."""
     row: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     for part in parts:
         row |= part

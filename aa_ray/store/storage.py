@@ -1,9 +1,9 @@
-"""Files in a folder that may be local, shared, or an object store: whole or not there at all.
+"""Files in a results folder, which may be local, shared, or an object store.
 
-Rows, checkpoints and leases all lie under one results folder, a local path or a URI of a file
-system that pyarrow knows (s3://, gs://, hdfs://). Paths here are relative to that folder. What is
-done on a file system is in ``local.py``, in an object store in ``objects.py``; here are the paths,
-and what a failure is called.
+A file is either complete or absent. Rows, checkpoints and leases are all in one results folder: a
+local path, or a URI of a file system that pyarrow supports (s3://, gs://, hdfs://). Paths in this
+module are relative to it. ``local.py`` works on file systems, ``objects.py`` on object stores; this
+module resolves paths and turns failures into ``StorageError``.
 """
 
 import re
@@ -21,7 +21,7 @@ from aa_ray.store.bucket import Bucket
 from aa_ray.store.local import LocalFiles
 from aa_ray.store.objects import ObjectFiles
 
-# Where files are written to try something out; what is left there is removed by ``Leases.tidy``.
+# Folder of the files that test the store's features; ``Leases.tidy`` removes leftovers.
 PROBES = "leases"
 
 # Where the kernel shows its state, and nobody can keep files.
@@ -35,12 +35,12 @@ class Folder:
     """A folder that several processes and machines may use at the same time.
 
     Args:
-        uri: local path, or a URI of a file system that pyarrow knows. ``self.uri`` is absolute,
+        uri: local path, or a URI of a file system that pyarrow supports. ``self.uri`` is absolute,
             since workers have another working folder.
         answered: whether another process has used it before; see ``ObjectFiles``.
 
     Raises:
-        UsageError: unknown scheme, or nothing can be there.
+        UsageError: unknown scheme, or no folder can exist there.
     """
 
     def __init__(self, uri: str, answered: bool = False) -> None:
@@ -56,13 +56,14 @@ class Folder:
 
     @property
     def local(self) -> bool:
-        """Whether it is a path of this machine (a shared file system included)."""
+        """Whether it is a path on this machine (including shared file systems)."""
         return isinstance(self._files, LocalFiles)
 
     def exclusive(self) -> bool:
-        """Whether of several processes that ``write_once`` at the same time one succeeds.
+        """Whether exactly one of several concurrent ``write_once`` calls succeeds.
 
-        So it is on file systems with hard links, and on S3 if boto3 is installed. It is tried out.
+        This holds on file systems with hard links, and on S3 if boto3 is installed. It is found by
+        trying.
 
         Raises:
             StorageError: as for ``write``.
@@ -71,7 +72,7 @@ class Folder:
             return self._files.exclusive()
 
     def check_writable(self) -> None:
-        """Try it out.
+        """Check by writing a file.
 
         Raises:
             UsageError: nothing can be written there.
@@ -84,21 +85,20 @@ class Folder:
             raise UsageError(f"--results {self.uri}: {error}") from error
 
     def write(self, path: str, content: bytes | pa.Buffer) -> None:
-        """Put the file in place of an earlier one, whole or not at all, even if killed or on power
-        loss.
+        """Write the file, replacing an earlier one; atomic even on a kill or power loss.
 
         Raises:
-            StorageError: disk full, read-only, no permission, out of reach.
+            StorageError: disk full, read-only, no permission, unreachable.
         """
         with self._writing():
             self._files.write(f"{self._root}/{path}", content)
 
     def write_once(self, path: str, content: bytes | pa.Buffer) -> bool:
-        """Write the file, whole or not at all, unless there is one; whether this call did.
+        """Write the file atomically unless it exists; returns whether this call wrote it.
 
-        Of several processes that try at the same time one succeeds, if ``exclusive``. Otherwise
-        this looks first, then writes. Where the answer of an object store was lost, this may say
-        that it did not although it did.
+        If ``exclusive``, exactly one of several concurrent calls succeeds. Otherwise this checks
+        first and then writes. If an object store's answer was lost, this may return False although
+        it wrote.
 
         Raises:
             StorageError: as for ``write``.
@@ -110,7 +110,7 @@ class Folder:
         """The file's content.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
             StorageError: it cannot be read.
         """
         try:
@@ -121,10 +121,10 @@ class Folder:
             raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
 
     def read_part(self, path: str, offset: int, size: int) -> bytes:
-        """That many bytes of the file, from the offset; fewer where it ends.
+        """``size`` bytes of the file from the offset; fewer at its end.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
             StorageError: it cannot be read.
         """
         try:
@@ -135,7 +135,7 @@ class Folder:
             raise StorageError(f"cannot read {self.uri}/{path} ({reason(error)})") from error
 
     def delete(self, path: str) -> None:
-        """Remove the file; not an error where there is none.
+        """Remove the file; not an error if it does not exist.
 
         Raises:
             StorageError: as for ``write``.
@@ -144,10 +144,10 @@ class Folder:
             self._files.delete(f"{self._root}/{path}")
 
     def move(self, path: str, to: str) -> None:
-        """Give the file another place in the folder, in place of a file there.
+        """Move the file within the folder, replacing a file at ``to``.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
             StorageError: as for ``write``.
         """
         try:
@@ -161,22 +161,22 @@ class Folder:
         return self.modified(path) is not None
 
     def modified(self, path: str) -> float | None:
-        """When the file was written, in seconds of the file system's own clock; None without."""
+        """When the file was written, by the file system's clock; None if it does not exist."""
         with self._reading(path):
             return self._files.modified(f"{self._root}/{path}")
 
     def names(self, path: str) -> list[str]:
-        """Names of the files directly in a folder, sorted; those half written are left out."""
+        """Names of the files directly in a folder, sorted, without half-written files."""
         with self._reading(path):
             return sorted(self._files.names(f"{self._root}/{path}"))
 
     def free_bytes(self) -> int | None:
-        """Space left; None for an object store."""
+        """Free space in bytes; None for an object store."""
         with self._reading(""):
             return self._files.free_bytes(self._root)
 
     def remove_stale_parts(self, path: str) -> None:
-        """Remove what killed processes have left half written."""
+        """Remove half-written files of killed processes."""
         with self._writing():
             self._files.remove_stale_parts(f"{self._root}/{path}")
 
@@ -198,13 +198,13 @@ class Folder:
         what = f"cannot write to {self.uri} ({reason(error)})"
         if self.local:
             return StorageError(
-                f"{what}; make room or give another --results, then run the same command again"
+                f"{what}; free some space or use another --results, then run the same command again"
             )
         return StorageError(f"{what}; run the same command again when the store answers")
 
 
 def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFiles]:
-    """The absolute URI, its path within the file system, and the files there."""
+    """The absolute URI, its path within the file system, and access to the files."""
     if re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", uri):
         raise OSError("a URI has two slashes behind its scheme")
     if "://" in uri:
@@ -250,7 +250,7 @@ def _check_local(root: Path) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What the system says, without Python's or Arrow's decoration."""
+    """The system's message without Python's or Arrow's decoration."""
     if isinstance(error, OSError) and error.strerror and "Detail:" not in error.strerror:
         return error.strerror
     first = str(error).splitlines()[0]

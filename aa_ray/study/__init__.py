@@ -1,4 +1,4 @@
-"""The grid of a study: its cells, what waits for what, and what is left to run.
+"""The grid of a study: its cells, their dependencies, and what is left to run.
 
 Read ``grid.py`` first, then ``resolve.py`` (from a cell and existing rows to its trial) and
 ``queue.py``.

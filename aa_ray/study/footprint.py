@@ -1,4 +1,4 @@
-"""What trials took of a GPU's memory, by task and precision, as their rows say."""
+"""GPU memory of finished trials, by task and precision, from their rows."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ SAME_SIZE = 0.95
 class Footprint:
     """The memory of one backbone's trials on GPUs.
 
-    Rows of another precision or task say nothing: bf16 takes half of fp32, and CoLA's sentences
+    Only rows of the same precision and task are used: bf16 takes half of fp32, and CoLA's sentences
     have a tenth of RTE's tokens.
     """
 
@@ -20,7 +20,7 @@ class Footprint:
         self._too_many: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Take note of a finished row; those of CPUs and of before schema 8 say nothing."""
+        """Take a finished row into account; those from CPUs or before schema 8 have no effect."""
         if row.get("precision") is None:
             return
         key = row["task"], row["precision"]
@@ -31,14 +31,14 @@ class Footprint:
             self._peaks[key].append((row["peak_memory_bytes"], len(row.get("array") or [1])))
 
     def per_trial(self, task: str, precision: str, shared: int) -> int | None:
-        """Most bytes that a trial took beyond the ``shared`` ones; None without a row."""
+        """Maximum bytes that a trial took in addition to ``shared``; None without a row."""
         peaks = self._peaks.get((task, precision), ())
         return max((max(0, peak - shared) // trials for peak, trials in peaks), default=None)
 
     def most(self, task: str, precision: str, memory_bytes: int) -> int | None:
-        """Trials side by side for which so much memory suffices; None where it always has.
+        """Number of trials side by side that fit into this memory; None if all have fitted so far.
 
-        Where n trials were too many, half of them went on.
+        Where n trials were too many, half of them continued.
         """
         failures = self._too_many.get((task, precision), ())
         halves = [

@@ -1,6 +1,6 @@
-"""How long trials take: measured where there are rows, else in proportion to the examples.
+"""Time forecasts for trials: from existing rows, else in proportion to the number of examples.
 
-For the order of trials, the time left, and the plan of a study on so many GPUs.
+They decide the order of trials, the remaining time, and a study's plan for a number of GPUs.
 """
 
 import heapq
@@ -14,12 +14,12 @@ from aa_ray.data.glue import TRAIN_SHARE
 from aa_ray.study.footprint import Footprint
 from aa_ray.study.grid import Cell, Study
 
-# Forward passes that a training step on an example is worth.
+# Cost of a training step on an example, in forward passes.
 STEP = 3
 
 
 def examples(study: Study, cell: Cell) -> float:
-    """Examples that go through the model in a trial's training and test, in forward passes."""
+    """Cost of a trial's training and test in forward passes of one example."""
     task = tasks.get(cell.task)
     annotated = regimes.get(cell.regime).size or task.train_rows
     epoch = STEP * TRAIN_SHARE + (1 - TRAIN_SHARE)
@@ -27,12 +27,12 @@ def examples(study: Study, cell: Cell) -> float:
 
 
 def seconds(row: Mapping[str, Any]) -> float:
-    """The trial's share of the wall time of its group, for training and test."""
+    """The trial's share of its group's wall time for training and test."""
     return float(row["train_seconds"] + row["test_seconds"]) / len(row.get("array") or [1])
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h, 2.1 days."""
+    """Seconds in readable form: 45 s, 12 min, 3.5 h, 2.1 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -43,20 +43,20 @@ def duration(seconds: float) -> str:
 
 
 class Forecast:
-    """Expected seconds of a study's trials, which get better with every row.
+    """Expected seconds of a study's trials; each new row improves the estimate.
 
     Attributes:
-        footprint: what they take of a GPU's memory.
+        footprint: the trials' GPU memory.
     """
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and number
+        self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and count
         self._examples = 0.0
         self.footprint = Footprint()
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Take note of a row; those of other backbones, unknown tasks and failures say nothing."""
+        """Take a row into account; other backbones, unknown tasks and failures have no effect."""
         if row["status"] != "finished" or row.get("train_seconds") is None:
             return
         if row.get("backbone") != self._study.backbone.identity or row["task"] not in tasks.TASKS:
@@ -69,9 +69,9 @@ class Forecast:
         self.footprint.learn(row)
 
     def seconds(self, cell: Cell) -> float | None:
-        """Mean over the same method, task and regime, else the same task and regime.
+        """Mean over the same method, task and regime, else over the same task and regime.
 
-        Where these were not measured, by the number of examples; None where nothing was.
+        If neither was measured, estimated from the number of examples; None without any row.
         """
         *near, anywhere = _keys(cell)
         for key in near:
@@ -83,23 +83,23 @@ class Forecast:
         return self._times[anywhere][0] / self._examples * examples(self._study, cell)
 
     def weight(self, cell: Cell) -> float:
-        """In proportion to the expected seconds."""
+        """The cell's weight, proportional to the expected seconds."""
         expected = self.seconds(cell)
         return examples(self._study, cell) if expected is None else expected
 
 
 def _keys(cell: Cell) -> list[tuple[str, ...]]:
-    """The keys of ``Forecast._times`` that tell about the cell, the nearest first."""
+    """The keys of ``Forecast._times`` that apply to the cell, most specific first."""
     return [(cell.method, cell.task, cell.regime), (cell.task, cell.regime), ()]
 
 
 def paths(study: Study, weight: Mapping[Cell, float]) -> dict[Cell, float]:
-    """Each cell's own weight and that of the heaviest chain of cells that wait for it.
+    """Each cell's weight plus that of the heaviest chain of cells that wait for it.
 
-    Trials with long paths have to start first, or all others wait for them in the end.
+    Trials with long paths have to start first; otherwise the study waits for them at the end.
     """
     longest = dict(weight)
-    for cell in reversed(study.cells):  # those that others wait for come later
+    for cell in reversed(study.cells):  # dependent cells first
         for need in study.needs(cell) if cell in longest else ():
             if need in longest:
                 longest[need] = max(longest[need], weight[need] + longest[cell])
@@ -108,12 +108,12 @@ def paths(study: Study, weight: Mapping[Cell, float]) -> dict[Cell, float]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a simulation of a sweep says.
+    """The result of a simulated sweep.
 
     Attributes:
         makespan: seconds until everything is done.
-        busy: seconds of all slots together in which they work.
-        path: seconds that no number of slots can fall below.
+        busy: total working seconds of all slots.
+        path: lower bound in seconds for any number of slots.
     """
 
     makespan: float
@@ -128,13 +128,13 @@ def simulate(
     fuse: int | Mapping[str, int] = 1,
     order: Mapping[Cell, float] | None = None,
 ) -> Plan:
-    """List scheduling of the cells, those with the longest path first, as ``TrialQueue`` does it.
+    """List scheduling of the cells, longest path first, as in ``TrialQueue``.
 
     Args:
-        weight: cell -> its seconds; needs that are not among the cells are taken for finished.
-        fuse: most cells of a task and regime that run as one group, counted one after the other;
-            or the number for each task, 1 where there is none.
-        order: the cell with the highest value starts first, in place of the longest path.
+        weight: cell -> its seconds; dependencies that are not among the cells count as finished.
+        fuse: maximum number of cells of a task and regime that run as one group, whose times add
+            up; or this number for each task, by default 1.
+        order: if given, start the cell with the highest value first instead of the longest path.
     """
     longest = paths(study, weight)
     order = longest if order is None else order
@@ -163,7 +163,7 @@ def simulate(
 
 
 def _group(ready: list[tuple[float, int, Cell]], fuse: int | Mapping[str, int]) -> list[Cell]:
-    """The first cell, and others of its task and regime, taken off ``ready``."""
+    """Pop the first cell from ``ready``, with others of its task and regime."""
     group, others = [heapq.heappop(ready)[2]], []
     most = fuse if isinstance(fuse, int) else fuse.get(group[0].task, 1)
     while ready and len(group) < most:

@@ -1,4 +1,4 @@
-"""The grid of a study: method x task x regime x seed, and which cell waits for which."""
+"""The grid of a study: method x task x regime x seed, and the dependencies of its cells."""
 
 import dataclasses
 import itertools
@@ -21,22 +21,22 @@ from aa_ray.trial import Precision, Trial
 # The variant of a study that changes nothing.
 PLAIN = ""
 
-# Fields of a trial in which the cells of one grid differ.
+# Fields in which the trials of one grid differ.
 CELL_FIELDS = frozenset(
     "task regime seed data layers activation switched inference_depths configuration".split()
 )
 
-# And those in which they differ where rates are tuned.
+# Further fields in which they differ if rates are tuned.
 RATE_FIELDS = frozenset("learning_rate rational_learning_rate switch_learning_rate".split())
 
 
 class Variant(NamedTuple):
-    """A way in which a study runs its whole grid.
+    """One set of settings with which a study runs its whole grid.
 
     Attributes:
         name: as in ``Cell``.
-        settings: (field of ``Trial``, value) of each setting it changes. One that cannot change a
-            trial's result is left alone there, so that variants share trials.
+        settings: (field of ``Trial``, value) of each changed setting. A setting that cannot change
+            a trial's result is not applied to it, so that variants share trials.
     """
 
     name: str
@@ -47,14 +47,14 @@ UNVARIED = (Variant(PLAIN),)
 
 
 class Cell(NamedTuple):
-    """One place of the grid. Several cells may resolve to the same trial."""
+    """One cell of the grid. Several cells may resolve to the same trial."""
 
     method: str
     task: str
     regime: str
     seed: int
     variant: str = PLAIN
-    step: int | None = None  # of the tuning, whose rates it tries; None: the study's own, or tuned
+    step: int | None = None  # tuning step whose rates it tries; None: the study's or tuned rates
 
     def __str__(self) -> str:
         variant = f" {self.variant}" if self.variant != PLAIN else ""
@@ -64,18 +64,17 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """The methods, tasks, regimes and seeds to run, and with which settings.
+    """The methods, tasks, regimes and seeds to run, and their settings.
 
     ``cells`` adds what the grid depends on: the ``aa`` trials that select the layers of others, and
-    the trials with which rates are tuned.
+    the trials for tuning rates.
 
     Attributes:
-        rates: the learning rates; those of the steps in place of them where rates are tuned.
-        variants: of the whole grid.
+        rates: the learning rates, unless they are tuned.
+        variants: the settings with which to repeat the whole grid.
         select_per_variant: whether a variant's focused architectures follow the ``aa`` trials of
-            that variant; else they follow those of ``PLAIN``.
-        tuning: how the rates are tuned for each method, task and regime; None: they are
-            ``rates``.
+            that variant; otherwise they follow those of ``PLAIN``.
+        tuning: how to tune the rates for each method, task and regime; None: use ``rates``.
         last_n: the number of layers N; None: as many as ``aa`` selected for QQP.
     """
 
@@ -100,10 +99,10 @@ class Study:
     def with_variants(
         self, variants: Iterable[Variant], select_per_variant: bool = True
     ) -> "Study":
-        """The study in those variants, for a study whose subject the settings are.
+        """This study repeated in these variants, to compare settings.
 
         Raises:
-            UsageError: settings were chosen by hand as well; they would be lost.
+            UsageError: settings were also given on the command line; they would be lost.
         """
         if self.variants != UNVARIED:
             raise UsageError("--set: this study varies the settings itself; leave --set out")
@@ -112,21 +111,21 @@ class Study:
         )
 
     def seeds_of(self, regime: str) -> tuple[int, ...]:
-        """The regime's seeds; full data has the first one only (paper section 4.4)."""
+        """The regime's seeds; full data only uses the first (paper section 4.4)."""
         return self.seeds if regimes.get(regime).low_data else self.seeds[:1]
 
     @cached_property
     def left_out(self) -> dict[tuple[str, str], int]:
-        """(task, regime) that need more examples than the task has, and how many it has."""
+        """(task, regime) that need more examples than the task has -> the number that it has."""
         rows = {task: self.source.train_rows(task) for task in self.tasks}
         return {
             (task, regime): rows[task]
             for task, regime in itertools.product(self.tasks, self.regimes)
-            if 0 < rows[task] < (regimes.get(regime).size or 0)  # without any, it says so itself
+            if 0 < rows[task] < (regimes.get(regime).size or 0)  # an empty task is an error later
         }
 
     def grid(self) -> list[Cell]:
-        """The cells asked for, but for those of ``left_out``."""
+        """The requested cells without those of ``left_out``."""
         names = [variant.name for variant in self.variants]
         return [
             Cell(method, task, regime, seed, variant)
@@ -140,10 +139,10 @@ class Study:
     def cells(self) -> list[Cell]:
         """The grid and all that it depends on; a cell comes after those that it needs.
 
-        Of cells that do not depend on each other those come first that the most others need.
+        Among independent cells, those that most other cells need come first.
         """
         dependents: Counter[Cell] = Counter()
-        height: dict[Cell, int] = {}  # needs below it, one on top of the other
+        height: dict[Cell, int] = {}  # length of the longest chain of needs below it
 
         def visit(cell: Cell) -> int:
             if cell not in height:
@@ -159,7 +158,7 @@ class Study:
     def needs(self, cell: Cell) -> list[Cell]:
         """The cells whose rows decide which trial this one is.
 
-        First the ``aa`` cells that select its layers, then those with which its rates are tuned.
+        First the ``aa`` cells that select its layers, then the cells for tuning its rates.
         """
         return [
             *self.selecting_cells(cell), *itertools.chain.from_iterable(self.tuning_cells(cell))
@@ -170,14 +169,14 @@ class Study:
         return [self.selecting_cell(selection, cell) for selection in self._selections(cell)]
 
     def tuning_cells(self, cell: Cell) -> list[list[Cell]]:
-        """By step, the cells with which this one's rates are tuned, one per tuning seed."""
+        """The cells for tuning this one's rates: for each step, one per tuning seed."""
         if self.tuning is None or cell.step is not None:
             return []
         steps = range(len(self.tuning.settings))
         return [[cell._replace(seed=s, step=step) for s in self.tuning.seeds] for step in steps]
 
     def _selections(self, cell: Cell) -> list[Selection]:
-        """What the cell's method needs and the study does not set itself."""
+        """The selections that the cell's method needs and the study does not set itself."""
         needs = architectures.get(cell.method).needs
         return [need for need in needs if not (need.size_only and self.last_n is not None)]
 
@@ -188,7 +187,7 @@ class Study:
         return Cell(AA, task, regime, FIRST_SEED, variant)
 
     def selected(self, cell: Cell, made: Sequence[Layers]) -> list[Layers]:
-        """The selections of the cell's method; ``made`` by the ``aa`` trials that it needs."""
+        """The layers of each selection; ``made`` are those of the ``aa`` trials that it needs."""
         by_selection = dict(zip(self._selections(cell), made, strict=True))
         of_study = last(self.backbone.num_layers, self.last_n or 0)
         return [by_selection.get(s, of_study) for s in architectures.get(cell.method).needs]
@@ -197,8 +196,8 @@ class Study:
         """The cell's trial.
 
         Args:
-            made: the layers that each of the ``aa`` trials it needs has selected.
-            rates: the best of its tuning, where rates are tuned.
+            made: the layers selected by each of the ``aa`` trials that it needs.
+            rates: the tuned rates, if rates are tuned.
         """
         method = architectures.get(cell.method)
         selected = self.selected(cell, made)
@@ -215,7 +214,7 @@ class Study:
             backbone=self.backbone.identity,
             data=self._data[cell.task],
             layers=layers,
-            # Without adapters the activation changes nothing, so it must not tell trials apart.
+            # Without adapters the activation has no effect, so it must not distinguish trials.
             activation=method.activation if layers else architectures.RELU,
             switched=method.switched,
             inference_depths=method.inference_depths(selected),
@@ -232,13 +231,13 @@ class Study:
             name: value
             for name, value in self._settings.get(cell.variant, ())
             if deviations.applies(name, trial)
-            and not (name == "empty_selection" and method.fine_tunes)  # that is the method itself
+            and not (name == "empty_selection" and method.fine_tunes)  # fine-tuning is the method
         }
         return dataclasses.replace(trial, **changes)
 
     @cached_property
     def _settings(self) -> dict[str, tuple[tuple[str, Any], ...]]:
-        """By variant. A study without ``PLAIN`` may need ``aa`` trials of it."""
+        """Settings by variant, including ``PLAIN``, whose ``aa`` trials variants may need."""
         return {variant.name: variant.settings for variant in self.variants}
 
     @cached_property
@@ -250,17 +249,17 @@ class Study:
         layers, hidden = self.backbone.num_layers, self.backbone.hidden_size
         row = 50_000 + layers * (64 * 8 + (self.epochs + 1) * 12 * 4)
         parameters = layers * 2 * hidden * (hidden // 16 + 1) + 4 * hidden
-        # Weights, two moments and a best epoch, each 4 bytes, while the next is being written.
+        # Weights, two moments and a best epoch, 4 bytes each, twice while a checkpoint is replaced.
         return len(self.cells) * row + running * parameters * 4 * 4 * 2
 
     def check_data(self, planning: bool = False) -> None:
-        """Read every task and draw every split once, so that bad data is found before the start.
+        """Read all tasks and draw all splits once, to detect bad data before the start.
 
         Args:
             planning: whether nothing will run, so that nothing need come from the hub.
 
         Raises:
-            UsageError: see ``Source.load``; or every cell needs more examples than there are.
+            UsageError: see ``Source.load``; or all cells need more examples than their task has.
         """
         if not self.grid():
             (_, regime), available = next(iter(self.left_out.items()))
@@ -272,10 +271,10 @@ class Study:
 
 
 def check_method(name: str, backbone: Backbone) -> None:
-    """Refuse a method that tells layers apart, on an encoder whose layers share their weights.
+    """Refuse a method that distinguishes layers on an encoder whose layers share their weights.
 
     Raises:
-        UsageError: it does.
+        UsageError: the method does, and the layers share weights.
     """
     method = architectures.get(name)
     tells_apart = method.switched or method.needs or method.drawn or method.depths
@@ -289,15 +288,15 @@ def check_method(name: str, backbone: Backbone) -> None:
 
 
 def _configuration(method: Method, layers: Layers) -> str:
-    """AdapterHub's configuration of the method as text; empty without one, or without layers."""
+    """The method's AdapterHub configuration as text; empty if it has none, or no layers."""
     if method.configuration is None or not layers:
         return ""
     return configurations.as_text(method.configuration)
 
 
 def _drawn(num_layers: int, count: int, cell: Cell) -> Layers:
-    """So many of the layers, drawn for the cell's task, regime and seed; the same everywhere."""
-    import numpy as np  # which the names of a command line need not wait for
+    """``count`` random layers, which depend only on the cell's task, regime and seed."""
+    import numpy as np  # here, so that the command line starts fast
 
     key = zlib.crc32(f"{cell.task} {cell.regime}".encode())
     drawn = np.random.default_rng([cell.seed, key]).choice(num_layers, count, replace=False)

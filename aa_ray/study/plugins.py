@@ -1,8 +1,9 @@
-"""Custom tasks, architectures and activations, defined in a Python file that any study takes.
+"""Custom tasks, architectures and activations, defined in a Python file for any study.
 
-``--own mine.py`` runs the file here and in every worker process. There, ``task``, ``architecture``
-and ``activation`` add to what ``aa_ray.data.tasks``, ``aa_ray.core.architectures`` and AdapterHub
-know; then they can be named like those that come with the package. See docs/own.md.
+``--own mine.py`` runs the file in this process and in each worker. The file calls ``task``,
+``architecture`` and ``activation``, which extend ``aa_ray.data.tasks``,
+``aa_ray.core.architectures`` and AdapterHub. The new names can then be used like built-in ones.
+See docs/own.md.
 """
 
 import dataclasses
@@ -20,24 +21,24 @@ from aa_ray.data import tasks
 from aa_ray.data.tasks import METRICS, Task
 from aa_ray.errors import UsageError, unknown
 
-# AdapterHub's activations (with transformers and torch) and the readers of files (with pyarrow) are
-# imported by the functions that need them: most commands define nothing and should start at once.
+# AdapterHub's activations (with transformers and torch) and the file readers (with pyarrow) are
+# imported where they are needed, since most commands define nothing and should start at once.
 if TYPE_CHECKING:
     pass
 
-# Path and text of the files that have been run, in that order.
+# Path and text of the files run so far, in order.
 _files: dict[str, str] = {}
-# What they have defined; for an activation its full name, with the hash of its file's text.
+# What they have defined; for an activation its full name, which includes the hash of its file.
 _tasks: list[str] = []
 _methods: list[str] = []
 _activations: dict[str, str] = {}
 
 
 def load(paths: Iterable[str]) -> None:
-    """Run the files; one that has been run already is left out.
+    """Run the files, except those that have already been run.
 
     Raises:
-        UsageError: a file is not there, or fails.
+        UsageError: a file does not exist, or fails.
     """
     for name in paths:
         path = Path(name).expanduser().resolve()
@@ -49,15 +50,15 @@ def load(paths: Iterable[str]) -> None:
 
 
 def files() -> list[tuple[str, str]]:
-    """Path and text of the files that have been run, for ``restore`` in another process."""
+    """Path and text of the files run so far, for ``restore`` in another process."""
     return list(_files.items())
 
 
 def restore(ran: Iterable[Sequence[str]]) -> None:
-    """Run the files that another process has run, from their text: they may not be here.
+    """Run the files of another process from their text, since they may not exist here.
 
     Args:
-        ran: their paths and texts, as ``files`` gives them.
+        ran: their paths and texts, from ``files``.
 
     Raises:
         UsageError: a file fails.
@@ -82,12 +83,12 @@ def _run(path: str, text: str) -> None:
 
 
 def task_names() -> tuple[str, ...]:
-    """The tasks that have been defined."""
+    """Names of the custom tasks."""
     return tuple(_tasks)
 
 
 def method_names() -> tuple[str, ...]:
-    """The architectures that have been defined."""
+    """Names of the custom architectures."""
     return tuple(_methods)
 
 
@@ -108,17 +109,18 @@ def task(
     """Define a task on custom data, in files or on the hub.
 
     Args:
-        name: for the command line.
+        name: name on the command line.
         train, test: files, CSV, TSV, JSON (a list, or an object per line) or Parquet, relative to
-            the file that calls this; with ``hub`` the names of splits. ``test`` may also be a
-            share of the training data, 0.2 say, that is drawn once and held out.
+            the file that calls this; with ``hub``, names of splits. ``test`` may also be a share
+            of the training data, such as 0.2, which is drawn once and held out.
         texts: the one or two columns with text.
         label: the column with the label.
-        metrics: of accuracy, f1, matthews_correlation, pearson and spearman; the first decides.
-        labels: the values of ``label``, class by class; leave it out to predict a number.
-        title: for tables; the name if not given.
+        metrics: one or more of accuracy, f1, matthews_correlation, pearson and spearman; the first
+            selects the best epoch and is shown in tables.
+        labels: the values of ``label`` in the order of the classes; omit it to predict a number.
+        title: title in tables; default ``name``.
         hub, config, revision: a data set on the hub, its configuration if it has several, and the
-            commit, so that the data stays what it is.
+            commit, which pins the data.
 
     Raises:
         UsageError: a name, metric, text or label is not allowed, or a file cannot be read.
@@ -159,7 +161,7 @@ def _check_task(
         )
     if labels is None and set(metrics) - {"pearson", "spearman"}:
         raise UsageError(
-            f"task {name}: without labels a number is predicted; use spearman, pearson"
+            f"task {name}: without labels it predicts a number; use the metrics spearman, pearson"
         )
     if isinstance(test, float) and not 0 < test < 1:
         raise UsageError(f"task {name}: test={test}: expected a share between 0 and 1, or a name")
@@ -176,17 +178,17 @@ def _check_revision(name: str, hub: str, revision: str | None) -> None:
 def architecture(method: Method) -> None:
     """Define an architecture, a row like those of ``aa_ray.core.architectures.METHODS``.
 
-    Its activation may be any name that AdapterHub knows, or one of ``activation``. Its ``layers``
-    may return any iterable of layer numbers.
+    Its activation may be any name that AdapterHub knows, or a name returned by ``activation``. Its
+    ``layers`` may return any iterable of layer numbers.
 
     Raises:
-        UsageError: a name that is taken or not allowed, an activation that is not known, a
-            configuration that AdapterHub does not take or that is not a whole method, or an
-            inference depth that follows no selection the method waits for.
+        UsageError: the name is taken or not allowed, the activation is unknown, the configuration
+            is invalid or incomplete, or an inference depth refers to a selection that is not among
+            the method's ``needs``.
     """
     _check_name("method", method.name, architectures.METHODS)
     activation = _activations.get(method.activation, method.activation)
-    ours = {RELU, *RATIONALS}  # known without importing AdapterHub
+    ours = {RELU, *RATIONALS}  # these are known without importing AdapterHub
     if activation not in ours and activation not in _adapterhub_activations():
         known = [*_activations, *_adapterhub_activations()]
         raise unknown(f"activation of method {method.name}", activation, known)
@@ -211,14 +213,14 @@ def architecture(method: Method) -> None:
 
 
 def _check_configuration(method: Method) -> None:
-    """Refuse a configuration of AdapterHub's that cannot be trained, or that is not used."""
+    """Refuse an AdapterHub configuration that cannot be trained, or that is not used."""
     if method.configuration is None:
         return
     bottleneck = method.switched or method.depths or method.activation != RELU
     if bottleneck or method.fine_tunes:
         raise UsageError(
-            f"method {method.name}: with a configuration there are no switches, depths or "
-            "activation of the method's own, and no fine-tuning; say all in the configuration"
+            f"method {method.name}: switches, depths, activation and fine-tuning cannot be "
+            "combined with a configuration; put everything into the configuration"
         )
     from aa_ray.core import configurations
 
@@ -229,16 +231,16 @@ def activation(name: str, make: Callable[..., Any]) -> str:
     """Define an activation.
 
     Args:
-        name: for ``Method``.
-        make: a subclass of ``torch.nn.Module``, made without arguments, once per layer; its
-            parameters are trained with the adapters' learning rate. Or a function of a tensor.
+        name: name for ``Method.activation``.
+        make: a function of a tensor, or a subclass of ``torch.nn.Module`` that is created without
+            arguments once per layer. Its parameters are trained with the adapters' learning rate.
 
     Returns:
-        AdapterHub's name for it. It holds the hash of the file's text, since trials are known by
-        it: an activation of another text is another activation.
+        AdapterHub's name for it. The name includes the hash of the file's text, since it is part of
+        a trial's identity: if the text changes, the activation counts as a different one.
 
     Raises:
-        UsageError: a name that is taken or not allowed.
+        UsageError: the name is taken or not allowed.
     """
     from torch import nn
     from transformers.activations import ACT2FN
@@ -255,16 +257,16 @@ def activation(name: str, make: Callable[..., Any]) -> str:
 
 
 def _adapterhub_activations() -> list[str]:
-    """The names that AdapterHub takes for a non-linearity."""
+    """The names that AdapterHub accepts as a non-linearity."""
     from transformers.activations import ACT2FN
 
     return [*ACT2FN, "leakyrelu"]
 
 
 def _caller() -> str:
-    """The path of the file that is being run."""
+    """The path of the file that is currently being run."""
     if not _files:
-        raise UsageError("custom tasks and activations are defined in a file that --own names")
+        raise UsageError("custom tasks and activations have to be defined in a file for --own")
     return next(reversed(_files))
 
 
@@ -272,4 +274,4 @@ def _check_name(what: str, name: str, taken: Iterable[str]) -> None:
     if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
         raise UsageError(f"{what} {name!r}: expected a name of a-z, 0-9, - and _")
     if name in taken:
-        raise UsageError(f"{what} {name} exists already; give another name")
+        raise UsageError(f"{what} {name} already exists; choose another name")

@@ -11,27 +11,26 @@ from aa_ray.study.grid import Cell, Study
 from aa_ray.study.resolve import RESOLVE_COLUMNS, Resolver, one_row
 from aa_ray.trial import Trial
 
-# The columns of rows that a TrialQueue looks at.
+# The columns of rows that a TrialQueue reads.
 QUEUE_COLUMNS = (*RESOLVE_COLUMNS, "method", "task", "regime", "backbone", "train_seconds",
                  "test_seconds", "array", "device", "peak_memory_bytes", "precision",
                  "device_memory_bytes", "too_many_trials")  # fmt: skip
 
 
 def queue_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a TrialQueue looks at, of all rows of a trial."""
+    """All rows of a trial as one, with the columns that a TrialQueue reads."""
     row = one_row(rows)
     return {column: row.get(column) for column in QUEUE_COLUMNS}
 
 
-# The states of trials that will still have rows.
+# The states of trials that are still to produce rows.
 UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 
 
 class TrialQueue:
     """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
 
-    What is done per trial takes the same time however large the study is, or grows with the
-    logarithm.
+    Operations on a trial take constant or logarithmic time in the size of the study.
 
     Args:
         study: the study.
@@ -54,7 +53,7 @@ class TrialQueue:
             self._enter(cell)
 
     def record(self, row: Mapping[str, Any]) -> None:
-        """Take note of a trial that has just finished or failed, by its ``queue_row``."""
+        """Record a trial that has just finished or failed, given its ``queue_row``."""
         self.forecast.learn(row)
         resolved = self._resolver.add(row)
         if row["trial_id"] in self._states:
@@ -70,21 +69,21 @@ class TrialQueue:
                 self._make_runnable(row["trial_id"])
 
     def retries(self, row: Mapping[str, Any]) -> bool:
-        """Whether the row is one of the failures to be tried again, and not a new one."""
+        """Whether the row is a known failure that is to be retried, not a new one."""
         return (row["trial_id"], row["error"]) in self._retried
 
     @property
     def retried_ids(self) -> set[str]:
-        """Ids of the trials that are tried again after a failure."""
+        """Ids of the trials that are retried after a failure."""
         return {trial_id for trial_id, _ in self._retried}
 
     def trial(self, cell: Cell) -> Trial | None:
-        """The cell's trial; None while it waits for another."""
+        """The cell's trial; None while it waits for others."""
         return self._resolver.trials.get(cell)
 
     @property
     def trial_ids(self) -> list[str]:
-        """Ids of the trials that are known by now."""
+        """Ids of the trials known so far."""
         return list(self._states)
 
     @property
@@ -102,7 +101,7 @@ class TrialQueue:
             return None
         key = None if like is None else like.fuse_key
         while (trial_id := self._runnable.pop(key)) is not None:
-            if self._states[trial_id] == "runnable":  # it may have been started meanwhile
+            if self._states[trial_id] == "runnable":  # it may have started meanwhile
                 return self._start(trial_id)
         return None
 
@@ -115,10 +114,10 @@ class TrialQueue:
         """Start runnable trials that can train side by side; none if there is none.
 
         Args:
-            size: how many train side by side with a trial at most, itself included.
-            spread: if given, the group is kept so small that this many slots have one each.
-            claim: whether this driver may run the trial. Where it may not, ``claim`` tells the
-                queue why (``leave``, ``record``), and the group goes on without it.
+            size: maximum size of the group of a trial, including itself.
+            spread: if given, keep the group small enough that this many slots each get one.
+            claim: returns whether this driver may run the trial. If not, ``claim`` tells the queue
+                why (``leave``, ``record``), and the group is built without it.
         """
         share = None if spread is None else _divided_up(self._counts["runnable"], spread)
         group: list[tuple[Cell, Trial]] = []
@@ -133,15 +132,15 @@ class TrialQueue:
         return group
 
     def take(self, trial: Trial) -> tuple[Cell, Trial] | None:
-        """Start that very trial; None if it is not runnable."""
+        """Start this trial; None if it is not runnable."""
         return self._start(trial.id) if self._states.get(trial.id) == "runnable" else None
 
     def leave(self, cell: Cell) -> None:
-        """Note that another driver runs the cell's trial, which ``next`` has started."""
+        """Record that another driver runs the cell's trial, which ``next`` has returned."""
         self._set_state(self._resolver.trials[cell].id, "elsewhere")
 
     def look_again(self) -> None:
-        """Let ``next`` give the trials of other drivers again: they may have finished or died."""
+        """Let ``next`` return other drivers' trials again, since these drivers may have died."""
         for trial_id in [i for i, state in self._states.items() if state == "elsewhere"]:
             self._make_runnable(trial_id)
 
@@ -153,8 +152,8 @@ class TrialQueue:
     def counts(self) -> Counter[str]:
         """Number of trials that are finished, failed, running, elsewhere, runnable, blocked, lost.
 
-        Those elsewhere are run by another driver. Blocked cells wait for another trial, and count
-        one each, since it is not known yet whether some are the same trial. Lost ones wait for a
+        Another driver runs those "elsewhere". "Blocked" cells wait for other trials; each counts as
+        one, since it is not known yet whether some are the same trial. "Lost" cells depend on a
         trial that failed.
         """
         cells = {"blocked": len(self._resolver.waiting), "lost": len(self._resolver.lost)}
@@ -162,7 +161,7 @@ class TrialQueue:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left that could run now or later."""
+        """Whether nothing is left to run, now or later."""
         counts = self.counts()
         return not any(counts[state] for state in UNFINISHED)
 
@@ -171,7 +170,7 @@ class TrialQueue:
         return self._resolver.failures()
 
     def seconds_left(self, slots: int) -> float | None:
-        """Estimate on that many slots, all busy to the end; None where nothing was measured."""
+        """Estimate for this many slots, all busy to the end; None without any measured row."""
         left = 0.0
         for cell, state in self._left():
             expected = self.forecast.seconds(cell)
@@ -181,7 +180,7 @@ class TrialQueue:
         return left / slots
 
     def plan(self, slots: int, fuse: int | Mapping[str, int]) -> Plan | None:
-        """What running the rest on that many slots takes; None where nothing was measured."""
+        """Simulation of the rest on this many slots; None without any measured row."""
         weight = {}
         for cell, _ in self._left():
             expected = self.forecast.seconds(cell)
@@ -191,12 +190,12 @@ class TrialQueue:
         return simulate(self.study, weight, slots, fuse)
 
     def _left(self) -> list[tuple[Cell, str]]:
-        """The cells of trials that will still have rows, with their states."""
+        """The cells of trials that are still to produce rows, with their states."""
         known = [(self._cell(i), state) for i, state in self._states.items() if state in UNFINISHED]
         return [*known, *((cell, "blocked") for cell in self._resolver.waiting)]
 
     def _enter(self, cell: Cell) -> None:
-        """Note a cell whose trial has just become known."""
+        """Record a cell whose trial has just become known."""
         trial_id = self._resolver.trials[cell].id
         if trial_id in self._states:  # under another name
             return
@@ -228,14 +227,14 @@ class TrialQueue:
 
 
 class _Heaps:
-    """Trial ids, those with the longest path first: of all trials, and of each fuse key.
+    """Heaps of trial ids, longest path first: one for all trials, and one for each fuse key.
 
     A trial that is popped from one heap stays in the other.
     """
 
     def __init__(self) -> None:
         self._heaps: dict[Any, list[tuple[float, int, str]]] = {}  # (-path, number, trial id)
-        self._numbers = itertools.count()  # among equal paths, first come first served
+        self._numbers = itertools.count()  # among equal paths: first in, first out
 
     def push(self, trial_id: str, path: float, fuse_key: object | None) -> None:
         entry = (-path, next(self._numbers), trial_id)
@@ -243,7 +242,7 @@ class _Heaps:
             heapq.heappush(self._heaps.setdefault(key, []), entry)
 
     def pop(self, fuse_key: object | None) -> str | None:
-        """The first trial with that fuse key; of all trials for None. None if there is none."""
+        """Pop the first trial with this fuse key, or of all trials for None; None if empty."""
         heap = self._heaps.get(fuse_key)
         return heapq.heappop(heap)[2] if heap else None
 

@@ -1,8 +1,8 @@
 """From cells to trials: which trial a cell is, given the rows that decide its layers and rates.
 
-A cell without needs, such as one of ``aa``, is a trial at once. A cell of a focused architecture
-waits until the ``aa`` trials that select its layers have finished, and is lost if one has failed.
-Where rates are tuned, a cell waits for the trials that try them.
+A cell without dependencies, such as one of ``aa``, resolves to a trial immediately. A cell of a
+focused architecture waits until the ``aa`` trials that select its layers have finished, and is lost
+if one of them has failed. If rates are tuned, a cell waits for the trials that try them.
 """
 
 import math
@@ -15,12 +15,12 @@ from aa_ray.study.grid import Cell, Study
 from aa_ray.study.tuning import Choice
 from aa_ray.trial import Trial
 
-# The columns of rows that are looked at here.
+# The columns of rows that this module reads.
 RESOLVE_COLUMNS = ("trial_id", "status", "error", "selected_layers", "dev_metric", "dev_chance",
                    "dev_chance_error")  # fmt: skip
 
-# An ``aa`` trial decides layers if its best development score is above chance by more standard
-# errors than this. Else its switches have had nothing to learn from.
+# An ``aa`` trial decides layers only if its best development score is above chance by more than
+# this many standard errors. Otherwise its switches have had nothing to learn from.
 ERRORS_ABOVE_CHANCE = 2.0
 
 Row = Mapping[str, Any]
@@ -28,11 +28,11 @@ Lookup = Callable[[Cell], Row | None]
 
 
 def one_row(rows: Sequence[Row]) -> Row:
-    """All rows of a trial as one, for whoever decides by it.
+    """All rows of a trial as one, for decisions that depend on the trial.
 
-    A trial with several inference depths has a row for each of them, with the development score of
-    that depth. It is one training run with one learning rate, so their mean counts. A failure
-    counts only as long as no later try has finished.
+    A trial with several inference depths has one row per depth, each with its development score.
+    Since it is a single training run with one learning rate, the mean is used. A failure counts
+    only if no later attempt has finished.
     """
     finished = [row for row in rows if row["status"] == "finished"] or rows
     scores = [row.get("dev_metric") for row in finished]
@@ -50,7 +50,7 @@ class Unresolved(Enum):
 
 
 def resolve(study: Study, cell: Cell, row_of: Lookup) -> Trial | Unresolved:
-    """The cell's trial, or why it has none; ``row_of`` gives the row of a cell, if it has one."""
+    """The cell's trial, or why it has none; ``row_of`` returns the row of a cell, if any."""
     tuning = [row_of(need) for of_step in study.tuning_cells(cell) for need in of_step]
     selecting = [row_of(need) for need in study.needs(cell)[: -len(tuning) or None]]
     if any(row is not None and row["status"] == "failed" for row in selecting):
@@ -65,9 +65,10 @@ def resolve(study: Study, cell: Cell, row_of: Lookup) -> Trial | Unresolved:
 
 
 def selection(row: Row, num_layers: int) -> Layers:
-    """The layers that a finished ``aa`` trial selects for others.
+    """The layers that a finished ``aa`` trial selects for other methods.
 
-    One at chance on its development set selects nothing: the last half of the layers stands in.
+    A trial at chance on its development set selects nothing; the upper half of the layers is used
+    instead.
     """
     if at_chance(row):
         return last(num_layers, math.ceil(num_layers / 2))
@@ -75,7 +76,7 @@ def selection(row: Row, num_layers: int) -> Layers:
 
 
 def stand_in_text(cells: Iterable[Cell], num_layers: int) -> str:
-    """What to tell people about ``aa`` trials at chance; empty without any."""
+    """The note on ``aa`` trials at chance; empty without any."""
     names = ", ".join(f"{cell.task} {cell.regime}" for cell in cells)
     count = math.ceil(num_layers / 2)
     return names and (
@@ -85,7 +86,7 @@ def stand_in_text(cells: Iterable[Cell], num_layers: int) -> str:
 
 
 def at_chance(row: Row) -> bool:
-    """Whether a trial's development score is what chance gives; False where a row cannot tell."""
+    """Whether a trial's development score is at chance level; False if the row cannot tell."""
     chance, error = row.get("dev_chance"), row.get("dev_chance_error")
     if chance is None or error is None:
         return False
@@ -93,9 +94,9 @@ def at_chance(row: Row) -> bool:
 
 
 def tuned(study: Study, cell: Cell, row_of: Lookup) -> Choice | None:
-    """The rates that tuning gives the cell; None where rates are not tuned, or rows are missing.
+    """The tuned rates of the cell; None if rates are not tuned, or rows are missing.
 
-    A training run that failed, as it may at a rate that is too high, counts as worse than any.
+    A failed training run, for example at too high a rate, counts as worse than any other.
     """
     if study.tuning is None:
         return None
@@ -112,17 +113,17 @@ def _development(row: Row) -> float:
 
 
 class Resolver:
-    """The trials of a study's cells, as far as the rows so far decide them.
+    """The trials of a study's cells, as far as existing rows decide them.
 
     Attributes:
         rows: trial id -> its row; ``one_row`` of a trial with several inference depths.
         trials: cell -> its trial.
-        cells: trial id -> the cells that are this trial. The first names it.
+        cells: trial id -> the cells that resolve to it. The first one names it.
         waiting, lost: the cells without a trial, in order (the values are None).
 
     Args:
         study: the study.
-        rows: of any trials, with at least ``RESOLVE_COLUMNS``.
+        rows: rows of any trials, with at least ``RESOLVE_COLUMNS``.
     """
 
     def __init__(self, study: Study, rows: Iterable[Row] = ()) -> None:
@@ -136,13 +137,13 @@ class Resolver:
         self.waiting: dict[Cell, None] = dict.fromkeys(study.cells)
         self.lost: dict[Cell, None] = {}
         self._dependents: dict[Cell, list[Cell]] = {}
-        for cell in study.cells:  # none comes before what it needs
+        for cell in study.cells:  # in order of dependency
             for need in study.needs(cell):
                 self._dependents.setdefault(need, []).append(cell)
             self._resolve(cell)
 
     def add(self, row: Row) -> list[Cell]:
-        """Take note of a trial's ``one_row``; the cells whose trial this makes known."""
+        """Record a trial's ``one_row``; returns the cells whose trial becomes known by it."""
         self.rows[row["trial_id"]] = row
         resolved: list[Cell] = []
         settled = list(self.cells.get(row["trial_id"], ()))
@@ -152,12 +153,12 @@ class Resolver:
                     continue
                 if cell in self.trials:
                     resolved.append(cell)
-                if cell in self.lost or self.row(cell) is not None:  # the next may depend on it
+                if cell in self.lost or self.row(cell) is not None:  # others may depend on it
                     settled.append(cell)
         return resolved
 
     def stand_ins(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The ``aa`` cells that decide no layers for these cells, since they are at chance."""
+        """The ``aa`` cells at chance, which therefore select no layers for these cells."""
         selecting = [need for cell in cells for need in self.study.selecting_cells(cell)]
         rows = {need: self.row(need) for need in dict.fromkeys(selecting)}
         return [
@@ -167,7 +168,7 @@ class Resolver:
         ]
 
     def forget_failures(self) -> list[Row]:
-        """Drop the rows of failed trials; what was lost with them waits again. The rows dropped."""
+        """Drop the rows of failed trials and return them; cells lost with them wait again."""
         failed = [row for row in self.rows.values() if row["status"] == "failed"]
         for row in failed:
             del self.rows[row["trial_id"]]
@@ -181,12 +182,12 @@ class Resolver:
         return [(cell, row["error"]) for cell, row in named if row and row["status"] == "failed"]
 
     def row(self, cell: Cell) -> Row | None:
-        """A row of the cell's trial; None where there is none."""
+        """A row of the cell's trial; None if it has none."""
         trial = self.trials.get(cell)
         return None if trial is None else self.rows.get(trial.id)
 
     def _resolve(self, cell: Cell) -> bool:
-        """Whether a cell that was waiting has its trial now, or is lost."""
+        """Resolve a waiting cell; returns whether it now has a trial or is lost."""
         if cell not in self.waiting:
             return False
         trial: Trial | Unresolved = Unresolved.LOST

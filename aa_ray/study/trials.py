@@ -1,4 +1,4 @@
-"""``aa_ray.make_trial``: a single trial by the names of its method, task, backbone and data."""
+"""``aa_ray.make_trial``: a single trial from the names of its method, task, backbone and data."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def make_trial(
     precision: Precision = "fp32",
     settings: Mapping[str, str] | None = None,
 ) -> Trial:
-    """The trial that ``python -m aa_ray run`` and every study would run for these names.
+    """The trial that ``aa-ray run`` and any study would run for these names.
 
         from aa_ray import make_trial
 
@@ -44,22 +44,22 @@ def make_trial(
         backbone: ``minilm``, a model on the hub, or a folder with a BERT checkpoint.
         data: ``embedded`` (generated sentences), ``hub``, or a folder with
             <task>/train.parquet and <task>/validation.parquet.
-        selected: for a method whose layers follow ``aa`` trials, the layers (0-based) that the
-            switches of each of these selected, in the order of ``Method.needs``.
-        rates: the learning rates; without them, the backbone's own.
+        selected: for a method whose layers follow ``aa`` trials: the layers (0-based) that the
+            switches of each of these trials selected, in the order of ``Method.needs``.
+        rates: the learning rates; default those of the backbone.
         epochs: passes over the training set.
         precision: the number format of the frozen backbone.
         settings: name -> value of ``aa_ray.core.deviations.SETTINGS``: where paper and released
             code differ, and the pooling.
 
     Raises:
-        UsageError: an unknown name, data or backbone that are not there, or ``selected`` does not
-            fit the method.
+        UsageError: a name is unknown, the data or backbone does not exist, or ``selected`` does
+            not match the method.
     """
     _check(method, task, regime, settings or {})
     changes = dict(settings or {})
     encoder = backbones.find(backbone)
-    pooling = changes.pop(POOLING.name, encoder.pooling)  # decides the backbone's own rates, too
+    pooling = changes.pop(POOLING.name, encoder.pooling)  # also decides the backbone's rates
     encoder = dataclasses.replace(encoder, pooling=cast(Pooling, pooling))
     study = Study(
         methods=(method,),

@@ -1,10 +1,10 @@
-"""Learning rates tuned for every method, with the same budget for each.
+"""Tunes learning rates for each method with the same budget.
 
-A method is run with each of a few settings on seeds that are used for nothing else. The setting
-with the best mean development score is then used for all of its other trials of that task and
-regime. Test scores take no part. The settings differ in the rate of adapters and classifier; the
-rates of rationals and switches are the released code's in all of them. So every method has as many
-settings, and ``studies/step_size.py``, whose steps they are too, shares the trials.
+Each method is run with a few settings on seeds that are used for nothing else. The setting with the
+best mean development score is then used for all other trials of the method on that task and regime.
+Test scores are never used. The settings differ in the rate of adapters and classifier; the rates of
+rationals and switches are always the released code's. So all methods have the same number of
+settings. ``studies/step_size.py`` has the same steps and shares the trials.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from aa_ray.core.backbones import RELEASED_RATES, Rates
 from aa_ray.errors import UsageError
 
-# Rates of adapters and classifier, the first of which is the released one. A budget takes the first
-# so many; they are ordered by how far they are from it.
+# Rates of adapters and classifier. The first is the released rate, and the others are ordered by
+# their distance from it. A budget of n uses the first n.
 ADAPTER_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 3e-5, 1e-5)
 BUDGET = 6
 
@@ -29,8 +29,8 @@ class Tuning:
     """How rates are tuned.
 
     Attributes:
-        settings: by ascending rate of the adapters; the same for every method.
-        seeds: of the trials that are compared.
+        settings: in ascending order of the adapters' rate; the same for all methods.
+        seeds: the seeds of the compared trials.
     """
 
     settings: tuple[Rates, ...]
@@ -38,10 +38,10 @@ class Tuning:
 
     @classmethod
     def with_budget(cls, budget: int = BUDGET) -> "Tuning":
-        """As many settings for every method.
+        """A tuning with ``budget`` settings per method.
 
         Raises:
-            UsageError: fewer than two, or more than there are.
+            UsageError: fewer than two settings, or more than exist.
         """
         if not 2 <= budget <= len(ADAPTER_RATES):
             raise UsageError(
@@ -54,8 +54,8 @@ class Tuning:
         """The best of the settings.
 
         Args:
-            scores: development scores of each setting, one per seed; minus infinity where training
-                failed.
+            scores: development scores of each setting, one per seed; minus infinity if the
+                training run failed.
         """
         means = tuple(math.fsum(of_setting) / len(of_setting) for of_setting in scores)
         best = max(means)
@@ -71,12 +71,12 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Choice:
-    """The setting that a method got for a task and regime.
+    """The tuned setting of a method for a task and regime.
 
     Attributes:
-        rates: the setting; of equally good ones that with the smallest rate.
+        rates: the setting; among equally good ones, the one with the smallest rate.
         means: mean development score of each setting.
-        tied: whether others are exactly as good.
+        tied: whether other settings are exactly as good.
         at_edge: whether it is the smallest or the largest, so that one beyond may be better.
     """
 

@@ -215,7 +215,7 @@ def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
     if free is not None and free < needed:
         raise UsageError(
             f"--results {store.uri}: {free / 1e6:,.0f} MB are free, rows and checkpoints may need "
-            f"{needed / 1e6:,.0f} MB; make room or give another folder"
+            f"{needed / 1e6:,.0f} MB; free some space or use another folder"
         )
 
 

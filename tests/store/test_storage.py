@@ -176,7 +176,7 @@ def test_a_write_that_breaks_off_leaves_the_old_file(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(posix.os, "fsync", fail)
-    with pytest.raises(StorageError, match=rf"{os.strerror(number)}\); make room or give another"):
+    with pytest.raises(StorageError, match=rf"{os.strerror(number)}\); free some space or use"):
         folder.write("a", b"new")
     assert folder.read("a") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -226,11 +226,11 @@ TASK = {"train": "reviews.csv", "test": 0.2, "texts": ["review"], "label": "verd
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "rte"}, "task rte exists already"),
+        ({"name": "rte"}, "task rte already exists"),
         ({"name": "My task"}, "expected a name of a-z, 0-9"),
         ({"metrics": ["bleu"]}, "unknown metric of task mine 'bleu' (allowed: accuracy"),
         ({"metrics": []}, "expected a metric, one or two texts, and two labels or more"),
-        ({"labels": None}, "without labels a number is predicted"),
+        ({"labels": None}, "without labels it predicts a number"),
         ({"labels": ["good"]}, "two labels or more"),
         ({"labels": ["good", "awful"]}, "column verdict has the values bad, expected good, awful"),
         ({"test": 1.5}, "expected a share between 0 and 1"),
@@ -258,7 +258,7 @@ def test_a_wrong_task_is_one_line(folder: Path, changes: dict[str, Any], message
         ("from aa_ray.core.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), 'bump'))", "unknown activation of"),
         ("from aa_ray.core.architectures import Method\nfrom aa_ray import own\n"
-         "own.architecture(Method('aa', 'M', lambda n: ()))", "method aa exists already"),
+         "own.architecture(Method('aa', 'M', lambda n: ()))", "method aa already exists"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), configuration='lorra'))",
          "configuration lorra: AdapterHub does not accept it (ValueError: Could not identify"),
@@ -270,11 +270,11 @@ def test_a_wrong_task_is_one_line(folder: Path, changes: dict[str, Any], message
          "configuration prompt_tuning: prompt_tuning needs more than one task, or changes"),
         ("from aa_ray.architectures import Method\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), switched=True, configuration='lora'))",
-         "method m: with a configuration there are no switches"),
+         "method m: switches, depths, activation and fine-tuning"),
         ("from aa_ray.core.architectures import SPEC, Method, MethodLine\nfrom aa_ray import own\n"
          "own.architecture(Method('m', 'M', lambda n: (), depths=(MethodLine('M^AA', SPEC),)))",
          "unknown depth of method m"),
-        ("from aa_ray import own\nown.activation('gelu', abs)", "activation gelu exists already"),
+        ("from aa_ray import own\nown.activation('gelu', abs)", "activation gelu already exists"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
