@@ -70,9 +70,9 @@ def test_a_worker_that_hangs_or_is_stopped_is_replaced(
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "hung").exists()
-    assert "baseline sst2 100 seed 42: its worker process died; it is continued" in ran.stderr
+    assert "baseline sst2 100 seed 42: the worker process died; continuing" in ran.stderr
     assert "1/1 trials done" in ran.stderr
-    assert ("its worker process is silent (stopped?)" in ran.stderr) == ("kill" in hang)
+    assert ("its worker process is silent (suspended?)" in ran.stderr) == ("kill" in hang)
 
 
 @pytest.mark.slow
@@ -147,5 +147,5 @@ def test_two_drivers_share_a_study(tiny_folder: Path, tmp_path: Path) -> None:
     rows = read(str(tmp_path / "results")).to_pylist()
     assert len({row["trial_id"] for row in rows}) == int(done[0][1]) if done[0] else False
     # Progress wraps at 80 columns.
-    assert all("at another driver" in " ".join(err.split()) for _, err in said)
+    assert all("in another driver" in " ".join(err.split()) for _, err in said)
     assert not list(tmp_path.glob("results/leases/*")) + list(tmp_path.glob("results/drivers/*"))

@@ -173,11 +173,11 @@ CASES = {
     # machine
     "GPU share without GPU": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--gpus-per-trial", "0.5"],
-        "a trial asks for 1 CPUs and 0.5 GPUs, but there are",
+        "a trial needs 1 CPUs and 0.5 GPUs, but there are",
     ),
     "more CPUs than there are": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--cpus-per-trial", "9999"],
-        "a trial asks for 9999 CPUs",
+        "a trial needs 9999 CPUs",
     ),
     "address without cluster": Case(
         lambda folder, tiny: ["--backbone", str(tiny), "--address", "127.0.0.1:1"],

@@ -1,10 +1,10 @@
 """The actor in which Ray Tune runs trials.
 
-It has to start quickly: Tune lets a waiting trial have the next actor that becomes free, and ends
-the one that was being started for it. Where starting takes longer than a trial, slots would stay
-empty for ever. So an actor starts without torch and transformers, and imports them with its first
-job. For that this module imports nothing of aa_ray above its functions, and its classes travel to
-the workers as they are rather than by name.
+It has to start quickly. Tune gives a waiting trial the next actor that becomes free, and ends the
+actor that is just being started for it. If starting took longer than a trial, slots would stay
+empty forever. So an actor starts without torch and transformers and imports them with its first
+job. For this reason the module imports aa_ray only inside functions, and its classes are pickled by
+value.
 """
 
 import json
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-# Of a GPU's share, what torch may take; CUDA itself takes memory in each process.
+# Fraction of its share of a GPU that torch may use; CUDA itself needs memory in each process.
 OWN_SHARE = 0.97
 
 
 def prepare_device(gpus: float) -> None:
-    """Say which devices torch may see, and how it takes memory, before it is imported.
+    """Set which devices torch sees, and how it allocates memory, before it is imported.
 
-    Ray shows a process the GPUs that it has lent it, but all of them where it has lent it none.
+    Ray shows a process only the GPUs assigned to it, but all of them if none is assigned.
     """
     if not gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
-        # Each step has another number of tokens, which would leave gaps of every size.
+        # Steps differ in their number of tokens, which would fragment the memory.
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 class TrialActor(tune.Trainable):
-    """Runs one job per Tune trial, and keeps its worker, with the backbone, for the next.
+    """Runs one job per Tune trial and keeps its worker, with the backbone, for the next job.
 
     A job is one trial, or several that train side by side.
     """
@@ -48,7 +48,7 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._store: Store | None = None
         self._worker: Worker | None = None
-        self._first_remarks: list[str] = []  # of the process
+        self._first_remarks: list[str] = []  # remarks about the process
         self._config = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -56,7 +56,7 @@ class TrialActor(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Do the job. A ``Report`` as Tune's result."""
+        """Run the job; returns its ``Report`` as Tune's result."""
         from aa_ray.errors import DeviceError, StorageError, SweepError, UsageError
         from aa_ray.store.rows import Store
         from aa_ray.store.storage import Folder
@@ -72,13 +72,13 @@ class TrialActor(tune.Trainable):
                 self._store = Store(Folder(setting["results"], answered=True))
             report = self._do(Job.from_json(self._config["job"]), setting, self._store)
         except DeviceError:
-            raise  # Tune ends this process, and gives the job to another
+            raise  # Tune ends this process and gives the job to another
         except (StorageError, SweepError, UsageError) as error:
             report = Report(stop=str(error))
         return report.to_result()
 
     def _do(self, job: "Job", setting: dict[str, Any], store: "Store") -> "Report":
-        """Run what has no rows yet, write its rows, and report those of all wanted trials."""
+        """Run the trials without rows, write their rows, and report those of all wanted trials."""
         from aa_ray.study.queue import queue_row
         from aa_ray.sweep.messages import Report
         from aa_ray.training import checkpoints, halving, watchdog
@@ -105,7 +105,7 @@ class TrialActor(tune.Trainable):
         return Report([queue_row(of_trial) for of_trial in rows.values()], remarks)
 
     def make_teller(self) -> "Callable[[bool], None] | None":
-        """Tells the driver that the job goes on, and whether it is training."""
+        """A function that tells the driver that the job is alive, and whether it is training."""
         from aa_ray.sweep.pulse import Teller
 
         return Teller(self._config["id"]) if "id" in self._config else None
@@ -135,7 +135,7 @@ class TrialActor(tune.Trainable):
         )
 
     def _device(self, gpus: float) -> str:
-        """The process's device, of which it takes no more memory than its share."""
+        """The process's device, with its memory limited to the process's share."""
         import torch
 
         from aa_ray.core.rational import triton_fault
@@ -154,13 +154,13 @@ class TrialActor(tune.Trainable):
         fault = triton_fault()
         if fault is not None:
             self._first_remarks.append(
-                f"{host()}: rationals are computed by torch's own operations, which takes longer, "
-                f"since Triton does not work ({fault})"
+                f"{host()}: Triton does not work ({fault}), so torch's slower operations compute "
+                "rationals"
             )
         return "cuda"
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Tune is told to ask for none; the worker keeps its own, in the results folder."""
+        """Never called by Tune; the worker writes its own checkpoints to the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """The worker finds the trial's checkpoint in the results folder."""

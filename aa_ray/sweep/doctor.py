@@ -1,4 +1,4 @@
-"""``aa-ray doctor`` on a cluster: every machine checks itself, and their clocks and folders."""
+"""``aa-ray doctor`` on a cluster: each machine checks itself, its clock and the shared folder."""
 
 import time
 import uuid
@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aa_ray.sweep import tune  # before ray, for which it sets variables
+from aa_ray.sweep import tune  # before ray, since it sets environment variables
 
 # isort: split
 import ray
@@ -21,19 +21,20 @@ from aa_ray.sweep.resources import Resources, autoscaling_config
 from aa_ray.training import places
 from aa_ray.training.doctor import BROKEN, OK, SLOW, Check, Finding
 
-# How long a machine may take to check itself, its packages and kernels included.
+# Maximum seconds for a machine to check itself, including its packages and kernels.
 SECONDS = 300.0
 
-# The same where the cluster has to start a machine with a GPU first.
+# The same if the cluster has to start a machine with a GPU first.
 STARTING_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What each machine is asked.
+    """The parameters of the checks on each machine.
 
     Attributes:
-        results: URI of the results folder; probe: a file in it that this machine has written.
+        results: URI of the results folder.
+        probe: a file in that folder, written by this machine.
         backbone, data: as in a study's options.
     """
 
@@ -44,7 +45,7 @@ class Questions:
 
 
 def cluster(address: str, results: str, backbone: str, data: str) -> Iterator[Check]:
-    """Check every machine of the cluster at that address, as they answer.
+    """Check all machines of the cluster at this address; yields checks as the machines answer.
 
     Raises:
         UsageError: the cluster does not answer.
@@ -70,18 +71,18 @@ def cluster(address: str, results: str, backbone: str, data: str) -> Iterator[Ch
         for answer, host in waiting.items():
             ray.cancel(answer, force=True)
             text = f"no answer within {seconds:.0f} s; does another job use its GPUs?"
-            yield Check(SLOW, text, "ask again when it is free", host, "answer")
+            yield Check(SLOW, text, "try again when it is free", host, "answer")
     finally:
         _delete(folder, questions.probe)
         ray.shutdown()
 
 
 def _written(folder: Folder, questions: Questions) -> Finding:
-    """Write the file that all machines are to find."""
+    """Write the file that all machines have to find."""
     try:
         folder.write(questions.probe, b"aa_ray")
     except StorageError as error:
-        return Finding(BROKEN, str(error), "make it writable, or give another --results")
+        return Finding(BROKEN, str(error), "make it writable, or use another --results")
     return Finding(OK, f"{folder.uri} is writable")
 
 
@@ -91,7 +92,7 @@ def _delete(folder: Folder, path: str) -> None:
 
 
 def _ask(node: Mapping[str, Any], questions: Questions) -> ray.ObjectRef:
-    """Let the machine check itself; one without CPUs for trials its places alone."""
+    """Let the machine check itself; without CPUs for trials, only folders, backbone and data."""
     resources = node["Resources"]
     place = NodeAffinitySchedulingStrategy(node["NodeID"], False)
     gpus = resources.get("GPU", 0)
@@ -102,7 +103,7 @@ def _ask(node: Mapping[str, Any], questions: Questions) -> ray.ObjectRef:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _examine(questions: dict[str, str], trains: bool, gpus: float) -> dict[str, Any]:
-    """On each machine: its checks, and the file that it has written."""
+    """Runs on each machine: returns its checks, and the file that it has written."""
     from aa_ray.sweep.actor import prepare_device
 
     prepare_device(gpus)
@@ -122,8 +123,8 @@ def _examine(questions: dict[str, str], trains: bool, gpus: float) -> dict[str, 
         except FileNotFoundError:
             return Finding(
                 BROKEN,
-                f"{folder.uri} here is not the folder of the machine that asks",
-                "give --results a shared file system or an object store",
+                f"{folder.uri} is not the same folder as on the driver's machine",
+                "use a shared file system or an object store for --results",
             )
         return places.results(asked.results)
 
@@ -136,7 +137,7 @@ def _examine(questions: dict[str, str], trains: bool, gpus: float) -> dict[str, 
 
 
 def _heard(answer: ray.ObjectRef, host: str, folder: Folder) -> Iterator[Check]:
-    """A machine's checks, and what this machine sees of its clock and its file."""
+    """A machine's checks, and whether this machine agrees with its clock and sees its file."""
     try:
         found = ray.get(answer)
     except ray.exceptions.RayError as error:
@@ -151,8 +152,8 @@ def _heard(answer: ray.ObjectRef, host: str, folder: Folder) -> Iterator[Check]:
     try:
         folder.read(found["written"])
     except (FileNotFoundError, StorageError):
-        text = f"what it writes to {folder.uri} is not there for the machine that asks"
-        advice = "give --results a shared file system or an object store"
+        text = f"the driver's machine does not see what it writes to {folder.uri}"
+        advice = "use a shared file system or an object store for --results"
         yield Check(BROKEN, text, advice, host, "results")
     _delete(folder, found["written"])
 
@@ -163,7 +164,7 @@ def _now() -> float:
 
 
 def _clock(node_id: str) -> Finding:
-    """The machine's clock against this one's; asked twice, since the first starts a process."""
+    """Compares the machine's clock with this one's; asks twice, as the first starts a process."""
     place = NodeAffinitySchedulingStrategy(node_id, False)
     for _ in range(2):
         before = time.time()

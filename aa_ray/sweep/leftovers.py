@@ -1,7 +1,7 @@
-"""What killed drivers and workers leave in a results folder, and its removal.
+"""Removes what killed drivers and workers have left in a results folder.
 
-Leases, files of drivers, checkpoints, half-written files, and failures of trials that have finished
-since. None of it changes a result.
+These are leases, files of drivers, checkpoints, half-written files, and failures of trials that
+have finished later. None of them changes a result.
 """
 
 from contextlib import suppress
@@ -13,12 +13,12 @@ from aa_ray.study.queue import TrialQueue
 
 
 def over(queue: TrialQueue, store: Store) -> set[str]:
-    """The trials that have rows and are not to be run again."""
+    """The trials that have rows and will not be run again."""
     return store.trial_ids() - queue.retried_ids | queue.finished_ids
 
 
 def remove(queue: TrialQueue, store: Store, leases: Leases) -> None:
-    """Remove what is left over, as far as it is known to be.
+    """Remove everything that is known to be left over.
 
     Raises:
         StorageError: the results folder cannot be used.
@@ -26,13 +26,13 @@ def remove(queue: TrialQueue, store: Store, leases: Leases) -> None:
     leases.tidy(queue.finished_ids)
     store.tidy(queue.finished_ids)
     if store.folder.names("checkpoints"):
-        from aa_ray.training import checkpoints  # with torch, which a finished study does not need
+        from aa_ray.training import checkpoints  # imports torch, which a finished study can skip
 
         checkpoints.interrupted_groups(store.folder, over(queue, store), queue.complete)
 
 
 def remove_after(queue: TrialQueue, store: Store) -> None:
-    """The same for a study that has nothing left to run. A tidy folder is only read."""
+    """As ``remove``, for a study with nothing left to run. A tidy folder is only read."""
     with suppress(StorageError):  # it may be read-only
         store.tidy(queue.finished_ids)
         for place in PLACES:

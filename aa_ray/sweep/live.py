@@ -1,4 +1,4 @@
-"""The live view of a sweep in a terminal: a bar, a line per running trial, and what failed."""
+"""The live view of a sweep in a terminal: a bar, a line per running trial, and failed trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from rich.text import Text
 
 from aa_ray.store.running import RunningTrial
 
-# Lines of running and of failed trials, at most: a terminal has 24 lines.
+# Maximum number of lines for running and for failed trials: a terminal has 24 lines.
 MOST_RUNNING = 12
 MOST_FAILED = 4
-# A curve keeps its last so many epochs.
+# A curve shows this many epochs, the last ones.
 CURVE = 20
-# Columns of the view, at most.
+# Maximum width of the view in columns.
 WIDEST = 110
 BARS = "▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What there is to show at one moment.
+    """What to show at one moment.
 
     Attributes:
-        headline: how far the sweep is, in one line.
-        done, total: trials finished or failed, and all; no bar without a total.
-        running: trials that run, as their checkpoints have them.
-        titles: trial id -> what to call it; the trial's own fields where it is missing.
-        failed: failed trials in words, the last one last.
+        headline: the progress of the sweep, in one line.
+        done, total: number of finished or failed trials, and of all; no bar without a total.
+        running: the running trials, from their checkpoints.
+        titles: trial id -> title; by default made from the trial's fields.
+        failed: failed trials as text, latest last.
     """
 
     headline: str
@@ -41,10 +41,10 @@ class Snapshot:
 
 
 def render(snapshot: Snapshot, width: int) -> RenderableType:
-    """The snapshot as rich shows it, in at most that many columns."""
+    """The snapshot for rich, at most ``width`` columns wide."""
     parts: list[RenderableType] = []
     if snapshot.total:
-        bar = Table.grid()  # which ends the line; a bar alone does not
+        bar = Table.grid()  # a grid ends the line; a bar alone does not
         bar.add_row(ProgressBar(snapshot.total, snapshot.done, width=min(width, 60)))
         parts.append(bar)
     parts.append(Text(snapshot.headline))
@@ -79,14 +79,14 @@ def _trials(snapshot: Snapshot) -> Table:
 
 
 def title(running: RunningTrial) -> str:
-    """A trial where no study says under which name it runs."""
+    """The title of a trial if no study gives its method's name."""
     trial = running.trial
     parts = [trial.task, trial.regime, f"seed {trial.seed}", trial.activation.partition(":")[0]]
     return " ".join([*parts, *["switched"] * trial.switched, f"{len(trial.layers)} layers"])
 
 
 def curve(values: Sequence[float]) -> str:
-    """The last values as a line of small bars, from their lowest to their highest."""
+    """The last values as a sparkline, scaled from their minimum to their maximum."""
     shown = list(values)[-CURVE:]
     low, high = min(shown, default=0.0), max(shown, default=0.0)
     if high == low:
@@ -95,5 +95,5 @@ def curve(values: Sequence[float]) -> str:
 
 
 def is_live(console: Console) -> bool:
-    """Whether lines can be rewritten there."""
+    """Whether lines can be rewritten on this console."""
     return console.is_terminal and not console.is_dumb_terminal

@@ -1,8 +1,8 @@
-"""How many trials fit side by side into a GPU's memory, and so what ``auto`` means.
+"""Decides how many trials fit side by side into a GPU's memory, which resolves ``auto``.
 
-By task, since CoLA's sentences have a tenth of RTE's tokens: from measured trials of that task and
-precision once there are some, until then from the backbone's shape and texts of the longest kind.
-On a CPU the number of cores decides instead.
+The number depends on the task, since CoLA's sentences have a tenth of RTE's tokens. It comes from
+measured trials of the same task and precision. Before there are any, it is estimated from the
+backbone's shape and texts of maximum length. On a CPU the number of cores decides instead.
 """
 
 import functools
@@ -20,28 +20,28 @@ from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep.resources import Resources, Settled
 from aa_ray.trial import Precision, Trial
 
-# Bytes kept for the backward pass on a GPU per token, layer and hidden unit in float32: 59 to 70 in
-# a step of BERT-large (32 texts of 128 tokens) followed with tensors that only claim to be on a
-# GPU. tests/sweep/test_memory.py counts what autograd keeps.
+# Bytes kept for the backward pass on a GPU per token, layer and hidden unit in float32. A simulated
+# step of BERT-large (32 texts of 128 tokens, fake tensors) gives 59 to 70.
+# tests/sweep/test_memory.py counts what autograd keeps.
 BYTES_PER_UNIT = 70
-BATCH_TOKENS = 32 * 128  # of a training step, at most
+BATCH_TOKENS = 32 * 128  # maximum for a training step
 VOCABULARY = 30_522
 
-# What CUDA itself takes in each process, and the share of a GPU that is left for other than
+# Memory that CUDA itself needs in each process, and the share of a GPU that remains after
 # fragmentation. Evaluation fits its batches into what training leaves (training/evaluation.py).
 CONTEXT_BYTES = 600 * 10**6
 USABLE = 0.9
 
-# A measured trial may have had shorter texts than the next of its task.
+# Safety factor: a measured trial may have had shorter texts than the next one of its task.
 MARGIN = 1.1
 
-# Trials side by side, at most: a cell of Table 2 has about as many that wait for no other.
+# Maximum number of trials side by side: about as many independent ones as a cell of Table 2 has.
 MOST_TRIALS = 20
 
-# Processes that share a GPU, at most.
+# Maximum number of processes that share a GPU.
 MOST_SHARES = 8
 
-# Memory of a GPU that has not been started yet.
+# Assumed memory of a GPU that has not been started yet.
 ASSUMED_BYTES = 16 * 10**9
 
 # Prints the bytes of each GPU that torch sees.
@@ -51,25 +51,25 @@ _SIZES = (
     "for k in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)))"
 )
 
-# What a machine with NVIDIA's driver has, under Linux and under Windows' Linux.
+# Files of NVIDIA's driver, under Linux and under Windows' Linux.
 _DEVICES = ("/dev/nvidia[0-9]*", "/dev/dxg")
 
 
 def of_weights(backbone: Backbone, precision: Precision) -> int:
-    """Bytes of the frozen weights."""
+    """Bytes for the frozen weights."""
     hidden = backbone.hidden_size
     count = backbone.parameters or backbone.num_layers * 12 * hidden**2 + VOCABULARY * hidden
     return count * (2 if precision == "bf16" else 4)
 
 
 def of_trial(backbone: Backbone, precision: Precision) -> int:
-    """Bytes that a trial adds in training on a GPU, on the longest texts."""
+    """Bytes that a trial adds in training on a GPU, for texts of maximum length."""
     units = backbone.num_layers * backbone.passes * backbone.hidden_size * BATCH_TOKENS
     return units * BYTES_PER_UNIT // (2 if precision == "bf16" else 1)
 
 
 def of_task(queue: TrialQueue, task: str) -> int:
-    """Bytes that a trial of the task adds: measured, or as on the longest texts."""
+    """Bytes that a trial of the task adds: measured, or estimated for texts of maximum length."""
     study = queue.study
     shared = of_weights(study.backbone, study.precision)
     measured = queue.forecast.footprint.per_trial(task, study.precision, shared)
@@ -79,15 +79,16 @@ def of_task(queue: TrialQueue, task: str) -> int:
 
 
 def has_gpus(autoscaling: Mapping[str, Any] | None) -> bool:
-    """Whether a cluster with that configuration may start nodes with GPUs."""
+    """Whether a cluster with this configuration may start nodes with GPUs."""
     kinds = (autoscaling or {}).get("available_node_types", {}).values()
     return any(kind.get("resources", {}).get("GPU") for kind in kinds)
 
 
 def processes_per_gpu(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
-    """How many processes can share each GPU, so that none is left without.
+    """How many processes can share each GPU such that no GPU stays empty.
 
-    Ray fills one GPU before the next, so of small shares a few cores' processes would all be there.
+    Ray fills one GPU before the next. So with small shares, the processes that a node has cores for
+    would all run on the same GPU.
 
     Args:
         nodes: CPU and GPU of each node.
@@ -103,14 +104,14 @@ def processes_per_gpu(resources: Resources, nodes: Iterable[Mapping[str, float]]
 def settle(
     resources: Resources, queue: TrialQueue, gpus: Sequence[int], shares: int = MOST_SHARES
 ) -> Settled:
-    """The resources with numbers in place of every ``auto``.
+    """The resources with all ``auto`` values replaced by numbers.
 
-    A process gets the largest group that helps; what is left of a GPU goes to more processes, each
-    of which hides the time that the others' host code takes.
+    A process gets the largest group that speeds it up. The rest of a GPU goes to further processes,
+    which keep it busy during the others' host code.
 
     Args:
-        gpus: bytes of memory of each kind of GPU; the smallest decides.
-        shares: processes of a GPU, at most; see ``processes_per_gpu``.
+        gpus: bytes of memory of each type of GPU; the smallest decides.
+        shares: maximum number of processes on a GPU; see ``processes_per_gpu``.
     """
     study = queue.study
     fixed = of_weights(study.backbone, study.precision) + CONTEXT_BYTES
@@ -118,7 +119,7 @@ def settle(
     memory = min(gpus, default=ASSUMED_BYTES)
     share, fuse = resources.gpus_per_trial, resources.fuse
     if fuse is None and engine_for(resources.engine, study.backbone) == ADAPTERHUB:
-        fuse = 1  # it computes the trials of a group one after the other
+        fuse = 1  # this engine computes the trials of a group one after another
     if share is None and not gpus:
         share = 0.0
     elif share is None:
@@ -138,24 +139,24 @@ def settle(
 
 
 def group_size(settled: Settled, queue: TrialQueue, trial: Trial) -> int:
-    """How many trials may train side by side with this one, by all that is known by now."""
+    """How many trials may train side by side in this one's group, as far as known by now."""
     most = settled.fuse_by_task.get(trial.task, settled.fuse)
     return _at_most(most, queue, trial.task, settled.memory_bytes)
 
 
 def _at_most(most: int, queue: TrialQueue, task: str, memory_bytes: int) -> int:
-    """The number, or less where so many trials of the task have run out of memory."""
+    """``most``, or less if that many trials of the task have run out of memory."""
     fitted = queue.forecast.footprint.most(task, queue.study.precision, memory_bytes)
     return most if fitted is None else min(most, fitted)
 
 
 def _fitting(room: float, of_trial: int) -> int:
-    """Trials that fit into the room, from 1 to ``MOST_TRIALS``."""
+    """Number of trials that fit into ``room`` bytes, from 1 to ``MOST_TRIALS``."""
     return max(1, min(MOST_TRIALS, int(room / of_trial)))
 
 
 def check_fits(resources: Resources, queue: TrialQueue) -> None:
-    """Refuse trials that ask for more than this machine has.
+    """Refuse trials that need more than this machine has.
 
     Raises:
         UsageError: see ``Settled.slots``.
@@ -169,8 +170,8 @@ def check_fits(resources: Resources, queue: TrialQueue) -> None:
 def local_gpus() -> Sequence[int]:
     """Bytes of memory of each GPU of this machine."""
     if not any(map(glob.glob, _DEVICES)):
-        return []  # without a driver torch would see none, and takes seconds to import
-    # In another process: in this one CUDA would keep half a gigabyte of the first GPU.
+        return []  # without a driver torch sees no GPU, and importing it takes seconds
+    # In another process, since CUDA would keep half a gigabyte of the first GPU in this one.
     command = [sys.executable, "-c", _SIZES]
     try:
         ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)

@@ -1,6 +1,6 @@
-"""What the searcher tells an actor, and what the actor reports. Both travel through Tune as JSON.
+"""The messages between searcher and actor; both are sent through Tune as JSON.
 
-An actor starts before torch is imported, so nothing here may import it.
+An actor starts before it imports torch, so this module must not import it.
 """
 
 import json
@@ -13,13 +13,13 @@ from aa_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Job:
-    """Trials that an actor trains side by side, and whose rows it writes.
+    """Trials that an actor trains side by side and whose rows it writes.
 
     Attributes:
         trials: all trials that train together.
-        methods: trial id -> the method as which it runs, for the trials whose rows are wanted. The
-            others have their rows already, and train once more because they began together.
-        retried: trial id -> the error of its failed row, for the trials that are run again.
+        methods: trial id -> method name, for the trials whose rows are wanted. The others already
+            have rows, and are trained again only because the group started with them.
+        retried: trial id -> the error of its failed row, for the trials that are retried.
     """
 
     trials: Sequence[Trial]
@@ -36,10 +36,10 @@ class Job:
         return cls(**fields | {"trials": [Trial.from_json(trial) for trial in fields["trials"]]})
 
     def must_run(self, trial_id: str, existing: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the trial is to be run, given its existing rows.
+        """Whether the trial has to be run, given its existing rows.
 
-        It is not when it has finished, or failed in another way than before. That happens where an
-        actor's process is lost after it has written the rows: Tune then gives another the job.
+        It does not if it has finished, or failed with a new error. That happens when an actor's
+        process is lost after it has written the rows, and Tune gives the job to another.
         """
         if not existing:
             return True
@@ -49,13 +49,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended.
+    """The result of a job.
 
     Attributes:
-        rows: the queue's columns of one row of each trial whose rows were wanted.
-        remarks: what the user should hear.
-        stop: why the sweep has to stop, where the results folder fails or the study's inputs have
-            changed; there are no rows then.
+        rows: for each trial whose rows were wanted, the queue's columns of one row.
+        remarks: messages to the user.
+        stop: why the sweep has to stop, if the results folder fails or the study's inputs have
+            changed. There are no rows then.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -63,12 +63,12 @@ class Report:
     stop: str | None = None
 
     def to_result(self) -> dict[str, Any]:
-        """As the last result of a Tune trial."""
+        """The last result of a Tune trial with this report."""
         return {"report": json.dumps(asdict(self)), "done": True}
 
     @classmethod
     def from_result(cls, result: Mapping[str, Any] | None) -> "Report | None":
-        """The report in a Tune trial's last result; None where the trial ended without one."""
+        """The report in a Tune trial's last result; None if the trial ended without one."""
         if result is None or "report" not in result:
             return None
         return cls(**json.loads(result["report"]))

@@ -1,4 +1,4 @@
-"""The GPUs of the machines that Ray runs on, and how much memory they have."""
+"""The GPUs of Ray's machines and their memory."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from aa_ray.sweep import memory
 from aa_ray.sweep.resources import Resources, autoscaling_config
 
-# How long to wait for nodes that are asked for their GPU's memory.
+# How long to wait for nodes to report their GPU's memory.
 GPU_SECONDS = 60.0
 
 
 def sizes(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> Sequence[int]:
-    """Bytes of memory of a GPU of each node that has one; none where trials use no GPU."""
+    """Bytes of memory of a GPU on each node that has one; empty if trials use no GPU."""
     if resources.gpus_per_trial == 0 or None not in (resources.gpus_per_trial, resources.fuse):
         return []
     nodes = [node for node in nodes if node["Resources"].get("GPU")]
@@ -32,7 +32,7 @@ def sizes(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> Sequence[
 
 
 def _gpus_of(nodes: Sequence[Mapping[str, Any]]) -> list[int] | None:
-    """Bytes of memory of a GPU of each node on which torch sees one; None where nobody answers."""
+    """Bytes of memory of a GPU on each node where torch sees one; None if no node answers."""
 
     @ray.remote(num_cpus=0)
     def gpu_bytes() -> int:
@@ -46,6 +46,6 @@ def _gpus_of(nodes: Sequence[Mapping[str, Any]]) -> list[int] | None:
         ).remote()
         for node in nodes
     ]
-    # A GPU that another job holds does not answer; the others decide then.
+    # A node whose GPU is in use by another job does not answer; then the others decide.
     ready = ray.wait(answers, num_returns=len(answers), timeout=GPU_SECONDS)[0] if answers else []
     return [size for size in ray.get(ready) if size] if ready else None

@@ -1,4 +1,4 @@
-"""The text of ``--plan``: how far a study is, and how long the rest takes, here or on a cluster."""
+"""The text of ``--plan``: a study's progress, and how long the rest takes, here or on a cluster."""
 
 import dataclasses
 import os
@@ -10,10 +10,10 @@ from aa_ray.sweep.resources import Resources, Settled
 
 
 def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
-    """What is done, runnable and blocked, and how long the rest may take.
+    """The number of done, runnable and blocked trials, and how long the rest may take.
 
     Args:
-        gpus: plan for a cluster with so many GPUs; None plans for this machine.
+        gpus: plan for a cluster with this many GPUs; None plans for this machine.
     """
     settled, slots = _settle(queue, resources, gpus)
     counts = queue.counts()
@@ -36,14 +36,14 @@ def describe(queue: TrialQueue, resources: Resources, gpus: int | None) -> str:
 
 
 def _settle(queue: TrialQueue, resources: Resources, gpus: int | None) -> tuple[Settled, int]:
-    """The resources with numbers in place of ``auto``, and the trials that run at once."""
-    if gpus is not None:  # a cluster that need not be there yet
+    """The resources with ``auto`` replaced by numbers, and how many trials run at once."""
+    if gpus is not None:  # a cluster that need not exist yet
         if resources.gpus_per_trial == 0:
             resources = dataclasses.replace(resources, gpus_per_trial=None)
         settled = memory.settle(resources, queue, memory.local_gpus() or [memory.ASSUMED_BYTES])
         enough_cpus = settled.cpus_per_trial * gpus / settled.gpus_per_trial + 1
         return settled, settled.slots({"CPU": enough_cpus, "GPU": gpus})
-    # On this machine, unless --max-concurrent says how many will run at once on a cluster.
+    # For this machine, unless --max-concurrent says how many will run at once on a cluster.
     gpus_here = memory.local_gpus() if resources.gpus_per_trial != 0 else ()
     here = {"CPU": os.cpu_count() or 1, "GPU": len(gpus_here) or 1}
     shares = memory.processes_per_gpu(resources, [here])

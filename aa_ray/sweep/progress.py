@@ -1,4 +1,4 @@
-"""How far a sweep is: a live view in a terminal, a line now and then in a log file."""
+"""The progress of a sweep: a live view in a terminal, a line from time to time in a log file."""
 
 import functools
 import sys
@@ -20,11 +20,11 @@ from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import live
 from aa_ray.sweep.live import Snapshot
 
-# Seconds between two lines where they cannot be rewritten.
+# Seconds between two lines, if lines cannot be rewritten.
 LOG_INTERVAL = 15.0
 WIDTH = 79
 
-# Seconds between two looks at the checkpoints of running trials, and how many are read.
+# Seconds between two reads of the checkpoints of running trials, and how many are read.
 LOOK_SECONDS = 2.0
 MOST_CHECKPOINTS = 64
 
@@ -38,7 +38,7 @@ def _clock(seconds: float) -> str:
 
 
 def describe(queue: TrialQueue, slots: int) -> str:
-    """One line that begins with what matters most: a narrow terminal cuts off the rest."""
+    """The progress in one line, most important first, as a narrow terminal cuts off the rest."""
     counts = queue.counts()
     waiting = counts["runnable"] + counts["blocked"]
     parts = [f"{counts['finished']}/{counts.total()} trials done"]
@@ -49,22 +49,22 @@ def describe(queue: TrialQueue, slots: int) -> str:
         parts.append(f"about {duration(left)} left")
     parts += [f"{counts['running']} running", f"{waiting} waiting"]
     if counts["elsewhere"]:
-        parts.append(f"{counts['elsewhere']} at another driver")
+        parts.append(f"{counts['elsewhere']} in another driver")
     if counts["lost"]:
         parts.append(f"{counts['lost']} cannot run")
     return ", ".join(parts)
 
 
 class Progress:
-    """Shows how a sweep goes on: a live view in a terminal, lines in a log file.
+    """Shows the progress of a sweep: a live view in a terminal, lines in a log file.
 
     Args:
         queue: the sweep's queue.
         slots: number of trials that run at once, to estimate the time left.
-        folder: the results folder, whose checkpoints say how running trials are doing; None: only
+        folder: the results folder, whose checkpoints show the state of running trials; None: only
             counts are shown.
-        stream: where to print; by default standard error, so that standard output holds the table
-            alone.
+        stream: where to print; by default standard error, so that standard output only has the
+            table.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Progress:
         self._printed = -LOG_INTERVAL
         self._pause = 0.0
         self._text = ""
-        self._titles: dict[str, str] = {}  # of the trials that run, by id
+        self._titles: dict[str, str] = {}  # id of a running trial -> title
         self._running: list[RunningTrial] = []
 
     def update(self) -> None:
-        """Print, if something has changed and it is time."""
+        """Print if something has changed and enough time has passed."""
         now = time.monotonic()
         terminal = live.is_live(self._console)
         if now - self._printed < max(self._pause, 1.0 if terminal else LOG_INTERVAL):
@@ -101,16 +101,16 @@ class Progress:
         elif text != self._text:
             self._write(f"[{_clock(now - self._started)}] {text}")
         self._text = text
-        # In a large study this takes a while. Only this process's own time counts.
+        # In a large study this takes a while. Only the time of this process counts.
         self._pause = COST * (time.process_time() - worked)
 
     def say(self, line: str) -> None:
-        """Print a line of its own between those of ``update``."""
+        """Print a separate line between those of ``update``."""
         line = "\n".join(map(printable, line.split("\n")))
         self._console.print(line, markup=False, overflow="ignore", no_wrap=True, crop=False)
 
     def close(self) -> None:
-        """End the live view, and print the final state on a line of its own."""
+        """End the live view and print the final state on a separate line."""
         self._stop_looking()
         if self._live is not None:
             self._live.stop()
@@ -149,8 +149,8 @@ class Progress:
         )
 
     def _look(self, folder: Folder) -> None:
-        """Read what checkpoints say about the trials that run."""
+        """Read the state of running trials from their checkpoints."""
         try:
             self._running = running_trials(folder, self._titles, MOST_CHECKPOINTS)
-        except StorageError:  # the sweep itself will say so
+        except StorageError:  # the sweep itself will report it
             self._running = []

@@ -1,9 +1,9 @@
-"""Whether workers' processes are at work, by the driver's own clock.
+"""Heartbeats of workers, checked by the driver with its own clock.
 
-The watchdog of a worker (``aa_ray.training.watchdog``) lives in the process that it watches, so it
-sleeps when that process is stopped (SIGSTOP, a paused container). So a worker also tells Ray's head
-that it goes on, several times within ``--stall-seconds``, and the driver ends a process that it has
-not heard of for too long. Tune then gives its trial to another.
+A worker's watchdog (``aa_ray.training.watchdog``) lives in the process that it watches, so it
+sleeps when that process is suspended (SIGSTOP, a paused container). So a worker also sends
+heartbeats to Ray's head, several within ``--stall-seconds``. The driver ends a process that has
+been silent for too long, and Tune gives its trial to another.
 """
 
 import json
@@ -21,17 +21,17 @@ from aa_ray.store import clock, processes
 
 NAMESPACE = "aa_ray"
 
-# Seconds between two looks.
+# Seconds between two checks.
 LOOK_SECONDS = 5.0
 
-# How much longer than the worker's own watchdog the driver waits for a training run; and how many
+# How many times longer than the worker's watchdog the driver waits for a training run; and how many
 # seconds longer while torch is imported, or an object store does not answer.
 SLACK = 1.5
 OTHER_SECONDS = 300.0
 
 
 class Teller:
-    """A worker's side: tells that the job goes on, and whether it is training."""
+    """The worker's side: reports that the job is alive, and whether it is training."""
 
     def __init__(self, job_id: str) -> None:
         pid = os.getpid()
@@ -47,13 +47,13 @@ class Teller:
 
 
 def heard(job_id: str) -> bytes | None:
-    """What the job's worker has told last."""
+    """The last heartbeat of the job's worker."""
     value: bytes | None = internal_kv._internal_kv_get(job_id, namespace=NAMESPACE)
     return value
 
 
 def end(beat: dict[str, object]) -> None:
-    """End the process that told this, also if it is stopped. Returns at once."""
+    """End the process that sent this heartbeat, even if it is suspended. Returns immediately."""
 
     @ray.remote(num_cpus=0, max_retries=0)
     def kill(pid: int, started: str) -> None:
@@ -75,7 +75,7 @@ class PulseWatch:
     """The driver's side.
 
     Args:
-        stall_seconds: as of ``Resources``.
+        stall_seconds: as in ``Resources``.
         heard, end: the functions above.
     """
 
@@ -95,9 +95,9 @@ class PulseWatch:
         self._looked = clock.monotonic()
 
     def look(self, job_ids: Iterable[str]) -> list[str]:
-        """End the workers that have been silent for too long; the jobs of those."""
+        """End the workers that have been silent for too long; returns their job ids."""
         now = clock.monotonic()
-        if now - self._looked > 4 * LOOK_SECONDS:  # the driver itself was stopped meanwhile
+        if now - self._looked > 4 * LOOK_SECONDS:  # the driver itself was suspended meanwhile
             for sight in self._sights.values():
                 sight.since += now - self._looked
         self._looked = now
@@ -105,7 +105,7 @@ class PulseWatch:
         job_ids = list(job_ids)
         for job_id in job_ids:
             value = self._heard(job_id)
-            if value is None:  # it has not begun
+            if value is None:  # it has not started
                 continue
             seen = self._sights.get(job_id)
             if seen is None or seen.value != value:

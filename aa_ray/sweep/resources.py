@@ -1,4 +1,4 @@
-"""What one trial asks of the machine or cluster, and how many fit."""
+"""The resources of a trial, and how many trials fit on a machine or cluster."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,31 +9,31 @@ from typing import Any
 from aa_ray.core.engines import AUTO
 from aa_ray.errors import UsageError
 
-# Trials side by side on a CPU, whose cores one trial fills already; more only take memory
-# (benchmarks/fused.md).
+# Number of trials side by side on a CPU. One trial already uses all cores of its slot; more would
+# only need more memory (benchmarks/fused.md).
 CPU_TRIALS = 4
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial asks for, and where.
+    """The resources of a trial, and where it runs.
 
     Attributes:
         cpus_per_trial: CPU cores, and torch threads, of one trial.
         gpus_per_trial: GPUs of one trial; with a fraction, trials share a GPU. 0: trials run on
-            CPUs, even where there are GPUs. None: what the backbone needs where there are GPUs
-            (see ``aa_ray.sweep.memory``), else 0.
-        max_concurrent: trials at once. None: as many as fit; on a cluster that grows, as many as
-            fit when it has grown.
-        fuse: trials that train side by side in one process, at most. None: as many as speed it up
-            and fit into the device's memory (see ``aa_ray.sweep.memory``).
-        cpu_fuse: what None means for ``fuse`` where trials run on CPUs.
-        stall_seconds: end a trial's process, and let another continue the trial, when nothing has
-            happened in it for so long.
+            CPUs, even if there are GPUs. None: what the backbone needs if there are GPUs (see
+            ``aa_ray.sweep.memory``), else 0.
+        max_concurrent: number of trials at once. None: as many as fit; on a cluster that grows, as
+            many as fit after it has grown.
+        fuse: maximum number of trials that train side by side in one process. None: as many as
+            speed it up and fit into the device's memory (see ``aa_ray.sweep.memory``).
+        cpu_fuse: the meaning of None for ``fuse`` if trials run on CPUs.
+        stall_seconds: if nothing has happened in a trial's process for this long, end it and let
+            another one continue the trial.
         address: address of a running Ray cluster. None: start Ray on this machine.
-        dashboard: start Ray's dashboard too, if Ray is started.
-        engine: what computes trials, one of ``aa_ray.core.engines.ENGINES``.
-        trackers: tools that get the trials' learning curves (see ``aa_ray.sweep.trackers``).
+        dashboard: whether to start Ray's dashboard too, if Ray is started.
+        engine: one of ``aa_ray.core.engines.ENGINES``.
+        trackers: tools that receive the trials' learning curves (see ``aa_ray.sweep.trackers``).
     """
 
     cpus_per_trial: int = 1
@@ -50,12 +50,12 @@ class Resources:
 
 @dataclass(frozen=True)
 class Settled(Resources):
-    """Resources in which nothing is left open; see ``aa_ray.sweep.memory.settle``.
+    """Resources without any ``auto``; see ``aa_ray.sweep.memory.settle``.
 
     Attributes:
-        fuse: the most of any task.
-        fuse_by_task: trials of each task that train side by side, at most; ``fuse`` for others.
-        memory_bytes: of a GPU, for one process; 0 on CPUs.
+        fuse: the maximum over all tasks.
+        fuse_by_task: task -> maximum number of trials side by side; ``fuse`` for other tasks.
+        memory_bytes: GPU memory for one process; 0 on CPUs.
     """
 
     gpus_per_trial: float = 0.0
@@ -64,21 +64,21 @@ class Settled(Resources):
     memory_bytes: int = 0
 
     def in_words(self, slots: int) -> str:
-        """What runs on the GPUs, in one line: 4 GPUs: 4 processes of up to 12 trials each."""
+        """The use of the GPUs in one line: 4 GPUs: 4 processes of up to 12 trials each."""
         gpus = math.ceil(slots * self.gpus_per_trial - 1e-9)
         side_by_side = f"up to {self.fuse} trials each" if self.fuse > 1 else "one trial each"
         return f"{_count(gpus, 'GPU')}: {_count(slots, 'process')} of {side_by_side}"
 
     def slots(self, available: Mapping[str, float]) -> int:
-        """Trials that run at once on that many CPUs and GPUs.
+        """Number of trials that run at once on these CPUs and GPUs.
 
         Raises:
-            UsageError: not even one fits.
+            UsageError: not even one trial fits.
         """
         fitting = self._fit_on(available)
         if fitting < 1:
             raise UsageError(
-                f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
+                f"a trial needs {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
                 f"but there are {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} "
                 "GPUs; lower --cpus-per-trial or --gpus-per-trial"
             )
@@ -87,17 +87,17 @@ class Settled(Resources):
     def cluster_slots(
         self, nodes: Iterable[Mapping[str, float]], autoscaling: Mapping[str, Any] | None = None
     ) -> int:
-        """Trials that run at once on a cluster, now or when it has grown as far as it may.
+        """Number of trials that run at once on a cluster, now or at its maximum size.
 
-        A cluster grows because trials wait for a place, so this asks for all places at once. No
-        trial spans two nodes.
+        A cluster grows only if trials are waiting, so this requests the maximum at once. No trial
+        spans two nodes.
 
         Args:
             nodes: CPU and GPU of each running node.
             autoscaling: the cluster's configuration, if it may grow (see ``autoscaling_config``).
 
         Raises:
-            UsageError: not even one fits, and ``max_concurrent`` is not given.
+            UsageError: not even one trial fits, and ``max_concurrent`` is not given.
         """
         if self.max_concurrent:
             return self.max_concurrent
@@ -105,22 +105,22 @@ class Settled(Resources):
         fitting = max(now, self._fit_when_grown(autoscaling) if autoscaling else 0)
         if fitting < 1:
             raise UsageError(
-                f"a trial asks for {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
-                "but no node of the cluster has as much; lower --cpus-per-trial or "
-                "--gpus-per-trial, or, where nodes are yet to come, say with --max-concurrent how "
-                "many trials they will run at once"
+                f"a trial needs {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
+                "but no node of the cluster has that many; lower --cpus-per-trial or "
+                "--gpus-per-trial. If larger nodes are still to start, set --max-concurrent to the "
+                "number of trials that they will run at once"
             )
         return fitting
 
     def _fit_on(self, available: Mapping[str, float]) -> int:
-        """Trials that fit on those CPUs and GPUs."""
+        """Number of trials that fit on these CPUs and GPUs."""
         fitting = int(available.get("CPU", 0) // self.cpus_per_trial)
         if self.gpus_per_trial:
             fitting = min(fitting, _fitting(available.get("GPU", 0.0), self.gpus_per_trial))
         return fitting
 
     def _fit_when_grown(self, autoscaling: Mapping[str, Any]) -> int:
-        """Trials that fit on the largest set of workers that the autoscaler may start."""
+        """Number of trials that fit on the largest set of workers the autoscaler may start."""
         left = autoscaling.get("max_workers", 0)
         kinds = autoscaling.get("available_node_types", {}).values()
         fitting = 0
@@ -148,5 +148,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _fitting(gpus: float, share: float) -> int:
-    """Trials that fit on the GPUs; a share below 1 never spans two of them."""
+    """Number of trials that fit on the GPUs; a share below 1 never spans two GPUs."""
     return int(gpus // share) if share >= 1 else int(gpus) * int(1 / share + 1e-9)

@@ -1,4 +1,4 @@
-"""Hands Ray Tune a study's trials, one or a group at a time, as their dependencies finish."""
+"""Hands a study's trials to Ray Tune, singly or in groups, as their dependencies finish."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,32 +18,32 @@ from aa_ray.sweep.progress import Progress
 from aa_ray.training import checkpoints
 from aa_ray.trial import Trial
 
-# A worker process that dies takes its trial along; the trial is continued this often.
+# How often a trial is continued after its worker process has died.
 RETRIES_AFTER_DEATH = 4
 
-# Seconds between two looks at what other drivers have done.
+# Seconds between two checks on the trials of other drivers.
 LOOK_SECONDS = 5.0
 
 
 def fault(death: str) -> str:
-    """What failed, on one line, of the traceback of a ``DeviceError``."""
+    """The failure in one line, from the traceback of a ``DeviceError``."""
     return death.rsplit("DeviceError: ", 1)[-1].strip().split("\n")[0]
 
 
 class QueueSearcher(Searcher):
-    """Hands Tune the queue's runnable trials, and tells the queue how they ended.
+    """Hands the queue's runnable trials to Tune, and tells the queue how they ended.
 
-    A Tune trial is a group of up to ``fuse`` trials that train side by side. This driver hands out
-    only trials of which it holds the lease, and looks from time to time how those of other drivers
-    are doing.
+    A Tune trial is a group of up to ``fuse`` trials that train side by side. This driver only hands
+    out trials whose lease it holds, and checks from time to time whether other drivers have
+    finished theirs.
 
     Args:
-        fuse: trials of a group, at most; or what gives that number for a trial.
-        spread: number of slots; keep groups so small that each slot has one. None: no limit.
+        fuse: maximum size of a group, or a function that returns it for a trial.
+        spread: number of slots; keep groups small enough that each slot gets one. None: no limit.
 
     Attributes:
-        progress: the line that shows how far the sweep is.
-        stopped: why nothing more can be run; None as long as all is well.
+        progress: the progress display.
+        stopped: why nothing more can be run; None otherwise.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class QueueSearcher(Searcher):
         self._spread = spread
         self._interrupted = checkpoints.interrupted_groups(store.folder, over(queue, store))
         self._looked = clock.monotonic()
-        self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's id
+        self._running: dict[str, list[tuple[Cell, Trial]]] = {}  # by Tune's trial id
         self._retried: dict[str, str] = {}  # trial id -> the error of its failed row
         self._deaths: dict[str, str] = {}  # Tune's id -> how its worker process died
 
@@ -86,11 +86,11 @@ class QueueSearcher(Searcher):
 
     @property
     def running_ids(self) -> list[str]:
-        """Tune's ids of the jobs that run."""
+        """Tune's ids of the running jobs."""
         return list(self._running)
 
     def _continue(self, trial_id: str) -> Job | None:
-        """Trials that an earlier run began together, of which some still lack their rows."""
+        """A group that an earlier run started, if some of its trials still lack rows."""
         while self._interrupted:
             trials = self._interrupted.pop()
             runnable = [taken for trial in trials if (taken := self._queue.take(trial))]
@@ -100,7 +100,7 @@ class QueueSearcher(Searcher):
         return None
 
     def _start(self, trial_id: str) -> Job | None:
-        """Runnable trials that can train side by side."""
+        """A job of runnable trials that can train side by side."""
         if clock.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = clock.monotonic()
             self._queue.look_again()
@@ -108,7 +108,7 @@ class QueueSearcher(Searcher):
         return self._job(trial_id, group, [trial for _, trial in group]) if group else None
 
     def _claim(self, cell: Cell, trial: Trial) -> bool:
-        """Whether the trial is this driver's; another may run it, or have finished it."""
+        """Whether this driver may run the trial; another may be running or have finished it."""
         if not self._leases.acquire(trial.id):
             self._queue.leave(cell)
             return False
@@ -124,7 +124,7 @@ class QueueSearcher(Searcher):
         return False
 
     def _job(self, trial_id: str, claimed: list[tuple[Cell, Trial]], trials: list[Trial]) -> Job:
-        """The job of training all ``trials``, for the rows of those that were claimed."""
+        """The job that trains all ``trials`` for the rows of the claimed ones."""
         self._running[trial_id] = claimed
         methods = {trial.id: cell.method for cell, trial in claimed}
         retried = {i: self._retried.pop(i) for i in methods if i in self._retried}
@@ -149,7 +149,7 @@ class QueueSearcher(Searcher):
                 self.stopped = self.stopped or reason
 
     def _heard(self, report: Report) -> Sequence[Mapping[str, Any]]:
-        """The rows in the report; its remarks are passed on."""
+        """The rows in the report; prints its remarks."""
         if report.stop is not None:
             raise SweepError(report.stop)
         for remark in report.remarks:
@@ -159,10 +159,10 @@ class QueueSearcher(Searcher):
     def _rows_of_dead(
         self, claimed: list[tuple[Cell, Trial]], death: str
     ) -> Sequence[Mapping[str, Any]]:
-        """The rows of trials whose worker process died again and again."""
+        """The rows of trials whose worker process died repeatedly."""
         rows = []
         for cell, trial in claimed:
-            existing = self._store.rows(trial.id)  # the process may have died after it wrote them
+            existing = self._store.rows(trial.id)  # the process may have died after writing them
             if not existing or self._queue.retries(existing[0]):
                 existing = self._store.write([self._row_of_dead(cell, trial, death)])
             rows.append(queue_row(existing))
@@ -185,20 +185,20 @@ class QueueSearcher(Searcher):
         return make_row(trial.columns, study, failed(error))
 
     def on_silence(self, trial_id: str) -> None:
-        """The worker process of a group gave no sign of life, and is ended."""
+        """A group's worker process sent no heartbeat and is ended."""
         cell = self._running[trial_id][0][0]
-        self.progress.say(f"{cell}: its worker process is silent (stopped?); it is ended")
+        self.progress.say(f"{cell}: its worker process is silent (suspended?); ending it")
 
     def on_trial_death(self, trial_id: str, error: str) -> None:
-        """The worker process of a group has died; Tune starts another."""
+        """A group's worker process has died; Tune starts another."""
         self._deaths[trial_id] = error
         group = self._running[trial_id]
         others = f" and {len(group) - 1} more" if len(group) > 1 else ""
         cause = f" ({fault(error)})" if "DeviceError" in error else ""
-        self.progress.say(f"{group[0][0]}{others}: its worker process died{cause}; it is continued")
+        self.progress.say(f"{group[0][0]}{others}: the worker process died{cause}; continuing")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles a copy for its own way of restoring, which is never used here."""
+        """Nothing: Tune pickles a copy to restore a run, which is never done here."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:

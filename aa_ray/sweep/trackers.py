@@ -1,22 +1,22 @@
-"""Which experiment trackers a sweep can feed; ``tracking`` does it. Imports none of them."""
+"""The experiment trackers that a sweep supports, without importing them; see ``tracking``."""
 
 import importlib.util
 from collections.abc import Iterable
 
 from aa_ray.errors import UsageError, unknown
 
-# Name of the extra that installs it -> the package that Ray's own callback imports.
+# Name of the extra that installs a tracker -> the package that Ray's callback imports.
 TRACKERS = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
-# The folder for what a tracker keeps in files, in the working folder.
+# Folder for trackers' files, relative to the working folder.
 TRACKING = "tracking"
 
 
 def check(names: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once.
+    """The names without duplicates.
 
     Raises:
-        UsageError: an unknown one, or one that is not installed.
+        UsageError: a tracker is unknown or not installed.
     """
     for name in names:
         if name not in TRACKERS:

@@ -1,7 +1,7 @@
-"""Feeds TensorBoard, Weights & Biases and MLflow with finished trials, by Ray's own loggers.
+"""Sends finished trials to TensorBoard, Weights & Biases and MLflow, through Ray's loggers.
 
-One run per trial: its settings, its learning curve, and in the end its scores. A Tune trial may be
-a group of our trials, so the loggers are not given to Tune but called here, once per trial.
+Each trial is one run in the tracker, with its settings, learning curve and scores. Since a Tune
+trial may be a group of trials, the loggers are not passed to Tune but called here for each trial.
 """
 
 import json
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def _logger(name: str) -> LoggerCallback:
-    """Ray's logger for the tracker; the tool's own environment variables win over what is set."""
+    """Ray's logger for the tracker; the tool's environment variables override these settings."""
     if name == "tensorboard":
         from ray.tune.logger import TBXLoggerCallback
 
@@ -45,7 +45,7 @@ def _logger(name: str) -> LoggerCallback:
 
 
 class TrackedTrial:
-    """A trial as Ray's loggers expect one of Tune's."""
+    """A trial with the attributes that Ray's loggers read from Tune's trials."""
 
     def __init__(self, row: Row, folder: Path, group: str) -> None:
         self.trial_id = row["trial_id"]
@@ -63,12 +63,12 @@ class TrackedTrial:
 
 
 class Tracking(tune.Callback):
-    """Tells one tracker about every trial that this driver finishes.
+    """Sends all trials that this driver finishes to one tracker.
 
     Args:
         name: see ``aa_ray.sweep.trackers.TRACKERS``.
         study: its backbone names the group of runs.
-        store: where the rows are that Tune's trials report.
+        store: holds the rows of the trials that Tune reports.
     """
 
     def __init__(self, name: str, study: Study, store: Store) -> None:
@@ -86,7 +86,7 @@ class Tracking(tune.Callback):
         for row in report.rows if report is not None else ():
             try:
                 rows = self._store.rows(row["trial_id"])
-            except StorageError as error:  # which ends the sweep soon, and not by this
+            except StorageError as error:  # the sweep itself will end because of it
                 logger.warning("%s is not sent to the tracker: %s", row["trial_id"], error)
                 continue
             if rows:
@@ -96,7 +96,7 @@ class Tracking(tune.Callback):
         self._logger.on_experiment_end(trials, **info)
 
     def log(self, rows: list[Row]) -> None:
-        """One run of the tracker from all rows of one trial."""
+        """Log one run from all rows of one trial."""
         run: Any = TrackedTrial(rows[0], self._folder, self._group)
         run.init_local_path()
         self._logger.log_trial_start(run)
@@ -113,5 +113,5 @@ class Tracking(tune.Callback):
 
 
 def _score(row: Row, rows: int) -> str:
-    """A trial that is tested at several depths has several scores."""
+    """Name of a row's score; a trial that is tested at several depths has several."""
     return "test_metric" if rows == 1 else f"test_metric_{len(row['adapter_layers'])}_adapters"

@@ -1,9 +1,9 @@
-"""Ray Tune runs a study. Only this module and those that it alone imports import ray.
+"""Runs a study with Ray Tune. Only this module, and modules that only it imports, import ray.
 
-One Tuner per run; a searcher that hands out the next trial whose dependencies have rows; reused
-actors that keep the backbone. The Parquet rows are the record of what is finished, not Tune's own
-folder: an actor writes a trial's rows before it reports. Checkpoints lie in the results folder too,
-where any later run of the study finds them.
+Each run has one Tuner. Its searcher hands out trials whose dependencies have rows, and its actors
+are reused to keep the backbone. The Parquet rows, not Tune's folder, record what is finished: an
+actor writes a trial's rows before it reports. Checkpoints are in the results folder too, where any
+later run of the study finds them.
 """
 
 import functools
@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# Switch off Tune's own console output and loggers, its signal handler (a first Ctrl-C should end
-# the run), and a warning about GPU settings. All must be set before ray is imported.
+# Switch off Tune's console output and loggers, its signal handler (the first Ctrl-C should end the
+# run), and a warning about GPU settings. All must be set before ray is imported.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -57,22 +57,22 @@ from aa_ray.sweep.tracking import Tracking
 # What a local Ray may keep in shared memory: messages between processes, which are small.
 OBJECT_BYTES = 200_000_000
 
-# Hours of GPUs from which on a cluster is worth a check before.
+# From this many GPU-hours on, suggest checking the cluster first.
 DOCTOR_HOURS = 10.0
 
 
 def run_study(
     queue: TrialQueue, store: Store, resources: Resources, actor: type[TrialActor] = TrialActor
 ) -> None:
-    """Run the trials that the queue has left; afterwards it says how they ended.
+    """Run the remaining trials of the queue, which then knows how they ended.
 
     Args:
-        actor: a class to use instead, to measure scheduling without training.
+        actor: another actor class, to measure scheduling without training.
 
     Raises:
         UsageError: the cluster cannot be reached or is too small for a trial.
         StorageError: the results folder can no longer be written to. Finished trials are kept.
-        SweepError: Ray itself has failed. Finished trials are kept.
+        SweepError: Ray itself failed. Finished trials are kept.
     """
     with session.folder() as folder:
         dashboard = start_ray(resources, folder)
@@ -115,7 +115,7 @@ def _run(
 
 
 def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
-    """Before a long study on a cluster, say how to find out in a minute whether it will go well."""
+    """Before a long study on a cluster, suggest a check that takes a minute."""
     plan = queue.plan(slots, resources.fuse_by_task) if resources.address is not None else None
     if plan is not None and plan.busy * resources.gpus_per_trial > 3600 * DOCTOR_HOURS:
         hours = plan.busy * resources.gpus_per_trial / 3600
@@ -127,7 +127,7 @@ def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
 
 
 def _slots(resources: Settled) -> int:
-    """Trials that run at once, on this machine or on the cluster."""
+    """Number of trials that run at once, on this machine or on the cluster."""
     if resources.address is None:
         return resources.slots(ray.cluster_resources())
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -175,7 +175,7 @@ def _fit(
 def _tune_config(searcher: QueueSearcher, slots: int) -> tune.TuneConfig:
     return tune.TuneConfig(
         search_alg=searcher,
-        num_samples=-1,  # until the searcher says that it has finished
+        num_samples=-1,  # until the searcher has finished
         max_concurrent_trials=slots,
         reuse_actors=True,
         trial_dirname_creator=lambda trial: trial.trial_id,
@@ -187,14 +187,14 @@ def _run_config(folder: str, callbacks: list[tune.Callback]) -> tune.RunConfig:
         storage_path=folder,
         verbose=0,
         failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
-        # Tune would copy one here, which on another machine than the driver's fails.
+        # Tune would copy one here, which fails on another machine than the driver's.
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         callbacks=callbacks,
     )
 
 
 def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
-    """What every actor is told."""
+    """The configuration of all actors."""
     return {
         "backbone": asdict(study.backbone),
         "source": study.source.location,
@@ -209,7 +209,7 @@ def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
 
 
 def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
-    """Refuse a study for whose rows and checkpoints there is not enough space."""
+    """Refuse a study if there is not enough space for its rows and checkpoints."""
     free = store.folder.free_bytes()
     needed = queue.study.bytes_needed(running)
     if free is not None and free < needed:
@@ -242,7 +242,7 @@ def start_ray(resources: Resources, folder: Path | None = None) -> str | None:
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         context = ray.init(
-            address=address or "local",  # never a cluster that happens to run here
+            address=address or "local",  # never a cluster that happens to be running here
             include_dashboard=None if address else resources.dashboard,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -255,14 +255,14 @@ def start_ray(resources: Resources, folder: Path | None = None) -> str | None:
                 "Ray did not start in time: the machine is very busy. Run the same command again"
             ) from error
         where = (
-            f"--address {address}: no Ray cluster answers; if it asks for a token, set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here as there"
+            f"--address {address}: no Ray cluster answers; if it requires a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the cluster"
             if address
             else "Ray did not start"
         )
         raise UsageError(f"{where} ({str(error).splitlines()[0]})") from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)  # ray.init has put its own there
+        signal.signal(signal.SIGTERM, terminate)  # ray.init has replaced it
     return context.dashboard_url or None
 
 
@@ -276,7 +276,7 @@ def _check_that_the_dashboard_is_installed() -> None:
 
 
 def _check_that_somebody_listens(address: str) -> None:
-    """Ray itself would try an address for minutes."""
+    """Check that the address accepts connections, since Ray itself would retry for minutes."""
     parts = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
     try:
         if parts.hostname is None or parts.port is None:
@@ -287,11 +287,11 @@ def _check_that_somebody_listens(address: str) -> None:
 
 
 class SweepCallback(tune.Callback):
-    """Lets the progress line follow Tune's event loop, and the searcher hear of deaths.
+    """Updates the progress from Tune's event loop, and tells the searcher about dead workers.
 
     Args:
-        searcher: the sweep's.
-        watch: notices workers that are stopped.
+        searcher: the sweep's searcher.
+        watch: notices suspended workers.
     """
 
     def __init__(self, searcher: QueueSearcher, watch: PulseWatch) -> None:
@@ -303,7 +303,7 @@ class SweepCallback(tune.Callback):
         """Called about ten times a second.
 
         Raises:
-            RayError: no node is left, which Tune itself would not notice.
+            RayError: no node is left, which Tune would not notice.
         """
         self._searcher.progress.update()
         if clock.monotonic() - self._looked > LOOK_SECONDS:

@@ -1,4 +1,4 @@
-"""``aa_ray.train``: one trial from a Python script, without Ray and without a study."""
+"""``aa_ray.train``: run one trial from a Python script, without Ray or a study."""
 
 import logging
 from pathlib import Path
@@ -29,28 +29,28 @@ def train(
     listener: Listener | None = None,
     engine: str = engines.AUTO,
 ) -> list[Row]:
-    """Train and test the trial, on a GPU if there is one; gives its rows.
+    """Train and test the trial, on a GPU if there is one, and return its rows.
 
         from aa_ray import make_trial, train
 
         [row] = train(make_trial("aa", "sst2"))
         print(row["test_metric"], row["selected_layers"])
 
-    It sets torch's global seed, as every trial does, and uses as many CPU threads as torch is set
-    to use. On a CPU the number of threads changes the rounding.
+    It sets torch's global seed, as all trials do, and uses torch's number of CPU threads. On a CPU
+    the number of threads changes the rounding.
 
     Args:
-        trial: what to train. ``make_trial`` makes one by the names of method, task and so on.
-        backbone: the frozen encoder: ``minilm``, a name on the hub, or a folder. Without it, the
-            one that the trial names; a checkpoint folder has to be given.
+        trial: the trial. ``make_trial`` makes one from the names of method, task and so on.
+        backbone: the frozen encoder: ``minilm``, a name on the hub, or a folder. Default: the one
+            that the trial names; required if that is a checkpoint folder.
         data: ``embedded`` (generated sentences), ``hub``, or a folder with
-            <task>/train.parquet and <task>/validation.parquet. Without it, what the trial names;
-            a folder has to be given.
-        results: the results folder (path or URI) for the rows, where studies find them, and for
-            checkpoints, from which an interrupted trial continues. A trial that has finished rows
-            there is not trained again. Without it, nothing is kept.
-        method: the name under which the rows say that the trial was run.
-        listener: is told of every epoch and test; see ``aa_ray.training.loop.Listener``.
+            <task>/train.parquet and <task>/validation.parquet. Default: the source that the trial
+            names; required if that is a folder.
+        results: the results folder (path or URI) for rows and checkpoints. Studies find the rows
+            there, an interrupted trial continues from its checkpoint, and a trial with finished
+            rows is not trained again. Without a folder nothing is kept.
+        method: the method's name in the rows.
+        listener: is called after each epoch and test; see ``aa_ray.training.loop.Listener``.
         engine: ``auto``, ``fused`` or ``adapterhub``; see ``aa_ray.core.engines``.
 
     Returns:
@@ -59,8 +59,8 @@ def train(
         times in seconds.
 
     Raises:
-        UsageError: backbone or data is missing, or is not the one that the trial names; or the
-            engine cannot compute the trial.
+        UsageError: the backbone or the data is missing or differs from what the trial names, or
+            the engine cannot compute the trial.
         TrainingError: the trial failed; the message is the row's ``error``.
         StorageError: the results folder cannot be written to.
         SweepError: another process is running the trial in the same results folder.
@@ -88,7 +88,7 @@ def train(
 def run_in_store(
     worker: Worker, trial: Trial, method: str, store: Store, listener: Listener | None = None
 ) -> list[Row]:
-    """Run the trial and store its rows, failed or not, while no other process runs it.
+    """Run the trial and store its rows, even if it fails, unless another process is running it.
 
     Raises:
         StorageError: the results folder cannot be written to.
@@ -100,7 +100,7 @@ def run_in_store(
                 f"{method} {trial.task} {trial.regime} seed {trial.seed} is being run by another "
                 "process; wait for its row"
             )
-        existing = store.rows(trial.id)  # another process may have finished it just now
+        existing = store.rows(trial.id)  # another process may have just finished it
         if listener is None and existing and existing[0]["status"] == "finished":
             return existing
         [rows] = worker.run([trial], [method], listener)
@@ -113,8 +113,8 @@ def _backbone(trial: Trial, given: Backbone | Path | str | None) -> Backbone:
     """The trial's backbone."""
     if given is None and "@" in trial.backbone:  # <folder>@<hash of its weights>
         raise UsageError(
-            f"the trial's backbone is the checkpoint folder {trial.backbone}; give backbone=, "
-            "where that folder is"
+            f"the trial's backbone is the checkpoint folder {trial.backbone}; pass the path of "
+            "that folder as backbone="
         )
     if isinstance(given, Backbone):
         backbone = given
@@ -123,7 +123,7 @@ def _backbone(trial: Trial, given: Backbone | Path | str | None) -> Backbone:
     if backbone.identity != trial.backbone:
         raise UsageError(
             f"backbone {given or trial.backbone} is {backbone.identity}, but the trial's is "
-            f"{trial.backbone}; give another backbone, or make a trial for this one"
+            f"{trial.backbone}; pass another backbone, or make a trial for this one"
         )
     return backbone
 
@@ -137,19 +137,20 @@ def _source(trial: Trial, given: Source | Path | str | None) -> Source:
     identity = source.identity(trial.task)
     if identity != trial.data:
         raise UsageError(
-            f"data {source.location} is {identity}, but the trial's is {trial.data}; give other "
-            "data, or make a trial for this one"
+            f"data {source.location} is {identity}, but the trial's is {trial.data}; pass other "
+            "data, or make a trial for these"
         )
     return source
 
 
 def _data_of(trial: Trial) -> str:
-    """The name of the source that the trial's data come from, where a name is enough."""
+    """The name of the trial's data source, if a name is enough to find it."""
     if trial.data.startswith(f"{HUB_DATASET}@"):
         return "hub"
     # A custom task has its own data, whatever the source.
     if trial.data.startswith("embedded-") or tasks.get(trial.task).origin is not None:
         return "embedded"
     raise UsageError(
-        f"the trial's data are {trial.data}; give data=, the folder with {trial.task}/train.parquet"
+        f"the trial's data are {trial.data}; pass the folder with {trial.task}/train.parquet as "
+        "data="
     )

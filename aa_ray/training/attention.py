@@ -1,7 +1,7 @@
-"""BERT's self-attention on batches without padding: within each example.
+"""BERT's self-attention, within each example, on batches without padding.
 
-On a GPU one kernel takes examples of all lengths (``aa_ray.training.varlen``). Elsewhere, and where
-there is no such kernel, examples of like length are padded to form groups.
+On a GPU one kernel handles examples of all lengths (``aa_ray.training.varlen``). Without such a
+kernel, examples of similar length are padded to form groups.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
 
     Args:
         layer: transformers' ``BertSelfAttention``, or a copy of it.
-        hidden: [rows, T, H], where rows are the batch's contexts, or so many copies of its one.
+        hidden: [rows, T, H], one row per context of the batch, or several copies of its only one.
     """
     heads, units = layer.num_attention_heads, layer.attention_head_size
     p = layer.dropout.p if layer.training else 0.0

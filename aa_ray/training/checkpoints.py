@@ -1,11 +1,11 @@
-"""What interrupted trials go on from: one safetensors file per group, written after epochs.
+"""Checkpoints of interrupted trials: one safetensors file per group, written after epochs.
 
 Within an epoch it is written where the epoch takes longer than ten minutes.
 
-No pickle: tensors (weights, Adam's moments, best epochs, random state) are safetensors, all else is
-JSON in that file's header. So a file from elsewhere can be wrong but cannot run code. A checksum in
-the header covers every byte of the file: from one flipped bit a trial would go on with wrong
-weights, and nobody would know.
+There is no pickle. Tensors (weights, Adam's moments, best epochs, random state) are safetensors,
+and all else is JSON in the file's header. So a file from elsewhere can be wrong but cannot run
+code. A checksum in the header covers all bytes of the file, since a single flipped bit would let a
+trial continue with wrong weights unnoticed.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ READABLE = ("4", "5", VERSION)
 # In the header, in place of the checksum while it is computed.
 _UNSIGNED = "0" * 64
 
-# An epoch is not written while writing would take more than this share of the time.
+# A checkpoint is skipped while writing would take more than this share of the time.
 MOST_TIME = 0.1
 
 # Within an epoch, seconds between two that are written.
@@ -45,7 +45,7 @@ SECONDS_WITHIN_EPOCH = 600.0
 
 
 def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
-    """The state as the bytes of a safetensors file; ``extra`` is JSON that comes back with it."""
+    """The state as the bytes of a safetensors file; ``extra`` is JSON to be stored with it."""
     tensors = {f"random/{name}": value for name, value in state.random.items()}
     trainers = []
     for k, trainer in enumerate(state.trainers):
@@ -73,10 +73,10 @@ def pack(state: State, trials: Sequence[Trial], extra: dict[str, Any]) -> bytes:
 
 
 def _sealed(content: bytes, checksum: str) -> bytes:
-    """The file with that checksum in its header; safetensors writes ``"sha256":"..."``.
+    """The file with this checksum in its header; safetensors writes ``"sha256":"..."``.
 
     Raises:
-        CheckpointError: the header has no place for it.
+        CheckpointError: the header has no checksum.
     """
     match = re.search(rb'"sha256":"([0-9a-f]{64})"', content[: 8 + _header_size(content)])
     if match is None:
@@ -86,10 +86,10 @@ def _sealed(content: bytes, checksum: str) -> bytes:
 
 
 def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, Any]]:
-    """What ``pack`` was given.
+    """State and ``extra``, as they were given to ``pack``.
 
     Raises:
-        CheckpointError: not a whole file of this version, damaged, or of other trials.
+        CheckpointError: the file is incomplete, damaged, of another version, or of other trials.
     """
     try:
         _check(content)
@@ -112,7 +112,7 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
 
 
 def _in_order(trainers: list[TrainerState], trials: Sequence[Trial]) -> list[TrainerState]:
-    """The trainers of a file of version 4, which has them by kind of trial."""
+    """The trainers of a file of version 4, which sorts them by type of trial."""
     by_kind = sorted(
         range(len(trials)), key=lambda k: KINDS.index((trials[k].rational, trials[k].switched))
     )
@@ -121,9 +121,9 @@ def _in_order(trainers: list[TrainerState], trials: Sequence[Trial]) -> list[Tra
 
 
 def _check(content: bytes) -> None:
-    """Raises: CheckpointError: a byte of the file is not what was written."""
+    """Raise CheckpointError if a byte of the file has changed since it was written."""
     if hashlib.sha256(_sealed(content, _UNSIGNED)).hexdigest() != _header(content)["sha256"]:
-        raise CheckpointError("it is damaged: its checksum is not that of its content")
+        raise CheckpointError("it is damaged: its checksum does not match its content")
 
 
 def _header(content: bytes) -> dict[str, str]:
@@ -163,22 +163,22 @@ def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
 
 
 def _epoch(fields: dict[str, Any]) -> Epoch:
-    """JSON knows only text as keys; an epoch's are layers and depths."""
+    """The epoch from JSON, where layers and depths, which are keys, are text."""
     for name in ("development", "logits", "numerators", "denominators"):
         fields[name] = {int(key): value for key, value in fields[name].items()}
     return Epoch(**fields)
 
 
 class Checkpoint:
-    """The place of one group's checkpoint in the results folder; a ``training.Keeper``.
+    """One group's checkpoint in the results folder; a ``loop.Keeper``.
 
     Args:
         folder: the results folder.
-        trials: the group's, which train side by side.
+        trials: the trials of the group, which train side by side.
         seconds: between two states within an epoch.
 
     Attributes:
-        extra: JSON that comes back with the state: who has worked on the trials so far.
+        extra: JSON stored with the state: which hosts have worked on the trials so far.
     """
 
     def __init__(
@@ -189,15 +189,15 @@ class Checkpoint:
         self._begun = clock.monotonic()
         self._trials = trials
         self._path = path(trials)
-        self._written = -math.inf  # when the last was, and how long it took
+        self._written = -math.inf  # when the last one was written, and how long that took
         self._took = 0.0
         self.extra: dict[str, Any] = {}
 
     def load(self) -> State | None:
-        """The last state that was kept, and with it ``extra``; None where there is none.
+        """Load the last saved state, and ``extra``; None if there is none.
 
         Raises:
-            CheckpointError: there is one and it does not load.
+            CheckpointError: it exists and cannot be loaded.
         """
         try:
             content = self._folder.read(self._path)
@@ -207,7 +207,7 @@ class Checkpoint:
         return state
 
     def due(self) -> bool:
-        """Whether writing takes little enough of the time."""
+        """Whether writing now keeps the cost of checkpoints low enough."""
         return self._took <= MOST_TIME * (clock.monotonic() - self._written)
 
     def due_within_epoch(self) -> bool:
@@ -216,7 +216,7 @@ class Checkpoint:
         return clock.monotonic() - since >= self._seconds and self.due()
 
     def save(self, state: State) -> None:
-        """Keep the state in place of the last one.
+        """Save the state, replacing the last one.
 
         Raises:
             StorageError: disk full, read-only, no permission.
@@ -228,12 +228,12 @@ class Checkpoint:
 
 
 def path(trials: Sequence[Trial]) -> str:
-    """Where a group's checkpoint lies in the results folder."""
+    """Path of a group's checkpoint in the results folder."""
     return f"checkpoints/{group_id(trials)}.safetensors"
 
 
 def group_id(trials: Sequence[Trial]) -> str:
-    """A single trial's own id, else a hash of the ids."""
+    """The id of a single trial, else a hash of the ids."""
     ids = [trial.id for trial in trials]
     return ids[0] if len(ids) == 1 else hashlib.sha256(" ".join(ids).encode()).hexdigest()[:20]
 
@@ -241,12 +241,12 @@ def group_id(trials: Sequence[Trial]) -> str:
 def interrupted_groups(
     folder: Folder, finished: set[str], damaged_too: bool = False
 ) -> list[list[Trial]]:
-    """The trials of each checkpoint in the results folder: these have to be continued together.
+    """The trials of each checkpoint in the results folder, which have to continue together.
 
-    Checkpoints of which every trial is finished are removed.
+    Checkpoints whose trials are all finished are removed.
 
     Args:
-        damaged_too: also remove those that do not load, whosever they are.
+        damaged_too: also remove checkpoints that cannot be loaded, whatever trials they belong to.
 
     Raises:
         StorageError: the results folder cannot be used.
@@ -258,7 +258,7 @@ def interrupted_groups(
             trials = _trials(folder.read(path))
         except FileNotFoundError:
             continue
-        if trials is None:  # whoever runs its trial will say what is wrong with it
+        if trials is None:  # the run of its trial will report what is wrong with it
             over = damaged_too or name.removesuffix(".safetensors") in finished
         else:
             over = all(trial.id in finished for trial in trials)
@@ -270,7 +270,7 @@ def interrupted_groups(
 
 
 def _trials(content: bytes) -> list[Trial] | None:
-    """The trials of a checkpoint; None where it does not load."""
+    """The trials of a checkpoint; None if it cannot be loaded."""
     try:
         _check(content)
         return [Trial.from_json(text) for text in json.loads(_header(content)["trials"])]

@@ -1,4 +1,4 @@
-"""What training and test gave, as columns of rows. ``aa_ray.store.schema`` says what each holds."""
+"""The results of training and test as columns of rows; ``aa_ray.store.schema`` describes each."""
 
 import traceback
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from aa_ray.trial import Trial
 
 
 def of_chance(trial: Trial, splits: Splits) -> ChanceColumns:
-    """What answers score that look at no example of the trial's test and development set."""
+    """Scores of constant answers on the trial's test and development set."""
     task = tasks.get(trial.task)
     test, development = (chance(task, rows.labels()) for rows in (splits.test, splits.development))
     return {
@@ -37,7 +37,7 @@ def of_chance(trial: Trial, splits: Splits) -> ChanceColumns:
 def of_training(
     trial: Trial, outcome: Outcome, num_layers: int, peak_memory_bytes: int
 ) -> TrainingColumns:
-    """How the training went, the same for every inference depth."""
+    """The course of the training run, the same for all inference depths."""
     history = outcome.history
     return {
         "metric_name": tasks.get(trial.task).metrics[0],
@@ -54,7 +54,7 @@ def of_training(
 def of_evaluation(
     trial: Trial, history: Sequence[Epoch], depth: int, evaluation: Evaluation
 ) -> EvaluationColumns:
-    """What the test with the adapters of the last ``depth`` layers gave."""
+    """The test results with the adapters of the last ``depth`` layers."""
     metric = tasks.get(trial.task).metrics[0]
     return {
         "inference_depth": None if trial.inference_depths is None else depth,
@@ -73,7 +73,7 @@ def of_evaluation(
 
 
 def of_histograms(histograms: dict[int, Histogram], num_layers: int) -> HistogramColumns:
-    """What the rational of each layer saw; ``histograms`` are by layer."""
+    """The inputs of each layer's rational; ``histograms`` are by layer."""
     if not histograms:
         return {"input_histograms": None}
     records: dict[int, HistogramRecord] = {
@@ -84,7 +84,7 @@ def of_histograms(histograms: dict[int, Histogram], num_layers: int) -> Histogra
 
 
 def one_line(error: Exception) -> str:
-    """Kind, message and place of an exception on one line, and what helps against it."""
+    """Type, message and place of an exception in one line, and what to do about it."""
     message = " ".join(str(error).split())
     places = traceback.extract_tb(error.__traceback__)
     where = f"({places[-1].filename.rsplit('/', 1)[-1]}:{places[-1].lineno})" if places else ""
@@ -96,7 +96,7 @@ def one_line(error: Exception) -> str:
 
 
 def _by_layer(epochs: Sequence[dict[int, list[float]]], num_layers: int) -> PerLayer | None:
-    """[epochs + 1][num_layers][k] from one dict by layer per epoch; None where they are empty."""
+    """[epochs + 1][num_layers][k] from one dict by layer per epoch; None if they are empty."""
     if not epochs[0]:
         return None
     return [[values.get(layer) for layer in range(num_layers)] for values in epochs]

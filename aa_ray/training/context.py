@@ -1,4 +1,4 @@
-"""A trial's part of a batch."""
+"""A trial and its role in one batch."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ KINDS = ((True, False), (True, True), (False, True), (False, False))
 
 @dataclass(frozen=True, eq=False)
 class TrialContext:
-    """A trial's model, and how it computes on its examples of a batch.
+    """A trial's model, with the settings for its examples of a batch.
 
     Attributes:
-        first_layer: adapters of layers below are skipped (AdapterDrop).
+        first_layer: adapters of layers below this one are skipped (AdapterDrop).
         noise: layer -> Gumbel noise [B, 2] in training; None in evaluation, where the larger logit
             decides.
     """
@@ -28,25 +28,24 @@ class TrialContext:
     noise: dict[int, Tensor] | None = None
 
     def adapts(self, layer: int) -> bool:
-        """Whether it has an adapter in the layer, and does not skip it."""
+        """Whether it has an adapter in the layer and does not skip it."""
         return layer >= self.first_layer and layer in self.trial_model.layers
 
     @property
     def lowest(self) -> float:
-        """The first layer that adapts; infinity if none does."""
+        """The first layer with an adapter in use; infinity if there is none."""
         layers = (layer for layer in self.trial_model.layers if layer >= self.first_layer)
         return min(layers, default=torch.inf)
 
 
 def sort_key(trial: Trial) -> tuple[int, float]:
-    """Puts trials with a rational next to each other, and trials with a switch too.
+    """Sort key that puts trials with a rational next to each other, and trials with a switch too.
 
-    Those without adapters in the lowest layers come outermost, so that those with an adapter in a
-    layer are neighbours, which are gathered without a copy.
+    Trials without adapters in the lowest layers come first or last. So the trials with an adapter
+    in a given layer are adjacent, and can be selected without a copy.
 
-    ``side_by_side.forward`` takes contexts in any order, and computes adapters of equal settings
-    that stand next to each other in one go. The order decides which random numbers of dropout a
-    trial gets.
+    ``side_by_side.forward`` accepts contexts in any order and computes adjacent adapters with equal
+    settings together. The order decides which random numbers of dropout a trial gets.
     """
     kind = KINDS.index((trial.rational, trial.switched))
     lowest = min(trial.layers, default=math.inf)

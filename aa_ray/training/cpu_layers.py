@@ -4,10 +4,9 @@ Linear layers: by oneDNN's matrix product, where ``cpu_products`` has found it f
 own choice. In bfloat16 torch itself takes oneDNN; there the layout made once spares the conversion
 in each call. Since the layers are frozen, the backward pass needs the gradient of the input alone.
 
-Dropout: with 16 random bits per element.
-Torch draws a 64-bit number for each element there, one after the other, which takes longer than the
-linear layer before it. Four elements per draw give the same distribution, with the probability
-rounded to 1/65536.
+Dropout uses 16 random bits per element. Torch draws a 64-bit number for each element, one after
+another, which takes longer than the linear layer before it. Four elements per draw give the same
+distribution, with the probability rounded to 1/65536.
 """
 
 from typing import Any
@@ -26,15 +25,15 @@ def freeze(
     precision: Precision = "fp32",
     fast_linears: bool = True,
 ) -> PreTrainedModel:
-    """Bring the model to the device for trials that do not change it.
+    """Move the model to the device, for trials that do not change its weights.
 
-    On the CPU its dropouts, and its linear layers, are replaced by faster ones. In bf16 it computes
-    in bfloat16 throughout; what is trained on it stays in float32.
+    On the CPU its dropouts and linear layers are replaced by faster ones. In bf16 the whole model
+    computes in bfloat16; trained parameters stay in float32.
 
     Args:
-        fast_linears: replace linear layers too. Right for bottleneck adapters, which stand beside
-            them, as in all of today's trials. LoRA and others live inside AdapterHub's linear
-            layers, so they need False (or ``restore_linears``).
+        fast_linears: whether to replace linear layers too. This is right for bottleneck adapters,
+            which are separate modules. LoRA and others live inside AdapterHub's linear layers, so
+            they need False (or ``restore_linears``).
     """
     model.requires_grad_(False)
     model.to(device)
@@ -65,11 +64,11 @@ class _FrozenLinearFunction(torch.autograd.Function):
 class FrozenLinear(nn.Module):
     """A frozen ``nn.Linear`` in float32 or bfloat16 on the CPU: the same weights and function.
 
-    Maps [..., in_features] to [..., out_features]. The weight is held in oneDNN's layout too, once
-    as it is and once transposed for the backward pass.
+    Maps [..., in_features] to [..., out_features]. It also stores the weight in oneDNN's layout,
+    once as it is and once transposed for the backward pass.
 
     Attributes:
-        original: the layer in whose place it stands, which shares its weights.
+        original: the layer that it replaces, which shares its weights.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -78,7 +77,7 @@ class FrozenLinear(nn.Module):
         weight = linear.weight.detach()
         self.packed = weight.to_mkldnn()
         self.packed_transposed = weight.T.contiguous().to_mkldnn()
-        self._original = (linear,)  # in a tuple, so that its weights do not count twice
+        self._original = (linear,)  # in a tuple, so that its weights are not registered twice
 
     @property
     def original(self) -> nn.Linear:
@@ -89,7 +88,7 @@ class FrozenLinear(nn.Module):
 
 
 def replace_linears(module: nn.Module) -> None:
-    """Replace every linear layer below ``module``, all of them frozen and on the CPU.
+    """Replace all linear layers below ``module``, which must be frozen and on the CPU.
 
     Does nothing where that would not be faster, by the time of the widest. A layer with hooks
     stays: in ModernBERT they are how AdapterHub runs adapters.
@@ -109,7 +108,7 @@ def replace_linears(module: nn.Module) -> None:
 
 
 def restore_linears(module: nn.Module) -> None:
-    """Put the original linear layers back; undoes ``replace_linears``."""
+    """Restore the original linear layers; undoes ``replace_linears``."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, FrozenLinear):
@@ -136,14 +135,14 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """In place of torch's module of that name."""
+    """Replaces torch's module of the same name."""
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p) if self.training else input
 
 
 def replace_dropouts(module: nn.Module) -> None:
-    """Replace every dropout below ``module``."""
+    """Replace all dropout modules below ``module``."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Dropout:

@@ -1,7 +1,7 @@
-"""What goes wrong with a GPU, and whose fault it is: the trial's, the memory's or the process's.
+"""Classifies GPU errors: caused by the trial, by a lack of memory, or by the process.
 
 After some CUDA errors (an illegal memory access, a failed assertion on the device, a memory error
-of the hardware) every later call in the process fails too. Such an error says nothing of the trial.
+of the hardware) all later calls in the process fail too. Such an error does not blame the trial.
 """
 
 import gc
@@ -12,24 +12,24 @@ import torch
 from aa_ray.errors import DeviceError
 from aa_ray.trial import Precision
 
-# In messages of errors that torch has no class for.
+# Phrases in the messages of errors for which torch has no class.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
                   "CUDNN_STATUS_ALLOC_FAILED")  # fmt: skip
 _DEVICE = ("CUDA error", "cuBLAS", "CUBLAS_STATUS", "CUDNN_STATUS", "NVML", "CUDA driver error")
 
 
 def set_precision(precision: Precision) -> None:
-    """Let float32 products on a GPU be as exact as trials of that precision want them."""
+    """Set how exactly a GPU computes float32 products, for trials of this precision."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's memory was not enough."""
+    """Whether a GPU ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or _says(error, _OUT_OF_MEMORY)
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether the error is the GPU's or the process's rather than the trial's."""
+    """Whether the GPU or the process caused the error, not the trial."""
     if is_out_of_memory(error):
         return False
     return isinstance(error, torch.AcceleratorError) or _says(error, _DEVICE)
@@ -40,7 +40,7 @@ def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
 
 
 def check(device: torch.device, error: BaseException) -> None:
-    """Find out, after an error, whether the process can go on using the device.
+    """Check, after an error, whether this process can still use the device.
 
     Raises:
         DeviceError: it cannot.
@@ -57,7 +57,7 @@ def check(device: torch.device, error: BaseException) -> None:
 
 
 def free(error: BaseException) -> None:
-    """Let go of everything that the functions of a failed computation hold, on the device too."""
+    """Release everything that the frames of a failed computation hold, including device memory."""
     failure: BaseException | None = error
     while failure is not None:
         traceback.clear_frames(failure.__traceback__)

@@ -1,7 +1,7 @@
-"""Is this machine fit for a study? One line for each thing that can be wrong, with what to do.
+"""Checks whether this machine is ready for a study: one line per check, with advice.
 
-Everything is tried rather than looked up: kernels are compiled, values compared, steps timed. For a
-cluster ``aa_ray.sweep.doctor`` runs this on each of its machines.
+Everything is tried, not just looked up: kernels are compiled, values compared, steps timed. For a
+cluster, ``aa_ray.sweep.doctor`` runs these checks on each machine.
 """
 
 import glob
@@ -23,23 +23,23 @@ from aa_ray.trial import Precision
 OK, SLOW, BROKEN = "ok", "slow", "broken"
 STATES = (OK, SLOW, BROKEN)
 
-# Trials side by side whose steps are timed.
+# Numbers of trials side by side for which steps are timed.
 GROUPS = (1, 2, 4, 8)
 
 # Features that MiniLM's widest layer takes and gives.
 MINILM_LAYER = (384, 1536)
 
-# A GPU of which others hold more than this share has less room than a study reckons with.
+# If others use more than this share of a GPU's memory, it has less than a study plans with.
 LEAST_FREE = 0.8
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        state: OK; SLOW: works, but slower or with less than it could; BROKEN.
-        text: what was seen, on one line.
+        state: OK; SLOW: it works, but slower or with less than possible; BROKEN.
+        text: the observation, in one line.
         advice: what to do about it.
     """
 
@@ -50,10 +50,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check(Finding):
-    """A finding with its place.
+    """A finding with its origin.
 
     Attributes:
-        host: the machine; name: of the check; seconds: that it took.
+        host: the machine.
+        name: the name of the check.
+        seconds: how long it took.
     """
 
     host: str = ""
@@ -62,13 +64,13 @@ class Check(Finding):
 
 
 def checks(use_gpu: bool = True) -> Iterator[Check]:
-    """Check this machine, its first GPU and its CPU, one thing after the other.
+    """Check this machine, its first GPU and its CPU, one check after another.
 
     Args:
-        use_gpu: check the GPU if there is one.
+        use_gpu: whether to check the GPU if there is one.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a study; and threads only get in each other's way here
+    torch.set_num_threads(1)  # as in a study; more threads only disturb each other here
     name = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     work: dict[str, Callable[[], Finding]] = {
@@ -95,11 +97,11 @@ def checks(use_gpu: bool = True) -> Iterator[Check]:
 
 
 def tried(name: str, check: Callable[[], Finding]) -> Check:
-    """The check's finding; an error is one too."""
+    """Run the check and return its finding; an exception becomes a finding too."""
     started = time.perf_counter()
     try:
         finding = check()
-    except Exception as error:  # whatever it is, that is what was to be found
+    except Exception as error:  # any error is a finding
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         finding = Finding(BROKEN, text, "look up the message, or report it")
     seconds = time.perf_counter() - started
@@ -107,7 +109,7 @@ def tried(name: str, check: Callable[[], Finding]) -> Check:
 
 
 def software() -> Finding:
-    """Versions of what a study rests on."""
+    """Versions of the software that a study uses."""
     import adapters
     import transformers
 
@@ -128,12 +130,12 @@ def _gpu(device: torch.device) -> Finding:
         f"cuDNN {versions.get('cudnn', 'none')}"
     )
     if free < LEAST_FREE * total:
-        return Finding(SLOW, text, "end what else uses it (nvidia-smi lists that)")
+        return Finding(SLOW, text, "stop other programs that use it (nvidia-smi lists them)")
     return Finding(OK, text)
 
 
 def _cpu(device: torch.device) -> Finding:
-    """A CPU, and why there is no GPU where the machine seems to have one."""
+    """The CPU; if the machine seems to have a GPU, why torch does not see it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"{cores} CPU cores, {torch.backends.cpu.get_cpu_capability()}"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
@@ -151,15 +153,15 @@ def _cpu(device: torch.device) -> Finding:
 
 
 def _other_gpus() -> Finding:
-    """Products on the other GPUs, which need not be as well as the first."""
+    """Matrix products on the other GPUs, which may be faulty even if the first is not."""
     left = torch.randn(256, 256)
     expected = left @ left
     for number in range(1, torch.cuda.device_count()):
         there = left.to(f"cuda:{number}")
         error = float(((there @ there).cpu() - expected).abs().max() / expected.abs().max())
         if error > 1e-4:
-            return Finding(BROKEN, f"GPU {number} multiplies wrongly ({error:.0e})", "take it out")
-    return Finding(OK, f"{torch.cuda.device_count() - 1} more compute as they should")
+            return Finding(BROKEN, f"GPU {number} multiplies wrongly ({error:.0e})", "remove it")
+    return Finding(OK, f"{torch.cuda.device_count() - 1} more compute correctly")
 
 
 def _rational(device: torch.device) -> Finding:
@@ -175,17 +177,17 @@ def _rational(device: torch.device) -> Finding:
     if fault is not None:
         return Finding(
             SLOW,
-            f"Triton does not work ({fault}), torch computes rationals",
-            "install a C compiler and Python's headers (apt-get install gcc python3-dev), and let "
-            "~/.triton or TRITON_CACHE_DIR be writable",
+            f"Triton does not work ({fault}), so torch computes rationals",
+            "install a C compiler and Python's headers (apt-get install gcc python3-dev), and make "
+            "~/.triton or TRITON_CACHE_DIR writable",
         )
     if not error < 1e-4:
-        return Finding(BROKEN, text, "do not use results of rationals from here")
+        return Finding(BROKEN, text, "do not use results with rationals from this machine")
     return Finding(OK, text)
 
 
 def _attention(device: torch.device) -> Finding:
-    """Which of torch's kernels compute attention."""
+    """The torch kernels that compute attention."""
     kernels = selfcheck.attention_kernels(device, "fp32")
     text = ", ".join(f"{name}: {kernel}" for name, kernel in kernels.items())
     if device.type == "cuda":
@@ -197,7 +199,7 @@ def _attention(device: torch.device) -> Finding:
 
 
 def _side_by_side(device: torch.device) -> Finding:
-    """Trials of all kinds side by side against one by one."""
+    """Compares trials of all types side by side with the same trials one by one."""
     error = selfcheck.side_by_side_difference(device)
     text = f"{len(selfcheck.KINDS)} trials side by side are within {error:.0e} of one by one"
     if not error <= TOLERANCE:
@@ -206,7 +208,7 @@ def _side_by_side(device: torch.device) -> Finding:
 
 
 def _encoders(device: torch.device) -> Finding:
-    """A short training run on every architecture, against the CPU or between the engines."""
+    """Compares short training runs on all architectures with the CPU, or between the engines."""
     errors = {}
     failed = {}
     for kind in selfcheck.architectures():
@@ -257,7 +259,7 @@ def _speed_of(device: torch.device, precision: Precision, count: int) -> float:
 
 
 def _speed(device: torch.device) -> Finding:
-    """Steps of all trials together, by the number that train side by side."""
+    """Training steps per second of all trials together, by the number side by side."""
     encoder = selfcheck.middle_size(device)
     speeds = {}
     for count in GROUPS:

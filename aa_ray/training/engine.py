@@ -1,4 +1,7 @@
-"""What the training loop asks of an engine, and the fused one; ``padded`` has the other."""
+"""The interface of an engine for the training loop, and the fused engine.
+
+The other engine is in ``padded``.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -26,46 +29,44 @@ class Training(Protocol):
         When the last of these steps has been taken, nothing has been drawn for those that follow.
 
         Args:
-            order: for each step, each trial's indices of its examples; as many for each trial.
+            order: for each step, the indices of each trial's examples; equally many per trial.
         """
 
     def forward(self, batch: Any) -> Tensor:
         """Logits [trials, B, outputs]."""
 
     def step(self, batch: Any, loss: Tensor) -> None:
-        """Take a step down the sum of the trials' losses; each depends on its own trial alone."""
+        """Take a step on the sum of the losses, each of which depends only on its own trial."""
 
 
 class Engine(Protocol):
     """Computes the logits of trials on batches of examples.
 
     Attributes:
-        name: for the row.
-        encoder: the frozen model, with the trials' adapters; its mode decides on dropout.
+        name: its name in the rows.
+        encoder: the frozen model with the trials' adapters; its mode decides on dropout.
     """
 
     name: str
     encoder: PreTrainedModel
 
     def pack(self, parts: Sequence[Examples], indices: Sequence[np.ndarray]) -> tuple[Any, Tensor]:
-        """The batch with these examples of each part, and their labels [parts, B].
-
-        There are the same number from each part.
-        """
+        """The batch with these examples, equally many of each part, and their labels [parts, B]."""
 
     def forward(self, batch: Any, contexts: Sequence[TrialContext], shared: bool = False) -> Tensor:
         """Logits [contexts, B, outputs].
 
         Args:
-            batch: what ``pack`` has given: the contexts' examples, or those of all if ``shared``.
-            contexts: of one pooling.
+            batch: a batch from ``pack``: each context's examples, or if ``shared``, the examples
+                that all contexts have in common.
+            contexts: contexts with the same pooling.
         """
 
     def training(self, trainers: Sequence[TrialTrainer]) -> Training:
-        """What trains these trainers, which goes on where it was."""
+        """The training of these trainers, which continues where they are."""
 
     def rational_inputs(self, batch: Any, context: TrialContext) -> dict[int, Tensor]:
-        """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
+        """Layer -> inputs of its rational at the tokens of all examples, [tokens, units]."""
 
 
 class FusedEngine:
@@ -102,8 +103,8 @@ class FusedEngine:
 
 
 def make(name: str, encoder: PreTrainedModel) -> Engine:
-    """The engine of that name on the model."""
+    """The engine with this name for the model."""
     if encoder.device.type == "cuda":
-        # cuDNN's attention compiles a plan for every new shape, and batches differ in shape.
+        # cuDNN's attention compiles a plan for each new shape, and batches differ in shape.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return FusedEngine(encoder) if name == FUSED else AdapterHubEngine(encoder)

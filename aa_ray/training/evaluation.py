@@ -22,20 +22,20 @@ from aa_ray.training.device import free, is_out_of_memory
 from aa_ray.training.engine import Engine
 from aa_ray.training.trainer import TrialTrainer
 
-# Tokens of an evaluation batch, over all contexts, at most: what a CPU's cache and a GPU's cores
-# like. A GPU gets fewer where training leaves less memory than they need.
+# Maximum number of tokens of an evaluation batch, over all contexts: suits a CPU's cache and a
+# GPU's cores. A GPU gets fewer if training leaves too little memory.
 EVALUATION_TOKENS = {"cpu": 2_048, "cuda": 32_768}
 
-# Bytes of an evaluation batch on a GPU per token and hidden unit in float32: 72 by simulation, for
-# 65,536 tokens through BERT-large.
+# Bytes of an evaluation batch on a GPU per token and hidden unit in float32. A simulation of 65,536
+# tokens through BERT-large gives 72.
 BYTES_PER_UNIT = 72
 
-# The share of the free memory that an evaluation may plan with; other processes use the GPU too.
+# The share of free memory that an evaluation may plan with, since other processes use the GPU too.
 SHARE = 0.5
 
 
 class Job(NamedTuple):
-    """Something to evaluate: a trainer at an inference depth, on some examples."""
+    """An evaluation to be done: a trainer at an inference depth, on some examples."""
 
     trainer: TrialTrainer
     depth: int
@@ -47,11 +47,11 @@ class Job(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What an evaluation gave.
+    """The result of an evaluation.
 
     Attributes:
-        metrics: by name.
-        answers: number of different answers given; see ``aa_ray.data.chance.answers``.
+        metrics: metric name -> score.
+        answers: number of different answers; see ``aa_ray.data.chance.answers``.
     """
 
     metrics: dict[str, float]
@@ -60,7 +60,7 @@ class Scores(NamedTuple):
 
 @dataclass
 class _Limit:
-    """The most tokens of a batch that this process's device has had memory for."""
+    """The largest number of tokens per batch that has fitted into this process's device memory."""
 
     tokens: int = EVALUATION_TOKENS["cuda"]
 
@@ -69,7 +69,7 @@ _LIMIT = _Limit()
 
 
 def batch_tokens(encoder: PreTrainedModel) -> int:
-    """Tokens of an evaluation batch on the encoder's device, over all contexts."""
+    """Number of tokens of an evaluation batch on the encoder's device, over all contexts."""
     if encoder.device.type != "cuda":
         return min(EVALUATION_TOKENS.get(encoder.device.type, _LIMIT.tokens), _LIMIT.tokens)
     memory = device_memory_bytes(encoder.device) or 0
@@ -77,12 +77,12 @@ def batch_tokens(encoder: PreTrainedModel) -> int:
     per_token = encoder.config.hidden_size * BYTES_PER_UNIT * encoder.dtype.itemsize / 4
     tokens = EVALUATION_TOKENS["cuda"]
     while tokens * per_token > free and tokens > EVALUATION_TOKENS["cpu"]:
-        tokens //= 2  # in few steps, so that the same trial has the same batches
+        tokens //= 2  # in coarse steps, so that a trial has the same batches each time
     return min(tokens, _LIMIT.tokens)
 
 
 def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError]:
-    """Each job's scores; jobs with the same examples share what lies below their adapters."""
+    """Each job's scores; jobs with the same examples share the layers below their adapters."""
     engine.encoder.eval()
     by_examples: dict[int, list[int]] = {}
     for number, job in enumerate(jobs):
@@ -97,10 +97,10 @@ def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError
 
 
 def _logits_in_memory(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
-    """As ``_logits``, in batches for which the device's memory is enough.
+    """As ``_logits``, in batches that fit into the device's memory.
 
     Raises:
-        OutOfMemoryError: it is not enough for one example of every job.
+        OutOfMemoryError: it is not enough for one example of each job.
     """
     while True:
         tokens = batch_tokens(engine.encoder)
@@ -114,10 +114,10 @@ def _logits_in_memory(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
 
 
 def _logits(engine: Engine, jobs: Sequence[Job], tokens: int) -> np.ndarray:
-    """[jobs, examples, outputs] of jobs on the same examples.
+    """Logits [jobs, examples, outputs] of jobs on the same examples.
 
     Args:
-        tokens: of a batch, over all jobs.
+        tokens: maximum number of tokens of a batch, over all jobs.
     """
     trainer, _, examples = jobs[0]
     contexts = [job.context for job in jobs]

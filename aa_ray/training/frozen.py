@@ -1,7 +1,7 @@
-"""The frozen parts of a layer, without what AdapterHub's and torch's modules do besides.
+"""The frozen parts of a layer, without the overhead of AdapterHub's and torch's modules.
 
-In each call AdapterHub's linear layers and sub-layers look up which adapters are active there.
-Here none is: adapters stand behind a layer, in ``stacked_adapters``.
+AdapterHub's linear layers and sub-layers look up the active adapters in each call. Here there are
+none, since adapters are applied after the layer, in ``stacked_adapters``.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ def linear(layer: Any, x: Tensor) -> Tensor:
 
 
 def attention_output(output: Any, attended: Tensor, hidden: Tensor) -> Tensor:
-    """BERT's sub-layer behind attention: transformers' ``BertSelfOutput``, [rows, T, H]."""
+    """BERT's sub-layer after attention: transformers' ``BertSelfOutput``, [rows, T, H]."""
     return norm(output.LayerNorm, output.dropout(linear(output.dense, attended)) + hidden)
 
 
@@ -46,7 +46,7 @@ def feed_forward(intermediate: Any, output: Any, x: Tensor) -> Tensor:
 
 
 class _FeedForward(torch.autograd.Function):
-    """As one step of the backward pass, which has no gradients of weights to compute."""
+    """The feed-forward block as one autograd function, which computes no gradients of weights."""
 
     @staticmethod
     def forward(

@@ -1,6 +1,6 @@
-"""Examples of like length in groups, a row each: how attention pads where it has to.
+"""Groups of examples of similar length, one row each, for attention that needs padding.
 
-The docstring of ``aa_ray.training.unpadded`` draws an example, and names the shapes.
+The docstring of ``aa_ray.training.unpadded`` shows an example and defines the shapes.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aa_ray.training import transfer
 
-# Examples of a group. On a GPU starting another kernel costs more than the padding.
+# Number of examples in a group. On a GPU, launching another kernel costs more than the padding.
 GROUP_SIZE = {"cpu": 8}
 
 # The length of a group's rows is a multiple of this.
@@ -21,10 +21,10 @@ ROW_MULTIPLE = 8
 
 @dataclass(frozen=True)
 class Group:
-    """Examples that are attended together, a row each.
+    """Examples whose attention is computed together, one row each.
 
     Attributes:
-        rows, length: their number, and tokens of the longest, rounded up.
+        rows, length: number of examples, and tokens of the longest, rounded up.
         blocked: [rows, 1, 1, length], -inf at padding and 0 elsewhere; None without padding.
     """
 
@@ -34,12 +34,12 @@ class Group:
 
 
 class Positions(NamedTuple):
-    """How tokens stand in groups.
+    """How tokens are arranged in groups.
 
     Attributes:
-        groups: of examples for attention.
-        token_at: [P], which of all S * T tokens stands at each position.
-        position_of: [S * T], the position at which each token stands.
+        groups: groups of examples for attention.
+        token_at: [P], which of all S * T tokens is at each position.
+        position_of: [S * T], the position of each token.
         padding: positions that are padding.
     """
 
@@ -52,8 +52,8 @@ class Positions(NamedTuple):
 class Rearranged(torch.autograd.Function):
     """Select x[:, index]: [R, n, ...] -> [R, len(index), ...].
 
-    ``inverse`` restores the order, but for the entries of x in ``unused``, whose gradient is zero.
-    So the gradient is a selection too, without atomics.
+    ``inverse`` restores the order. Entries of x in ``unused`` get gradient zero. So the gradient is
+    a selection too, without atomics.
     """
 
     @staticmethod
@@ -70,7 +70,7 @@ class Rearranged(torch.autograd.Function):
 
 
 def positioned(lengths: np.ndarray, total: int, device: torch.device) -> Positions:
-    """How the tokens of a batch stand in groups.
+    """Arrange the tokens of a batch in groups.
 
     Args:
         lengths: [S, B], tokens of each example.
@@ -87,7 +87,7 @@ def positioned(lengths: np.ndarray, total: int, device: torch.device) -> Positio
 
 
 def first_tokens(lengths: np.ndarray, total: int) -> np.ndarray:
-    """[S * B], where each example starts among all S * T tokens."""
+    """[S * B], the index of each example's first token among all S * T tokens."""
     starts = np.cumsum(lengths, axis=1) - lengths  # [S, B], within the context
     return (starts + total * np.arange(len(lengths))[:, None]).ravel()
 
@@ -95,10 +95,10 @@ def first_tokens(lengths: np.ndarray, total: int) -> np.ndarray:
 def _grouped(
     lengths: np.ndarray, first_token: np.ndarray, device: torch.device
 ) -> tuple[list[Group], np.ndarray, np.ndarray]:
-    """Groups of examples of like length.
+    """Groups of examples of similar length.
 
     Returns:
-        The groups, ``token_at`` [P], and which positions are no padding [P].
+        The groups, ``token_at`` [P], and a mask of the positions that are not padding [P].
     """
     size = GROUP_SIZE.get(device.type, len(lengths))
     order = np.argsort(lengths, kind="stable")
@@ -115,7 +115,7 @@ def _grouped(
 
 
 def _blocked(inside: np.ndarray, device: torch.device) -> Tensor | None:
-    """What is added to the attention scores of a group, [rows, 1, 1, length]; None for nothing."""
+    """The mask added to a group's attention scores, [rows, 1, 1, length]; None if all zeros."""
     if inside.all():
         return None
     added = np.where(inside, 0, -np.inf).astype(np.float32)

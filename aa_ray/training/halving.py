@@ -1,7 +1,7 @@
-"""Groups of trials for which a GPU's memory is not enough go on as two halves, and so forth.
+"""Splits a group of trials that does not fit into a GPU's memory into halves, repeatedly.
 
-Both halves go on from the group's last checkpoint. They get checkpoints of their own before the
-group's is removed, so a process that dies on the way loses nothing, and its successor sees from the
+Both halves continue from the group's last checkpoint. Each gets its own checkpoint before the
+group's is removed. So a process that dies in between loses nothing, and its successor sees from the
 files that the group has been halved.
 """
 
@@ -17,27 +17,27 @@ from aa_ray.trial import Trial
 
 
 def memory_key(trial: Trial) -> tuple[str, str]:
-    """What decides, within a study, how much memory a trial needs: its texts and precision."""
+    """What determines a trial's memory within a study: its task and precision."""
     return trial.task, trial.precision
 
 
 def remark(trials: Sequence[Trial], device: str) -> str:
-    """What the user hears of trials that need too much memory."""
+    """The message to the user about trials that need too much memory."""
     return (
         f"{trials[0].task} {trials[0].regime}: the memory of {device} is not enough for "
-        f"{len(trials)} trials side by side; they go on as two groups"
+        f"{len(trials)} trials side by side; they continue as two groups"
     )
 
 
 def halves(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Two groups, in the order in which the trials train; neighbours are most alike."""
+    """Two groups, in the order of training, in which adjacent trials are most similar."""
     ordered = sorted(trials, key=sort_key)
     middle = (len(ordered) + 1) // 2
     return [ordered[:middle], ordered[middle:]]
 
 
 def halve(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
-    """The halves of a group that has run out of memory, each with its part of the checkpoint.
+    """Halve a group that has run out of memory; each half gets its part of the checkpoint.
 
     Raises:
         StorageError: the checkpoints cannot be written.
@@ -60,14 +60,14 @@ def halve(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
 
 
 def _part(state: State, trials: Sequence[Trial], group: Sequence[Trial]) -> State:
-    """The state of some of the trials; their share of the seconds spent stays the same."""
+    """The state of some of the trials, with their share of the seconds spent so far."""
     of_trials = {trial.id: of for trial, of in zip(trials, state.trainers, strict=True)}
     seconds = state.seconds * len(group) / len(trials)
     return State([of_trials[trial.id] for trial in group], state.random, seconds)
 
 
 def begun(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
-    """The groups as which an earlier attempt has trained these trials, as its checkpoints tell."""
+    """The groups in which an earlier attempt trained these trials, according to its checkpoints."""
     if folder is None or len(trials) == 1:
         return [list(trials)]
     names = {f"checkpoints/{name}" for name in folder.names("checkpoints")}
@@ -75,7 +75,7 @@ def begun(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
 
 
 def _begun(trials: list[Trial], names: set[str]) -> list[list[Trial]]:
-    """The same, but nothing where none of them has a checkpoint."""
+    """As ``begun``, but empty if none of the trials has a checkpoint."""
     if checkpoints.path(trials) in names:
         return [trials]
     if len(trials) == 1:

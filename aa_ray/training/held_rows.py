@@ -1,4 +1,4 @@
-"""Rows with adapters whose parameters are stacked already; see ``stacked_parameters``."""
+"""Rows with adapters whose parameters are already stacked; see ``stacked_parameters``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,14 @@ from aa_ray.training.unpadded import Packed
 class HeldSwitches:
     """The switches of all trials and layers, whose weights are drawn together.
 
-    A trial without a switch that stands between others, or in a layer where it has none, is
-    computed along; nobody reads its weights.
+    Weights are also computed for trials without a switch that are between others, and for layers
+    where a trial has none; they are not used.
 
     Args:
         leaf: the logits [trials, layers, 2].
-        layers: those in which any trial has a switch, ascending.
-        places: for each trial of the array the places of its own layers among those; None without
-            switches.
-        temperature: of all of them.
+        layers: layers in which any trial has a switch, ascending.
+        places: for each trial the indices of its layers in ``layers``; None without switches.
+        temperature: the temperature of all switches.
     """
 
     def __init__(
@@ -37,11 +36,11 @@ class HeldSwitches:
         self._layers = {layer: place for place, layer in enumerate(layers)}
         self._places = places
         self._temperature = temperature
-        self._drawn: Sequence[Tensor] = ()  # [trials, T, 1], for each layer two
+        self._drawn: Sequence[Tensor] = ()  # [trials, T, 1], two for each layer
 
     @classmethod
     def of(cls, parameters: StackedParameters) -> "HeldSwitches | None":
-        """Those of the array; None if no trial has one."""
+        """The switches of these trials; None if no trial has one."""
         blocks = [block for block in parameters.blocks.values() if block.rate == SWITCHES]
         if not blocks:
             return None
@@ -58,7 +57,7 @@ class HeldSwitches:
         """The noise of several steps, [steps, trials, B, layers, 2], on the CPU.
 
         Args:
-            noise: for each step that of each trial, [its layers, B, 2].
+            noise: the noise of each step and trial, [its layers, B, 2].
             size: B.
         """
         trials, layers = self.leaf.values.shape[:2]
@@ -74,21 +73,21 @@ class HeldSwitches:
         return arranged.transpose(2, 3).contiguous()
 
     def draw(self, noise: Tensor, batch: Packed, dtype: torch.dtype) -> None:
-        """Draw all weights of a step, with noise [trials, B, layers, 2]."""
+        """Compute all weights of a step from noise [trials, B, layers, 2]."""
         weights = soft_weights(self.leaf.values[:, None], noise, self._temperature)
         first = self.leaf.first
         of_tokens = _ToTokens.apply(weights.flatten(2), batch, slice(first, first + len(weights)))
         self._drawn = of_tokens.to(dtype)[:, :, None].unbind(-1)
 
     def weights(self, layer: int, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Those of (identity, adapter) in a layer, [rows, T, 1] each; rows are the array's."""
+        """Weights of (identity, adapter) in a layer, [rows, T, 1] each, for rows of all trials."""
         place = 2 * self._layers[layer]
         own = [row - self.leaf.first for row in rows]
         return gather(self._drawn[place + IDENTITY], own), gather(self._drawn[place + ADAPTER], own)
 
 
 class _ToTokens(torch.autograd.Function):
-    """Give each token what its example has: [trials, B, C] -> [trials, T, C]; spare ones any."""
+    """Copy each example's values to its tokens: [trials, B, C] -> [trials, T, C]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, batch: Packed, trials: slice) -> Tensor:
@@ -98,20 +97,20 @@ class _ToTokens(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        # A product: a sum over an index would be taken in any order on a GPU.
+        # A matrix product, since a sum by index would have no fixed order on a GPU.
         membership = ctx.batch.membership[ctx.trials]  # [trials, T, B]
         return torch.matmul(membership.transpose(1, 2), grads[0]), None, None
 
 
 @dataclass(frozen=True)
 class HeldRows(AdaptedRows):
-    """Those of a training step.
+    """The adapted rows of a training step.
 
     Attributes:
-        held: what the layer's adapters train, by "down", "up" (weights and biases) and
+        held: trained parameters of the layer's adapters: "down" and "up" (weights and biases) and
             "coefficients" (numerators and denominators).
-        others: parameters of activations that have some, and are no rationals.
-        all_switches: None if no trial of the array has one.
+        others: parameters of custom activations, apart from rationals.
+        all_switches: None if no trial has a switch.
     """
 
     held: dict[str, tuple[Leaf, Leaf]] = field(default_factory=dict)
@@ -126,7 +125,7 @@ class HeldRows(AdaptedRows):
         layer: int,
         indices: Sequence[int],
     ) -> "HeldRows":
-        """Of these trials of the array, which have an adapter in the layer."""
+        """The rows of these trials, which have an adapter in the layer."""
         models = [parameters.trial_models[row] for row in indices]
         held: dict[str, tuple[Any, Any]] = {}
         others = []
@@ -149,7 +148,7 @@ class HeldRows(AdaptedRows):
 
     @cached_property
     def leaves(self) -> list[Leaf]:
-        """All parameters of its adapters, but for the switches."""
+        """All parameters of the adapters, except the switches."""
         return [leaf for pair in self.held.values() for leaf in pair] + self.others
 
     def _of(self, kind: str, run: slice = slice(None)) -> tuple[Tensor, Tensor]:

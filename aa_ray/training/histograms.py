@@ -1,4 +1,4 @@
-"""The distribution of the inputs that each rational activation sees."""
+"""The distribution of the inputs of each rational activation."""
 
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ class Histogram(NamedTuple):
 def of_inputs(engine: Engine, context: TrialContext, examples: Examples) -> dict[int, Histogram]:
     """Layer -> histogram of its rational's inputs, one per token and unit.
 
-    Looks at up to 256 of the examples, with the current weights of the context's trial, in
-    evaluation: the rational of an unselected layer is not used, and has no histogram.
+    Uses up to 256 of the examples and the current weights of the context's trial, in evaluation
+    mode. The rational of an unselected layer is not used and has no histogram.
     """
     trial_model = context.trial_model
     if not trial_model.rationals:

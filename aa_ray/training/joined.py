@@ -1,6 +1,6 @@
-"""Examples of a batch, one after the other without padding; see ``aa_ray.training.unpadded``.
+"""Concatenates the examples of a batch without padding; see ``aa_ray.training.unpadded``.
 
-Shapes: S contexts, B examples each; ``total`` tokens each, of which the last may be spare.
+Shapes: S contexts of B examples and ``total`` tokens each, of which the last may be spare.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from aa_ray.data.batches import Examples
 
 
 def lengths(parts: Sequence[Examples], indices: Sequence[np.ndarray]) -> np.ndarray:
-    """[S, B], tokens of each example."""
+    """[S, B], number of tokens of each example."""
     return np.stack([part.lengths[of] for part, of in zip(parts, indices, strict=True)])
 
 
 def example_of_token(of_examples: np.ndarray, total: int) -> np.ndarray:
-    """[S, total], the number of each token's example; -1 for a spare one. Lengths are [S, B]."""
+    """[S, total], index of each token's example; -1 for a spare token. Lengths are [S, B]."""
     numbers = np.full((len(of_examples), total), -1)
     for row, of_context in zip(numbers, of_examples, strict=True):
         row[: of_context.sum()] = np.repeat(np.arange(len(of_context)), of_context)
@@ -29,7 +29,7 @@ def inputs(
     total: int,
     padding_position: int | None,
 ) -> dict[str, np.ndarray]:
-    """What BERT's embeddings take, [S, total] each; 0 at spare tokens."""
+    """The inputs of BERT's embeddings, [S, total] each; 0 at spare tokens."""
     names = ("input_ids", "token_type_ids", "position_ids")
     arrays = {name: np.zeros((len(parts), total), dtype=np.int64) for name in names}
     for number, (part, of) in enumerate(zip(parts, indices, strict=True)):
@@ -57,10 +57,10 @@ def _of_context(
 def _behind_padding(
     ids: np.ndarray, starts: np.ndarray, of_examples: np.ndarray, padding: int
 ) -> np.ndarray:
-    """The positions of an example's tokens in RoBERTa, which start behind that of padding.
+    """The positions of an example's tokens in RoBERTa, which start after padding's position.
 
-    A padding token within a text, where somebody wrote one, has padding's.
+    A padding token that occurs within a text gets padding's position.
     """
     real = ids != padding
-    before = np.concatenate([[0], np.cumsum(real)])  # real tokens before each
+    before = np.concatenate([[0], np.cumsum(real)])  # number of real tokens before each
     return padding + (before[1:] - np.repeat(before[starts], of_examples)) * real

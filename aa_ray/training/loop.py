@@ -2,7 +2,7 @@
 
 Read ``train`` first. The trials of a group share the backbone, the task and the regime; a single
 trial is a group of one. Each has its own adapters, classifier, optimiser, data order, best epoch
-and end. Knows nothing of Ray, of files, or of where the examples come from.
+and end. This module knows nothing about Ray, files, or the source of the examples.
 """
 
 import itertools
@@ -33,9 +33,9 @@ class State:
     """All that a group of trials needs to go on after its last step, as if nothing had happened.
 
     Attributes:
-        trainers: of each trial, in the group's order.
+        trainers: state of each trial, in the group's order.
         random: states of torch's generators, by device type.
-        seconds: spent on training so far.
+        seconds: seconds spent on training so far.
     """
 
     trainers: list[TrainerState]
@@ -44,12 +44,12 @@ class State:
 
     @property
     def epoch(self) -> int:
-        """The last that was completed."""
+        """The last completed epoch."""
         return max(len(trainer.history) for trainer in self.trainers) - 1
 
 
 class Keeper(Protocol):
-    """Keeps states, so that an interrupted training run can go on."""
+    """Saves states, so that an interrupted training run can continue."""
 
     def due(self) -> bool:
         """Whether a state should be saved now, after an epoch."""
@@ -58,17 +58,17 @@ class Keeper(Protocol):
         """Whether a state should be saved now, between two steps."""
 
     def save(self, state: State) -> None:
-        """Keep the state in place of the last one."""
+        """Save the state, replacing the last one."""
 
 
 class Listener(Protocol):
-    """Is told how trials are doing while they train, and may take their weights."""
+    """Is called while trials train, to report progress or to copy their weights."""
 
     def after_epoch(self, trainer: TrialTrainer) -> None:
-        """Its last epoch, 0 before training, stands at the end of its history."""
+        """Called after an epoch, the last one in the history, and before training (epoch 0)."""
 
     def after_test(self, trainer: TrialTrainer, depth: int) -> None:
-        """The weights of the depth's best epoch are in place, and have been tested."""
+        """Called after the test of a depth, with the weights of its best epoch in place."""
 
 
 def run(
@@ -86,14 +86,14 @@ def run(
 
     Args:
         engine: computes logits on the frozen model.
-        trials: of equal ``fuse_key``.
+        trials: trials with equal ``fuse_key``.
         parts: each trial's training and development examples, the same number for each.
         resumed: where an interrupted run of these trials had come to; it goes on from there.
         keeper: is given the state after each epoch that it wants, and within long ones.
         listener: is told of every epoch and test.
 
     Returns:
-        By trial what came out, or why it ended: its loss or its outputs became NaN or infinite.
+        For each trial its outcome, or why it ended: its loss or outputs became NaN or infinite.
 
     Raises:
         CheckpointError: ``resumed`` does not fit these trials.
@@ -137,7 +137,7 @@ def train(
         due, save: see ``train_epoch``.
 
     Yields:
-        After each epoch the trainers that took part in it.
+        After each epoch, the trainers that took part in it.
     """
     completed = max(len(trainer.history) for trainer in trainers) - 1
     for epoch in range(completed + 1, trainers[0].trial.epochs + 1):
@@ -157,7 +157,7 @@ def _trainers(
 ) -> list[TrialTrainer]:
     """A trainer for each trial, at epoch 0; seeds torch's global generator for dropout."""
     trial_models = model.attach(engine.encoder, trials, task.outputs)
-    torch.manual_seed(trials[0].seed)  # however many numbers the initial weights have drawn
+    torch.manual_seed(trials[0].seed)  # regardless of the numbers drawn for the initial weights
     num_layers = encoders.num_layers(engine.encoder)
     return [
         TrialTrainer(trial_model, task, examples, num_layers)
@@ -179,7 +179,7 @@ def _state(engine: Engine, trainers: Sequence[TrialTrainer], seconds: float) -> 
 
 
 def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> None:
-    """Put the state back.
+    """Restore the state.
 
     Raises:
         CheckpointError: it does not fit.
@@ -197,7 +197,7 @@ def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> N
 
 
 def _develop(engine: Engine, trainers: Sequence[TrialTrainer]) -> None:
-    """Score each trainer that is still well on its development set, for each inference depth."""
+    """Score all trainers without an error on their development sets, for each inference depth."""
     pairs = [(t, depth) for t in trainers if t.error is None for depth in t.depths]
     jobs = [Job(t, evaluated_depth(t, depth), t.parts.development) for t, depth in pairs]
     for (trainer, depth), scores in zip(pairs, evaluate(engine, jobs), strict=True):
@@ -210,10 +210,10 @@ def _develop(engine: Engine, trainers: Sequence[TrialTrainer]) -> None:
 
 
 def evaluated_depth(trainer: TrialTrainer, depth: int) -> int:
-    """The depth at which the development set is evaluated, to find the best epoch of ``depth``.
+    """The depth at which the development set is evaluated to find the best epoch of ``depth``.
 
-    The same, but for the released code's AdapterDrop (D5): that evaluates with whatever layers the
-    last training step happened to keep.
+    It is ``depth`` itself, except for AdapterDrop as in the released code (D5), which evaluates
+    with the layers that the last training step happened to keep.
     """
     trial = trainer.trial
     if trial.inference_depths is not None and trial.drop_range == "released":
@@ -227,7 +227,7 @@ def _test(
     test: Examples,
     listener: Listener | None,
 ) -> dict[TrialTrainer, list[Evaluation]]:
-    """Test each trainer with the weights of the best epoch of each of its depths.
+    """Test each trainer at each of its depths, with the weights of the depth's best epoch.
 
     The n-th depths of all trainers are tested side by side; only AdapterDrop has a second one.
     """
@@ -262,7 +262,7 @@ def _evaluation(
     final_selected: list[int] | None,
     seconds: float,
 ) -> Evaluation:
-    """What there is to say of a test that gave those scores."""
+    """The record of a test with these scores."""
     trainer, trial_model, context = job.trainer, job.trainer.trial_model, job.context
     best_epoch = trainer.best[job.depth].epoch
     return Evaluation(

@@ -1,8 +1,8 @@
-"""Adam, for one trial and for all trials of an array at once: clipping, three rates, linear decay.
+"""Adam for one trial or for several side by side: clipping, three rates, linear decay.
 
-``StackedAdam`` computes for every trial what ``PlainAdam``, which is torch's, computes for one. As
-there, a parameter that a step does not use keeps its value, its moments and its own number of
-steps: the adapters that AdapterDrop skips.
+``StackedAdam`` computes for all trials of an array (trials side by side) what ``PlainAdam``, which
+is torch's, computes for one. In both, a parameter that a step does not use, such as an adapter that
+AdapterDrop skips, keeps its value, its moments and its step count.
 """
 
 import math
@@ -18,24 +18,24 @@ from aa_ray.training.stacked_parameters import StackedParameters, norms
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
-# By the parameter's place in ``TrialModel.parameter_groups``: ``step`` [], ``exp_avg`` and
-# ``exp_avg_sq`` in its shape. The names are torch's.
+# Index of the parameter in ``TrialModel.parameter_groups`` -> ``step`` [], ``exp_avg`` and
+# ``exp_avg_sq`` of its shape. The names are torch's.
 Moments = dict[int, dict[str, Tensor]]
 
 
 class Schedule(NamedTuple):
-    """Where a trial's learning rates stand on their way to 0.
+    """The position in the linear decay of a trial's learning rates.
 
     Attributes:
         done: steps taken so far.
-        total: all steps of its training run.
+        total: total number of steps of the training run.
     """
 
     done: int
     total: int
 
     def factor(self, step: int) -> float:
-        """Of the rates, in the step of that number from now on, 0 for the next one."""
+        """The factor of the rates in a future step; ``step`` 0 is the next one."""
         return 1 - (self.done + step) / self.total
 
 
@@ -52,7 +52,7 @@ class PlainAdam:
         self._adam.load_state_dict({"state": moments, "param_groups": groups})
 
     def step(self) -> None:
-        """Clip the gradients that are there, and take a step."""
+        """Clip the existing gradients and take a step."""
         limit = self._trial_model.trial.max_gradient_norm
         nn.utils.clip_grad_norm_(self._trial_model.parameters(), limit)
         factor = self._schedule.factor(self._steps)
@@ -63,7 +63,7 @@ class PlainAdam:
         self._steps += 1
 
     def moments(self) -> Moments:
-        """A copy of the trial's."""
+        """A copy of the trial's moments."""
         state = self._adam.state_dict()["state"]
         return {
             index: {name: value.clone() for name, value in of_parameter.items()}
@@ -71,18 +71,18 @@ class PlainAdam:
         }
 
     def release(self) -> None:
-        """Nothing to do: the modules' parameters are their own."""
+        """Nothing to do: the modules already own their parameters."""
 
 
 class StackedAdam:
     """Adam for all trials of an array.
 
-    Columns that always take their steps together form a group: all of a learning rate, or, where
-    AdapterDrop skips layers, all of a learning rate in a layer.
+    Columns that always take steps together form a group: all columns with the same learning rate,
+    or, if AdapterDrop skips layers, all columns with the same learning rate in a layer.
 
     Args:
-        parameters: of the array's K trials.
-        moments: of each trial so far.
+        parameters: the parameters of K trials.
+        moments: the moments of each trial so far.
     """
 
     def __init__(self, parameters: StackedParameters, moments: Sequence[Moments]) -> None:
@@ -104,7 +104,7 @@ class StackedAdam:
             self._put(row, of_trial)
 
     def _columns(self) -> np.ndarray:
-        """[N], the group of each column; those between blocks have any."""
+        """[N], the group of each column; arbitrary for columns between blocks."""
         columns = np.zeros(self._parameters.values.shape[1], dtype=np.int64)
         for block in self._parameters.blocks.values():
             columns[slice(*block.columns)] = self._group(block.name)
@@ -128,7 +128,7 @@ class StackedAdam:
             self._counts[row, self._group(name)] = float(of_parameter["step"])
 
     def moments(self, row: int) -> Moments:
-        """A copy of a trial's moments, as ``PlainAdam`` has them."""
+        """A copy of a trial's moments in the form of ``PlainAdam``."""
         return {
             index: {
                 "step": torch.tensor(self._counts[row, self._group(name)], dtype=torch.float32),
@@ -139,10 +139,10 @@ class StackedAdam:
         }
 
     def plan(self, schedules: Sequence[Schedule], first_layers: np.ndarray) -> np.ndarray:
-        """What the next steps are taken with; they count as taken from now on.
+        """The coefficients of the next steps, which count as taken from now on.
 
         Args:
-            schedules: of each trial.
+            schedules: the schedule of each trial.
             first_layers: [steps, K], the layers below which the trials skip their adapters.
 
         Returns:
@@ -154,7 +154,7 @@ class StackedAdam:
         counts = self._counts + np.cumsum(active, axis=0)
         steps = range(len(first_layers))
         decays = np.array([[of_trial.factor(s) for of_trial in schedules] for s in steps])
-        with np.errstate(divide="ignore", invalid="ignore"):  # groups that have taken no step yet
+        with np.errstate(divide="ignore", invalid="ignore"):  # for groups without a step so far
             sizes = self._rates() * decays[:, :, None] / (1 - BETA1**counts)
         plan = np.stack(
             [
@@ -177,7 +177,7 @@ class StackedAdam:
         return np.array(rates)[:, [rate for _, rate in self._groups]]
 
     def step(self, plan: Tensor) -> None:
-        """Clip each trial's gradient, and take a step of all; plan [4, K, G] as from ``plan``."""
+        """Clip each trial's gradient and take a step for all; [4, K, G] is a step of ``plan``."""
         gradients = self._parameters.gradients
         factors = self._limits / (norms(gradients) + 1e-6)  # [K]
         gradients.mul_(factors.clamp_(max=1.0)[:, None])
@@ -196,7 +196,7 @@ class StackedAdam:
         self._parameters.values.addcdiv_(sizes * self._first, deviations)
 
     def _expanded(self, of_groups: Tensor) -> Tensor:
-        """[K, G] -> [K, N], or [K, 1] where there is one group."""
+        """[K, G] -> [K, N], or [K, 1] if there is one group."""
         if len(self._groups) == 1:
             return of_groups
         return of_groups.index_select(1, self._group_of_column)
@@ -207,5 +207,5 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def num_steps(examples: int, batch_size: int) -> int:
-    """Steps of an epoch."""
+    """Number of steps of an epoch."""
     return math.ceil(examples / batch_size)

@@ -1,4 +1,4 @@
-"""What a trial yields: its history, and a test for each inference depth."""
+"""The outcome of a trial: its history, and a test for each inference depth."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ class Evaluation:
     """The test of one inference depth, with the weights of its best epoch.
 
     Attributes:
-        adapter_layers: layers whose adapters were in use; for a switched trial all of its layers.
+        adapter_layers: layers whose adapters were used; for a switched trial, all of its layers.
         selected_layers, final_selected_layers: layers whose switch picks the adapter in the test
             (at the best epoch, unless ``restored_switches`` says otherwise) and at the last epoch;
             None without switches.
-        best_epoch: the first with the highest development score, from 1.
+        best_epoch: the first epoch with the highest development score, counted from 1.
         test: scores by metric name.
-        answers: number of different answers given in the test.
-        input_histograms: layer -> what its rational saw, on development examples.
-        test_seconds: of the whole group's test.
-        adapter_parameters: parameters of the adapters in use, rationals and switches included.
+        answers: number of different answers in the test.
+        input_histograms: layer -> inputs of its rational, on development examples.
+        test_seconds: duration of the whole group's test.
+        adapter_parameters: number of parameters of the adapters used, with rationals and switches.
     """
 
     adapter_layers: list[int]
@@ -37,9 +37,9 @@ class Evaluation:
 
 @dataclass
 class Outcome:
-    """Everything a trial yields: the history with one entry per epoch, one evaluation per depth.
+    """The outcome of a trial: a history with one entry per epoch, and one evaluation per depth.
 
-    ``train_seconds`` are the whole group's.
+    ``train_seconds`` is the time of the whole group.
     """
 
     history: list[Epoch]

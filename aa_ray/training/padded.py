@@ -1,14 +1,14 @@
 """The engine ``adapterhub``: AdapterHub's own forward pass, on any encoder and with any adapter.
 
-On a CPU the examples of a batch are computed in groups of like length, each padded to its longest:
-that leaves out most of the padding, and changes no result, since examples do not see each other. On
-a GPU, where starting another kernel costs more than padding, a batch is one group.
+On a CPU a batch is split into groups of similar length, each padded to its longest example. This
+avoids most of the padding without changing results, since examples are independent. On a GPU a
+batch is one group, since launching another kernel costs more than padding.
 
-Contexts are computed one after the other: AdapterHub's own ways to run several adapters on one
-batch need the same layers in all of them. Nothing below a context's lowest adapter has a gradient,
-since nothing there is trained.
+Contexts are computed one after another, since AdapterHub can only run several adapters on one batch
+if they are in the same layers. No gradients are computed below a context's lowest adapter, since
+nothing there is trained.
 
-Shapes: B examples, of which G are in a group, T tokens of the longest there, H hidden units.
+Shapes: B examples, G of them in a group, T tokens of the longest one there, H hidden units.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from aa_ray.training.context import TrialContext
 from aa_ray.training.optimizers import PlainAdam
 from aa_ray.training.trainer import TrialTrainer
 
-# Examples of a group.
+# Number of examples in a group.
 GROUP_SIZE = {"cpu": 8}
 
 
@@ -36,8 +36,8 @@ class PaddedGroup:
     """Examples that are computed together.
 
     Attributes:
-        inputs: what the encoder takes, [G, T] each.
-        examples: which of the B these are, [G].
+        inputs: the encoder's inputs, [G, T] each.
+        examples: indices of these examples in the batch, [G].
     """
 
     inputs: dict[str, Tensor]
@@ -46,7 +46,7 @@ class PaddedGroup:
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """The examples of each context, or those of all, in groups."""
+    """The examples of each context, or the common examples of all, in groups."""
 
     groups: list[list[PaddedGroup]]
 
@@ -75,7 +75,7 @@ class AdapterHubEngine:
         return batch, torch.from_numpy(labels).to(self.encoder.device)
 
     def _groups(self, part: Examples, numbers: np.ndarray) -> list[PaddedGroup]:
-        """The examples in groups of like length."""
+        """The examples in groups of similar length."""
         order = np.argsort(part.lengths[numbers], kind="stable")
         size = GROUP_SIZE.get(self.encoder.device.type, len(order))
         return [
@@ -102,13 +102,13 @@ class AdapterHubEngine:
     def forward(
         self, batch: PaddedBatch, contexts: Sequence[TrialContext], shared: bool = False
     ) -> Tensor:
-        """Logits [contexts, B, outputs]; ``shared`` if all contexts look at the same examples."""
+        """Logits [contexts, B, outputs]; ``shared`` if all contexts have the same examples."""
         groups = batch.groups * len(contexts) if shared else batch.groups
         pairs = zip(contexts, groups, strict=True)
         return torch.stack([self._logits(context, of_context) for context, of_context in pairs])
 
     def _logits(self, context: TrialContext, groups: Sequence[PaddedGroup]) -> Tensor:
-        """[B, outputs] of one context."""
+        """Logits [B, outputs] of one context."""
         trial_model = context.trial_model
         skipped = [layer for layer in trial_model.layers if layer < context.first_layer]
         self.encoder.set_active_adapters(trial_model.name, skip_layers=skipped or None)
@@ -116,7 +116,7 @@ class AdapterHubEngine:
         return logits[torch.cat([group.examples for group in groups]).argsort()]
 
     def _of_group(self, context: TrialContext, group: PaddedGroup) -> Tensor:
-        """[G, outputs] of a group."""
+        """Logits [G, outputs] of a group."""
         trial_model, mask = context.trial_model, group.inputs["attention_mask"]
         for layer in trial_model.layers if trial_model.trial.switched else ():
             noise = None if context.noise is None else context.noise[layer][group.examples]
@@ -136,7 +136,7 @@ class AdapterHubEngine:
         return OneByOneTraining(self, trainers)
 
     def rational_inputs(self, batch: PaddedBatch, context: TrialContext) -> dict[int, Tensor]:
-        """Layer -> what its rational sees at the tokens of all examples, [tokens, units]."""
+        """Layer -> inputs of its rational at the tokens of all examples, [tokens, units]."""
         [groups] = batch.groups
         rationals = context.trial_model.rationals
         seen: dict[int, list[Tensor]] = {layer: [] for layer in rationals}
@@ -154,7 +154,7 @@ class AdapterHubEngine:
 
 
 class PaddedStep(NamedTuple):
-    """What a step is taken with; labels are [contexts, B]."""
+    """The inputs of a training step; labels are [contexts, B]."""
 
     batch: PaddedBatch
     labels: Tensor
@@ -162,7 +162,7 @@ class PaddedStep(NamedTuple):
 
 
 class OneByOneTraining:
-    """Trains trials with an optimiser each; an ``aa_ray.training.engine.Training``."""
+    """Trains trials with one optimiser each; an ``aa_ray.training.engine.Training``."""
 
     def __init__(self, engine: AdapterHubEngine, trainers: Sequence[TrialTrainer]) -> None:
         self._engine = engine
@@ -182,7 +182,7 @@ class OneByOneTraining:
         return self._engine.forward(batch.batch, batch.contexts)
 
     def step(self, batch: PaddedStep, loss: Tensor) -> None:
-        """Take a step down the sum of the trials' losses."""
+        """Take a step on the sum of the trials' losses."""
         loss.backward()
         for optimizer in self._optimizers:
             optimizer.step()
@@ -198,7 +198,7 @@ def _optimizer(trainer: TrialTrainer) -> PlainAdam:
 def _real(inputs: list[Tensor], masks: list[Tensor]) -> Tensor:
     """The inputs [G, T, units] of each group without padding, [tokens, units].
 
-    Each group has the same number of them: one, or as many as its layer is run in ALBERT.
+    Each group has one input, or in ALBERT one for each run of the layer.
     """
     passes = len(inputs) // len(masks)
     pairs = zip(inputs, (mask for mask in masks for _ in range(passes)), strict=True)
@@ -206,5 +206,5 @@ def _real(inputs: list[Tensor], masks: list[Tensor]) -> Tensor:
 
 
 def _keeper(inputs: list[Tensor]) -> Callable[[Any, tuple[Tensor]], None]:
-    """A hook that adds what the module sees to the list."""
+    """A hook that appends the module's input to the list."""
     return lambda _, arguments: inputs.append(arguments[0])

@@ -1,4 +1,4 @@
-"""Where backbone and data come from, and whether rows can be written: for ``aa-ray doctor``."""
+"""Checks for ``aa-ray doctor``: where backbone and data come from; whether rows can be written."""
 
 import time
 from pathlib import Path
@@ -13,14 +13,14 @@ from aa_ray.training.doctor import BROKEN, OK, SLOW, Finding
 
 
 def results(uri: str) -> Finding:
-    """Whether rows can be written to and read from the folder, and how long that takes."""
+    """Whether the folder can be written to, and how long that takes."""
     started = time.perf_counter()
     try:
         folder = Folder(uri)
         folder.check_writable()
         free = folder.free_bytes()
     except (UsageError, StorageError) as error:
-        return Finding(BROKEN, str(error), "make it writable, or give another --results")
+        return Finding(BROKEN, str(error), "make it writable, or use another --results")
     space = "" if free is None else f", {free / 1e9:,.1f} GB free"
     took = 1000 * (time.perf_counter() - started)
     return Finding(OK, f"{folder.uri} is writable ({took:.0f} ms to write and delete{space})")
@@ -36,13 +36,13 @@ def inputs(backbone: str, data: str) -> Finding:
     return Finding(
         BROKEN,
         text,
-        "fill the hub's cache where there is a network (cluster/hub_cache.py fill), or give a "
-        "folder to --backbone and --data",
+        "fill the hub's cache on a machine with a network (cluster/hub_cache.py fill), or pass "
+        "folders to --backbone and --data",
     )
 
 
 def _backbone(name: str, answers: bool) -> tuple[str, bool]:
-    """Where the backbone comes from, and whether it can be had."""
+    """Where the backbone comes from, and whether it is available."""
     if Path(name).is_absolute() or name == backbones.MINILM:
         try:
             path = backbones.find(name).path
@@ -55,7 +55,7 @@ def _backbone(name: str, answers: bool) -> tuple[str, bool]:
 
 
 def _data(name: str, answers: bool) -> tuple[str, bool]:
-    """Where the data come from, and whether they can be had."""
+    """Where the data come from, and whether they are available."""
     location = Source.named(name).location
     if location == "embedded":
         return "data: generated", True
@@ -68,10 +68,10 @@ def _data(name: str, answers: bool) -> tuple[str, bool]:
 
 
 def differing_clock(seconds: float, doubt: float) -> Finding:
-    """What a clock means that differs from this machine's by so many seconds.
+    """The finding for a clock that differs from this machine's by ``seconds``.
 
     Args:
-        doubt: how long the question was on its way, by which the difference may be wrong.
+        doubt: uncertainty of the difference: the duration of the query.
     """
     text = f"the clock differs by {seconds:+.1f} s (±{doubt:.1f})"
     if abs(seconds) - doubt < 2:

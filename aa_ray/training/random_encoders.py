@@ -1,4 +1,4 @@
-"""Encoders of every architecture with random weights, made on the spot: for checks and tests."""
+"""Encoders of all architectures with random weights, for checks and tests."""
 
 import importlib
 import warnings
@@ -16,7 +16,7 @@ from aa_ray.core import encoders, heads, model
 from aa_ray.data.batches import Examples
 
 LAYERS = 3
-POSITIONS = 64  # tokens of the longest example
+POSITIONS = 64  # maximum number of tokens of an example
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -27,7 +27,7 @@ SIZES: dict[str, Any] = {
     "initializer_range": 0.2,
 }
 ROBERTA = {"max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "pad_token_id": 1}
-# As in deberta-v3: relative positions, and no segments.
+# As in deberta-v3: relative positions and no segments.
 RELATIVE = {
     "relative_attention": True,
     "position_biased_input": False,
@@ -35,7 +35,7 @@ RELATIVE = {
     "type_vocab_size": 0,
     "max_relative_positions": -1,
 }
-# Model type -> what its configuration has besides ``SIZES``.
+# Model type -> its configuration in addition to ``SIZES``.
 TYPES: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 16},
     "bert": {},
@@ -47,16 +47,16 @@ TYPES: dict[str, dict[str, Any]] = {
     "electra": {"embedding_size": 16},  # as ELECTRA-small, which projects its embeddings
     "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
                    "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0,
-                   "reference_compile": False},  # which takes longer than all that is tried here
+                   "reference_compile": False},  # compiling takes longer than all checks together
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }  # fmt: skip
 
-WORDS = 128  # in the vocabulary of a tiny encoder
+WORDS = 128  # size of a tiny encoder's vocabulary
 
 
 def import_architectures() -> None:
-    """Import what would otherwise warn later: torch deprecates torch.jit, which some use."""
+    """Import modules that would otherwise warn later, since they use the deprecated torch.jit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         for name in ("deberta", "deberta_v2", "modernbert"):
@@ -64,12 +64,12 @@ def import_architectures() -> None:
 
 
 def config_of(kind: str, words: int) -> Any:
-    """The configuration of a tiny encoder of that model type."""
+    """The configuration of a tiny encoder of this model type."""
     return CONFIG_MAPPING[kind](vocab_size=words, **(SIZES | TYPES[kind]))
 
 
 def save_tiny(kind: str, folder: Path) -> None:
-    """Write a tiny encoder of that model type, always with the same weights, into the folder."""
+    """Write a tiny encoder of this model type to the folder, always with the same weights."""
     import_architectures()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -77,7 +77,7 @@ def save_tiny(kind: str, folder: Path) -> None:
 
 
 def bert(layers: int, hidden: int, device: torch.device) -> PreTrainedModel:
-    """A random BERT of that size on the device, as ``aa_ray.core.model.load`` gives one."""
+    """A random BERT of this size on the device, as ``aa_ray.core.model.load`` returns it."""
     heads_of = max(1, hidden // 64)
     config = BertConfig(
         hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads_of,
@@ -91,7 +91,7 @@ def bert(layers: int, hidden: int, device: torch.device) -> PreTrainedModel:
 
 
 def without_dropout(encoder: PreTrainedModel) -> PreTrainedModel:
-    """The same model, whose training draws nothing at random."""
+    """The same model without dropout, so that training draws no random numbers."""
     for module in encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -101,7 +101,7 @@ def without_dropout(encoder: PreTrainedModel) -> PreTrainedModel:
 
 
 def examples(count: int, seed: int = 0, tokens: int = 8, words: int = WORDS) -> Examples:
-    """Texts of random words, larger ones for label 1; of 4 to twice ``tokens`` - 4 tokens."""
+    """Texts of random token ids, larger ones for label 1; 4 to 2 * ``tokens`` - 4 tokens each."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     half = (words - 5) // 2
@@ -114,7 +114,7 @@ def examples(count: int, seed: int = 0, tokens: int = 8, words: int = WORDS) -> 
 
 
 def fitting(encoder: PreTrainedModel, texts: Examples) -> Examples:
-    """The examples without segment ids where the encoder reads none."""
+    """The examples, without segment ids if the encoder does not read them."""
     if model.reads_segments(encoder):
         return texts
     return replace(texts, token_type_ids=np.zeros_like(texts.token_type_ids))

@@ -1,7 +1,7 @@
-"""Some rows of a tensor, and back, without a message between host and device.
+"""Selects rows of a tensor and writes them back, without synchronising host and device.
 
-A list as an index is a copy from the host for which torch waits until the device has done all that
-it was given. Rows that are neighbours are a slice; for others the index is copied once.
+Indexing with a list copies it from the host, and torch then waits until the device has finished all
+its work. So adjacent rows are selected as a slice, and for others the index is copied only once.
 """
 
 import functools
@@ -14,7 +14,7 @@ from aa_ray.training.transfer import sent
 
 
 def gather(x: Tensor, indices: Sequence[int]) -> Tensor:
-    """These rows of x, ascending; without a copy if they are all, or neighbours."""
+    """These rows of x, ascending; without a copy if they are all rows, or adjacent."""
     if len(indices) == x.shape[0]:
         return x
     if _are_neighbours(indices):
@@ -28,7 +28,7 @@ def select(x: Tensor, indices: Sequence[int]) -> Tensor:
 
 
 def scatter(values: Tensor, indices: Sequence[int], x: Tensor) -> Tensor:
-    """x with the values in these rows, ascending; without a copy if they are all."""
+    """x with the values in these rows, ascending; without a copy if they are all rows."""
     if len(indices) == x.shape[0]:
         return values
     values = values.to(x.dtype)

@@ -1,4 +1,4 @@
-"""Whether a device computes what it should, and how fast: on random encoders, without any download.
+"""Checks whether a device computes correctly, and how fast, on random encoders without a download.
 
 ``aa-ray doctor`` reports what this finds; tests/test_gpu.py runs the same comparisons.
 """
@@ -37,16 +37,16 @@ from aa_ray.training.random_encoders import (
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Precision, Trial
 
-# The largest difference between numbers of a training run on two devices, or by two engines, that
-# counts as rounding: of losses, switch logits and rational coefficients.
+# The largest difference in losses, switch logits and rational coefficients between two devices or
+# engines that counts as rounding.
 TOLERANCE = 1e-3
 
-# The same for the losses of a lower precision, relative.
+# The same for losses in a lower precision, relative.
 LOWER_TOLERANCE = 0.05
 
 TASK = tasks.get("sst2")
 
-# What differs between trials that train side by side: activation, switch, layers, AdapterDrop.
+# Settings in which trials side by side may differ: activation, switch, layers, AdapterDrop.
 KINDS: tuple[dict[str, Any], ...] = (
     {},
     {"activation": "rational:one", "switched": True},
@@ -58,7 +58,7 @@ KINDS: tuple[dict[str, Any], ...] = (
 
 
 def make_trial(**changes: Any) -> Trial:
-    """A trial on a tiny encoder: two epochs of the baseline, but for the changes."""
+    """A trial on a tiny encoder: two epochs of the baseline, with these changes."""
     settings: dict[str, Any] = {
         "task": TASK.name, "regime": "100", "seed": 42, "backbone": "random", "data": "random",
         "layers": tuple(range(LAYERS)), "activation": "relu", "switched": False,
@@ -69,7 +69,7 @@ def make_trial(**changes: Any) -> Trial:
 
 
 def tiny(kind: str, device: torch.device | str, precision: Precision = "fp32") -> PreTrainedModel:
-    """A frozen tiny encoder of that model type on the device, without dropout."""
+    """A frozen tiny encoder of this model type on the device, without dropout."""
     set_precision(precision)
     with tempfile.TemporaryDirectory() as folder:
         save_tiny(kind, Path(folder))
@@ -81,7 +81,7 @@ def train(engine: Engine, trials: Sequence[Trial]) -> list[Outcome]:
     """Train the trials side by side on random examples.
 
     Raises:
-        TrainingError: one has failed.
+        TrainingError: a trial failed.
     """
     sizes = (40, 20, 30)
     train, development, test = (
@@ -117,7 +117,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def side_by_side_difference(device: torch.device | str) -> float:
-    """Between trials that train side by side and the same ones, each by itself."""
+    """Difference between trials that train side by side and the same trials one by one."""
     engine = make(FUSED, tiny("bert", device))
     trials = [make_trial(**changes) for changes in KINDS]
     together = train(engine, trials)
@@ -126,9 +126,9 @@ def side_by_side_difference(device: torch.device | str) -> float:
 
 
 def architecture_difference(kind: str, device: torch.device | str) -> float:
-    """Between a trial on the device and on the CPU; of AA, by every engine that applies.
+    """Difference between an AA trial on the device and on the CPU, for all applicable engines.
 
-    On the CPU itself: between the engines, and 0 where only AdapterHub's applies.
+    On the CPU itself it is the difference between the engines, and 0 if only AdapterHub's applies.
     """
     reference = tiny(kind, "cpu")
     layers = tuple(range(encoders.num_layers(reference)))  # ALBERT's share one
@@ -145,7 +145,7 @@ def architectures() -> list[str]:
 
 
 def precision_difference(precision: Precision, device: torch.device | str) -> float:
-    """Between the training losses in that precision and in float32, relative; dropout is off."""
+    """Relative difference of training losses between this precision and float32, no dropout."""
     losses = []
     for name in ("fp32", precision):
         trial = make_trial(precision=name)
@@ -157,7 +157,7 @@ def precision_difference(precision: Precision, device: torch.device | str) -> fl
 
 
 def rational_difference(device: torch.device | str) -> float:
-    """Between the device's own kernels and torch's operations, value and gradients, relative."""
+    """Relative difference of value and gradients between the device's kernels and torch."""
     generator = torch.Generator().manual_seed(0)
     x, grad = (torch.randn(2, 4099, generator=generator).to(device) for _ in range(2))
     a, b = (torch.randn(2, n, generator=generator).to(device) for n in (6, 4))
@@ -172,7 +172,7 @@ def rational_difference(device: torch.device | str) -> float:
 
 
 class _AttentionKernels(TorchDispatchMode):
-    """Notes torch's operations whose names speak of attention."""
+    """Records the torch operations with "attention" in their names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class _AttentionKernels(TorchDispatchMode):
 
 
 def attention_kernels(device: torch.device, precision: Precision) -> dict[str, str]:
-    """What computes attention in training and in evaluation, by the name of torch's operation."""
+    """The torch operations that compute attention in training and in evaluation."""
     encoder = freeze(bert(2, 128, device), device, precision)
     engine = make(FUSED, encoder)
     trainer = _trainers(engine, 1, 8, precision)[0]
@@ -201,7 +201,7 @@ def attention_kernels(device: torch.device, precision: Precision) -> dict[str, s
 
 
 def _trainers(engine: Engine, count: int, texts: int, precision: Precision) -> list[TrialTrainer]:
-    """Trainers of AA on every layer; each epoch is one step on that many texts."""
+    """Trainers of AA on all layers; each epoch is one step on ``texts`` texts."""
     num_layers = encoders.num_layers(engine.encoder)
     trial = make_trial(
         activation="rational:one", switched=True, layers=tuple(range(num_layers)),
@@ -217,11 +217,14 @@ def _trainers(engine: Engine, count: int, texts: int, precision: Precision) -> l
 def steps_per_second(
     encoder: PreTrainedModel, count: int, precision: Precision = "fp32", seconds: float = 1.0
 ) -> float:
-    """Training steps of each of so many trials side by side, of ``step_texts`` texts each."""
+    """Training steps per second of each of ``count`` trials side by side.
+
+    A step has ``step_texts`` texts.
+    """
     set_precision(precision)
     engine = make(FUSED, encoder)
     trainers = _trainers(engine, count, step_texts(encoder.device), precision)
-    loop.train_epoch(engine, trainers, 1)  # chooses kernels and takes memory
+    loop.train_epoch(engine, trainers, 1)  # warm-up: chooses kernels and allocates memory
     _wait_for(encoder.device)
     started = time.perf_counter()
     steps = 0
@@ -234,17 +237,17 @@ def steps_per_second(
 
 
 def step_texts(device: torch.device) -> int:
-    """Texts of a timed step: a batch, or on a CPU a quarter of one."""
+    """Number of texts of a timed step: a batch, or on a CPU a quarter of one."""
     return 32 if device.type == "cuda" else 8
 
 
 def _wait_for(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def middle_size(device: torch.device, precision: Precision = "fp32") -> PreTrainedModel:
-    """What steps are timed on: as large as BERT-base on a GPU, as MiniLM on a CPU."""
+    """The model for timing steps: the size of BERT-base on a GPU, of MiniLM on a CPU."""
     layers, hidden = (12, 768) if device.type == "cuda" else (6, 384)
     return freeze(bert(layers, hidden, device), device, precision)

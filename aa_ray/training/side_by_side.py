@@ -1,18 +1,18 @@
 """The engine ``fused``: K trials side by side through one frozen encoder with BERT's layers.
 
-A batch holds the rows of several contexts, one after the other. A context is a trial's model with
-its examples. Its adapters are stacked with those of the others and applied as batched matrix
-products, while everything frozen sees one large batch. Where contexts share their examples, as in a
-test, whatever lies below a context's lowest adapter is computed once for all.
+A batch consists of one row per context. A context is a trial's model with its examples. The
+adapters of all contexts are stacked and applied as batched matrix products, while the frozen layers
+see one large batch. If contexts share their examples, as in a test, the layers below a context's
+lowest adapter are computed once for all.
 
-It computes what AdapterHub's forward pass does with ``aa_ray.core.adapter``, without the padding.
-tests/training/test_against_adapterhub.py compares logits and gradients for every method and
-deviation. Why AdapterHub's own ways to run several adapters on one batch, BatchSplit and Parallel,
-do not serve: they need the same layers in every adapter (then they agree with this module), and end
-in a TypeError or KeyError where the layers differ, as they do in AA-focused.
+The result is that of AdapterHub's forward pass with ``aa_ray.core.adapter``, without the padding.
+tests/training/test_against_adapterhub.py compares logits and gradients for all methods and
+deviations. AdapterHub's own BatchSplit and Parallel, which run several adapters on one batch, are
+no alternative: they need the same layers in all adapters. With equal layers they agree with this
+module; with different layers, as in AA-focused, they raise a TypeError or KeyError.
 
-Shapes: S contexts, B examples each, T tokens (see ``aa_ray.training.unpadded``), H hidden units, U
-of the S contexts that have an adapter in the layer.
+Shapes: S contexts, B examples each, T tokens (see ``aa_ray.training.unpadded``), H hidden units; U
+of the S contexts have an adapter in the layer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ from aa_ray.trial import Pooling
 
 
 class _Shared:
-    """Owns the row that stands for all contexts that have had no adapter so far."""
+    """Owner of the row shared by all contexts that have had no adapter so far."""
 
 
 SHARED = _Shared()
@@ -47,14 +47,15 @@ def forward(
     shared: bool = False,
     observe: Observer | None = None,
 ) -> Tensor:
-    """Logits [S, B, outputs] of every context.
+    """Logits [S, B, outputs] of all contexts.
 
     Args:
-        bert: the frozen model, with the trials' adapters; its mode decides on dropout.
-        batch: the contexts' examples, or those of all of them if ``shared``.
-        contexts: in any order (``context.sort_key`` gives the fastest), and of one pooling.
-        shared: all contexts look at the same examples.
-        observe: is shown what the rationals see.
+        bert: the frozen model with the trials' adapters; its mode decides on dropout.
+        batch: each context's examples, or if ``shared``, their common examples.
+        contexts: contexts with the same pooling, in any order; ``context.sort_key`` gives the
+            fastest.
+        shared: whether all contexts have the same examples.
+        observe: is called with the inputs of the rationals.
     """
     hidden = embedded(bert, batch)  # [rows, T, H]
     owners: list[Owner] = [SHARED] if shared else list(contexts)  # of each row
@@ -62,7 +63,7 @@ def forward(
         if shared:
             hidden, owners = _fork(hidden, owners, contexts, layer)
         hidden = layer_output(block, hidden, batch, AdaptedRows.of(layer, owners, batch, observe))
-    [pooling] = {context.trial_model.trial.pooling for context in contexts}  # of a group's trials
+    [pooling] = {context.trial_model.trial.pooling for context in contexts}  # equal in a group
     pooled = pooled_output(bert, hidden, batch, pooling)  # [rows, B, H]
     if shared:
         pooled = select(pooled, [_row_of(context, owners) for context in contexts])  # [S, B, H]
@@ -85,11 +86,11 @@ def embedded(bert: PreTrainedModel, batch: Packed) -> Tensor:
 
 
 def pooled_output(bert: PreTrainedModel, hidden: Tensor, batch: Packed, pooling: Pooling) -> Tensor:
-    """What the classifier reads of each example, [rows, B, H].
+    """The classifier's input for each example, [rows, B, H].
 
     Args:
-        hidden: the last layer's output, [rows, T, H], where rows are the batch's contexts, or so
-            many copies of its one.
+        hidden: the last layer's output, [rows, T, H], one row per context of the batch, or several
+            copies of its only one.
         pooling: see ``Trial``.
     """
     units = hidden.shape[-1]
@@ -108,11 +109,11 @@ def pooled_output(bert: PreTrainedModel, hidden: Tensor, batch: Packed, pooling:
 def classify(
     pooled: Tensor, layers: Iterable[tuple[Tensor, Tensor]], dropout: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Logits [S, B, outputs] by each context's own classifier, as in ``heads``; pooled [S, B, H].
+    """Logits [S, B, outputs] from each context's classifier, as in ``heads``; pooled [S, B, H].
 
     Args:
         layers: weights [S, in, out] and biases [S, 1, out] of the classifiers' linear layers.
-        dropout: goes before each linear layer.
+        dropout: applied before each linear layer.
     """
     for number, (weights, biases) in enumerate(layers):
         pooled = dropout(torch.tanh(pooled) if number else pooled)
@@ -132,7 +133,7 @@ def _classifiers(contexts: Sequence[TrialContext]) -> Iterator[tuple[Tensor, Ten
 def _fork(
     hidden: Tensor, owners: list[Owner], contexts: Sequence[TrialContext], layer: int
 ) -> tuple[Tensor, list[Owner]]:
-    """Give each context whose lowest adapter is in this layer a row of its own."""
+    """Give each context whose lowest adapter is in this layer its own row."""
     if not any(context.lowest == layer for context in contexts):
         return hidden, owners
     forked: list[Owner] = [context for context in contexts if context.lowest <= layer]
@@ -142,5 +143,5 @@ def _fork(
 
 
 def _row_of(owner: Owner, owners: list[Owner]) -> int:
-    """The row with what the owner has computed so far: its own, or the shared one."""
+    """The index of the owner's row: its own, or the shared one."""
     return owners.index(owner if owner in owners else SHARED)

@@ -1,9 +1,9 @@
 """BERT's output sub-layer with the adapters of several contexts: gathered, stacked, applied.
 
-The equations are those of ``aa_ray.core.adapter``. Contexts whose adapters have equal settings and
-stand next to each other are computed in one go.
+The equations are those of ``aa_ray.core.adapter``. Adjacent contexts whose adapters have equal
+settings are computed together.
 
-Shapes: U of the batch's contexts have an adapter in the layer; B examples each, T tokens, H hidden
+Shapes: U contexts of the batch have an adapter in the layer; B examples each, T tokens, H hidden
 units.
 """
 
@@ -32,10 +32,10 @@ from aa_ray.training.frozen import linear, norm
 from aa_ray.training.rows import gather, scatter
 from aa_ray.training.unpadded import Packed
 
-# Called with (layer, contexts, inputs [U, T, units]) of what the layer's rationals see.
+# Called with (layer, contexts, inputs [U, T, units] of the layer's rationals).
 Observer = Callable[[int, Sequence[TrialContext], Tensor], None]
 
-# Contexts that stand next to each other, and what they have in common.
+# A range of adjacent contexts, and what they have in common.
 Run = tuple[Any, slice]
 
 
@@ -44,11 +44,11 @@ class AdaptedRows:
     """The rows of the hidden states that have an adapter in a layer.
 
     Attributes:
-        indices: which rows these are, ascending, [U].
-        contexts: whose they are, [U].
-        membership: [U, T, B], which tokens are of which example; [1, T, B] if all look at the same
-            ones. None in evaluation, where it is not needed.
-        observe: is shown what the rationals see.
+        indices: indices of these rows, ascending, [U].
+        contexts: the context of each row, [U].
+        membership: [U, T, B], 1 where a token belongs to an example; [1, T, B] if all contexts have
+            the same examples. None in evaluation, where it is not needed.
+        observe: is called with the inputs of the rationals.
     """
 
     layer: int
@@ -61,7 +61,7 @@ class AdaptedRows:
     def of(
         cls, layer: int, owners: Sequence[object], batch: Packed, observe: Observer | None = None
     ) -> "AdaptedRows":
-        """Those whose owner is a context with an adapter in the layer."""
+        """The rows whose owner is a context with an adapter in the layer."""
         contexts = {
             index: owner
             for index, owner in enumerate(owners)
@@ -81,7 +81,7 @@ class AdaptedRows:
 
     @cached_property
     def activations(self) -> list[Run]:
-        """Runs of equal activations: (whether it is a rational, its settings or name)."""
+        """Runs of equal activations; the key is (is it a rational, its settings or its name)."""
 
         def activation(context: TrialContext) -> tuple[bool, Hashable]:
             module = context.trial_model.rationals.get(self.layer)
@@ -93,7 +93,7 @@ class AdaptedRows:
 
     @cached_property
     def switches(self) -> list[Run]:
-        """Runs of equal switches: their settings, None without a switch."""
+        """Runs of equal switches; the key is their settings, None without a switch."""
 
         def settings(context: TrialContext) -> tuple[SwitchSettings | None, bool]:
             switch = context.trial_model.adapter(self.layer).switch
@@ -102,7 +102,7 @@ class AdaptedRows:
         return [(of_run, where) for (of_run, _), where in self._runs(settings)]
 
     def _runs(self, key: Callable[[TrialContext], Hashable]) -> list[Run]:
-        """Contexts of equal key that stand next to each other: the key, and where they are."""
+        """Runs of adjacent contexts with equal keys: the key, and the range of the contexts."""
         runs, start = [], 0
         for value, run in groupby(self.contexts, key):
             end = start + len(list(run))
@@ -140,7 +140,7 @@ class AdaptedRows:
             of_examples = soft_weights(logits[:, None], torch.stack(noise), switch.temperature)
             if len(membership) > 1:
                 membership = part(membership, run)
-            # A product, not a selection, whose gradient would be summed in any order on a GPU.
+            # A matrix product, since the gradient of a selection has no fixed order on a GPU.
             weights = torch.matmul(membership, of_examples)  # [contexts, T, B] x [contexts, B, 2]
         return weights[..., IDENTITY, None], weights[..., ADAPTER, None]
 
@@ -158,7 +158,7 @@ def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: Adap
     Args:
         output: transformers' ``BertOutput``.
         intermediate, residual: [rows, T, intermediate size] and [rows, T, H].
-        rows: those with an adapter; the others are the plain layer LN(h + i).
+        rows: the rows with an adapter; the others are the plain layer LN(h + i).
     """
     h = output.dropout(linear(output.dense, intermediate))
     return adapted_output(output.LayerNorm, h, residual, rows)
@@ -167,7 +167,7 @@ def output_layer(output: Any, intermediate: Tensor, residual: Tensor, rows: Adap
 def adapted_output(
     layer_norm: nn.LayerNorm, h: Tensor, residual: Tensor, rows: AdaptedRows
 ) -> Tensor:
-    """The same from its dense layer's output h on, after dropout."""
+    """The rest of the sub-layer after its dense layer and dropout, whose output is h."""
     x = norm(layer_norm, h + residual)
     if not rows.indices:
         return x
@@ -188,7 +188,7 @@ def _adapt(x: Tensor, h: Tensor, rows: AdaptedRows) -> Tensor:
 
 
 def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
-    """Each context's activation of [U, T, units]; rationals, and ReLUs, in one go."""
+    """Each context's activation of [U, T, units]; all rationals together, and all ReLUs."""
     parts = []
     runs = rows.activations
     for ((is_rational, settings), run), inputs in zip(runs, _split(units, runs), strict=True):
@@ -196,7 +196,7 @@ def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
             parts.append(rational(inputs, *rows.coefficients(run), *settings))
         elif settings == RELU:
             parts.append(torch.relu(inputs))
-        else:  # what AdapterHub knows under that name; it may have parameters
+        else:  # another of AdapterHub's activations, which may have parameters
             functions = [adapter.non_linearity for adapter in rows.adapters[run]]
             outputs = [f(x).to(x.dtype) for f, x in zip(functions, inputs, strict=True)]
             parts.append(torch.stack(outputs))
@@ -204,7 +204,7 @@ def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
 
 
 def _switch(x: Tensor, h: Tensor, up: Tensor, rows: AdaptedRows) -> Tensor:
-    """What the contexts' adapters return, behind their switches if they have any; [U, T, H]."""
+    """The output of the contexts' adapters, after their switches if they have any; [U, T, H]."""
     parts = []
     runs = rows.switches
     branches = zip(*(_split(branch, runs) for branch in (x, h, up)), strict=True)
@@ -219,7 +219,7 @@ def _switch(x: Tensor, h: Tensor, up: Tensor, rows: AdaptedRows) -> Tensor:
 def _mixture(
     x: Tensor, h: Tensor, up: Tensor, switch: SwitchSettings, weights: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """The branches of a switch, weighted: as ``AdaptableAdapter`` has them.
+    """The weighted sum of a switch's branches, as in ``AdaptableAdapter``.
 
     x, h and up are [contexts, T, H], weights of (identity, adapter) [contexts, T or 1, 1] each.
     """
@@ -232,7 +232,7 @@ def _mixture(
 
 
 class _ReleasedMixture(torch.autograd.Function):
-    """h + of_adapter * up + of_identity * x, in as few passes over memory as it takes."""
+    """h + of_adapter * up + of_identity * x, in as few passes over memory as possible."""
 
     @staticmethod
     def forward(
@@ -260,9 +260,9 @@ def _of_weights(grad: Tensor, branch: Tensor, weights: Tensor) -> Tensor:
 
 
 def _split(x: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
-    """The rows of each run; runs are all rows in their order.
+    """The rows of each run; the runs cover all rows in order.
 
-    All at once, since the gradient of a slice is as large as x.
+    It splits x at once, since the gradient of each slice would be as large as x.
     """
     if len(runs) == 1:
         return [x]
@@ -270,10 +270,10 @@ def _split(x: Tensor, runs: Sequence[Run]) -> Sequence[Tensor]:
 
 
 def part(x: Tensor, run: slice) -> Tensor:
-    """These rows of x, a run of its rows; without a slice's gradient if they are all."""
+    """A run of rows of x; x itself if it has all rows, to save a slice's gradient."""
     return x if run.stop - run.start == x.shape[0] else x[run]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """The runs' results, one after the other."""
+    """The runs' results, concatenated."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)

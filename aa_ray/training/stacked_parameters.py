@@ -1,16 +1,17 @@
-"""The trained parameters of the trials of an array, held in one matrix.
+"""The trained parameters of an array (trials that train side by side), in one matrix.
 
-Row k of ``values`` [K, N] is all that trial k trains. A block is a range of columns: one parameter,
-under its name, in every trial that has it; a trial that lacks it has zeros there, which stay zeros.
+Row k of ``values`` [K, N] contains all trained parameters of trial k. A block is a range of columns
+for one parameter, identified by its name. A trial without that parameter has zeros there, which
+stay zeros.
 
               adapters, layer by layer  |  classifier  |  rationals  |  switches
     trial 0   down  bias  up  bias  ...      ...             ...           ...
     trial 1   down  bias  up  bias  ...      ...             ...           ...
 
 So the weights of a layer are a view [K, in, out], and an optimiser needs one operation for all
-trials. The parameters of the trials' modules are views too: what AdapterHub, evaluation, export and
-checkpoints read and write there is what is trained. A matrix lies there transposed, [in, out], as
-batched products take it and as their gradients come.
+trials. The parameters of the trials' modules are views too, so AdapterHub, evaluation, export and
+checkpoints read and write the trained values there. Matrices are stored transposed, [in, out], the
+layout of batched products and of their gradients.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from aa_ray.core.model import TrialModel
 
-# Bottlenecks begin at multiples of so many numbers (16 bytes), and rows have a multiple of so many.
+# Bottlenecks start at multiples of this many numbers (16 bytes), and rows are padded to a multiple.
 ALIGNMENT, CHUNK = 4, 1024
 
 # Adam's groups, in the order of the blocks.
@@ -32,11 +33,11 @@ class Block(NamedTuple):
     """The columns of one parameter.
 
     Attributes:
-        layer: whose adapter it is part of; None for the classifier.
+        layer: the layer of its adapter; None for the classifier.
         rate: which of the trial's learning rates it has: OTHERS, RATIONALS or SWITCHES.
-        linear: whether it is a weight or bias of a bottleneck, which computes in the type of the
-            frozen layers.
-        columns: where it is, as its first column and the one after its last.
+        linear: whether it is a weight or bias of a bottleneck, which is computed in the frozen
+            layers' type.
+        columns: its first column, and the one after its last.
     """
 
     name: str
@@ -48,12 +49,12 @@ class Block(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A parameter of several trials, stacked, to compute with.
+    """A parameter of several trials, stacked, for use in the forward pass.
 
     Attributes:
         first: the first of the trials.
         values: [trials, ...], requires a gradient.
-        gradient: where that belongs.
+        gradient: the view to which its gradient is copied.
     """
 
     first: int
@@ -64,15 +65,15 @@ class Leaf(NamedTuple):
 class StackedParameters:
     """The parameters of K trials, and their gradients.
 
-    From now on, until ``release``, the parameters of the trials' modules are views of ``values``.
+    From creation until ``release``, the parameters of the trials' modules are views of ``values``.
 
     Args:
-        trial_models: of trials that train adapters and classifiers only.
-        dtype: of the frozen layers, in which bottlenecks compute.
+        trial_models: models of trials that train only adapters and classifiers.
+        dtype: type of the frozen layers, in which bottlenecks are computed.
 
     Attributes:
         values, gradients: [K, N], float32.
-        blocks: by name, in the order of their columns.
+        blocks: name -> block, in the order of the columns.
     """
 
     def __init__(self, trial_models: Sequence[TrialModel], dtype: torch.dtype) -> None:
@@ -109,27 +110,27 @@ class StackedParameters:
         return rows[0], rows[-1]
 
     def leaf(self, name: str) -> "Leaf":
-        """The parameter of all its owners, and of whoever stands between them, to compute with."""
+        """The parameter of all its owners, and of the trials between them, as a leaf."""
         first, last = self.owners(name)
         values, gradients = self.values, self.gradients
         if self._computing is not None and self.blocks[name].linear:
             assert self._computing_gradients is not None
             values, gradients = self._computing, self._computing_gradients
         pair = [self._view(matrix, name, first, last) for matrix in (values, gradients)]
-        if len(self.blocks[name].shape) == 2:  # as ``baddbmm`` takes weights, and biases
+        if len(self.blocks[name].shape) == 2:  # the shapes of ``baddbmm`` for weights and biases
             pair = [weights.transpose(1, 2) for weights in pair]
         elif self.blocks[name].rate == OTHERS:
             pair = [biases[:, None] for biases in pair]
         return Leaf(first, _leaf(pair[0]), pair[1])
 
     def gradient_of(self, parameter: Tensor) -> Tensor:
-        """Where the gradient of one trial's parameter belongs."""
+        """The view for the gradient of one trial's parameter."""
         name = self.name(parameter)
         [row] = [k for k, named in enumerate(self.named) if named.get(name) is parameter]
         return self.row(self.gradients, row, name)
 
     def switches(self) -> "Leaf":
-        """All logits of all trials with a switch, [trials, layers, 2], as one leaf."""
+        """The logits of all trials with a switch, [trials, layers, 2], as one leaf."""
         names = [name for name, block in self.blocks.items() if block.rate == SWITCHES]
         owners = [self.owners(name) for name in names]
         first, last = min(a for a, _ in owners), max(b for _, b in owners)
@@ -141,20 +142,20 @@ class StackedParameters:
         return Leaf(first, _leaf(values), gradients)
 
     def _view(self, matrix: Tensor, name: str, first: int, last: int) -> Tensor:
-        """Rows of a block, [trials, ...]; a parameter that is a matrix lies there transposed."""
+        """Rows of a block, [trials, ...]; matrices are transposed."""
         block = self.blocks[name]
         columns = matrix[first : last + 1, slice(*block.columns)]
         if len(block.shape) == 2:
             return columns.unflatten(1, block.shape[::-1]).transpose(1, 2)
-        return columns.view(len(columns), *block.shape)  # a scalar, too
+        return columns.view(len(columns), *block.shape)  # also works for a scalar
 
     def before_step(self) -> None:
-        """Bring what is computed with up to date; for backbones in half precision."""
+        """Update the copies in half precision, if the backbone computes in it."""
         if self._computing is not None:
             self._computing.copy_(self.values[:, : self._computing.shape[1]])
 
     def receive(self, leaves: Sequence[Leaf], gradients: Sequence[Tensor]) -> None:
-        """Take the gradients of these leaves; all others are 0."""
+        """Copy the gradients of these leaves, and set all others to 0."""
         self.gradients.zero_()
         if self._computing_gradients is not None:
             self._computing_gradients.zero_()
@@ -164,7 +165,7 @@ class StackedParameters:
             self.gradients[:, :width].copy_(self._computing_gradients)
 
     def release(self, row: int) -> None:
-        """Give a trial's modules parameters of their own again, of the same values."""
+        """Give a trial's modules separate parameters again, with the same values."""
         for parameter in self.named[row].values():
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
@@ -176,15 +177,15 @@ def _leaf(values: Tensor) -> Tensor:
 def norms(matrix: Tensor) -> Tensor:
     """The Euclidean norm of each row, [K, N] -> [K]; N is a multiple of ``CHUNK``.
 
-    Over chunks first: torch adds up the squares of a row one after the other on a CPU, which loses
-    digits over millions of them.
+    It sums over chunks first. On a CPU torch adds up the squares of a row one after another, which
+    loses digits over millions of them.
     """
     chunks = torch.linalg.vector_norm(matrix.unflatten(1, (-1, CHUNK)), dim=2)  # [K, N / CHUNK]
     return torch.linalg.vector_norm(chunks, dim=1)
 
 
 def _blocks(trial_models: Sequence[TrialModel]) -> Iterator[Block]:
-    """The blocks of all parameters, by rate, and within a rate as they come in the trials."""
+    """The blocks of all parameters, ordered by rate, and within a rate as in the trials."""
     kinds: dict[str, tuple[int, bool, torch.Size]] = {}
     for trial_model in trial_models:
         bottlenecks = _bottlenecks(trial_model)
@@ -209,7 +210,7 @@ def _bottlenecks(trial_model: TrialModel) -> set[int]:
 
 
 def _rates(trial_model: TrialModel) -> dict[int, int]:
-    """Id of each parameter -> which rate it has."""
+    """Id of each parameter -> its rate."""
     coefficients = {id(p) for r in trial_model.rationals.values() for p in r.parameters()}
     rates = {}
     for name, parameter in trial_model.named_parameters():
@@ -219,5 +220,5 @@ def _rates(trial_model: TrialModel) -> dict[int, int]:
 
 
 def _layer(name: str) -> int | None:
-    """The layer of the adapter to which the parameter of that name belongs."""
+    """The layer of the adapter that has the parameter with this name."""
     return int(name.split(".")[1]) if name.startswith("adapters.") else None

@@ -1,9 +1,9 @@
-"""The training steps of an array of trials in the engine ``fused``.
+"""The training steps of an array (trials side by side) in the engine ``fused``.
 
-What does not change from step to step is made once: parameters that are stacked already
-(``stacked_parameters``), who adapts in which layer, and where gradients belong. What steps draw and
-read is prepared for many of them, and sent to the device together. So a step asks little of the
-host, and never waits for the device.
+Everything that stays the same between steps is computed once: the stacked parameters
+(``stacked_parameters``), which trials adapt which layers, and where gradients are stored. Random
+numbers and inputs are prepared for many steps and sent to the device together. So a step needs
+little work on the host, and never waits for the device.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ from aa_ray.training.unpadded import Packed
 
 
 class StackedBatch(NamedTuple):
-    """What a step is taken with.
+    """The inputs of a training step.
 
     Attributes:
         packed: the examples of each of K trials.
         labels: [K, B].
-        first_layers: of each trial, the first layer whose adapter it uses.
-        noise: Gumbel noise [trials, B, layers, 2], of all trials and layers with a switch.
+        first_layers: for each trial, the first layer whose adapter it uses.
+        noise: Gumbel noise [trials, B, layers, 2] for all trials and layers with a switch.
         plan: see ``StackedAdam.plan``.
     """
 
@@ -47,8 +47,8 @@ class StackedTraining:
     """Trains trials side by side; an ``aa_ray.training.engine.Training``.
 
     Args:
-        encoder: the frozen model, with the trials' adapters.
-        trainers: of K trials of equal ``fuse_key``.
+        encoder: the frozen model with the trials' adapters.
+        trainers: the trainers of K trials with equal ``fuse_key``.
     """
 
     def __init__(self, encoder: PreTrainedModel, trainers: Sequence[TrialTrainer]) -> None:
@@ -62,7 +62,7 @@ class StackedTraining:
         self._classifiers = self._classifier_layers()
         self._rows: dict[tuple[int, tuple[int, ...]], HeldRows] = {}
         self._rows_of_last: tuple[tuple[int, ...], list[HeldRows]] = ((), [])
-        self._leaves: list[Leaf] = []  # those that the step in progress uses
+        self._leaves: list[Leaf] = []  # used by the step in progress
         for row, trainer in enumerate(trainers):
             trainer.optimizer = _Row(self, row)
 
@@ -85,7 +85,7 @@ class StackedTraining:
     def _prepared(
         self, steps: Sequence[Sequence[np.ndarray]], schedules: Sequence[Schedule]
     ) -> Iterator[StackedBatch]:
-        """Some batches with the same number of examples each."""
+        """Batches with the same number of examples each, prepared together."""
         size = len(steps[0][0])
         draws = [[trainer.draw(size) for trainer in self.trainers] for _ in steps]
         layers = [tuple(draw.first_layer for draw in of_step) for of_step in draws]
@@ -102,7 +102,7 @@ class StackedTraining:
             yield StackedBatch(packed, labels, layers[step], of_step, plans[step])
 
     def forward(self, batch: StackedBatch) -> Tensor:
-        """Logits [K, B, outputs], to be followed by ``step``."""
+        """Logits [K, B, outputs]; call ``step`` next."""
         self.parameters.before_step()
         self._leaves = [leaf for pair in self._classifiers for leaf in pair]
         if self._switches is not None and batch.noise is not None:
@@ -119,7 +119,7 @@ class StackedTraining:
         return classify(pooled, layers, self._encoder.dropout)
 
     def _all_rows(self, first_layers: tuple[int, ...]) -> list[HeldRows]:
-        """Those of each layer; without AdapterDrop they are the same in all steps."""
+        """The adapted rows of each layer; without AdapterDrop they are the same in all steps."""
         if self._rows_of_last[0] != first_layers:
             num_layers = len(self._encoder.base_model.encoder.layer)
             rows = [self._layer_rows(layer, first_layers) for layer in range(num_layers)]
@@ -127,7 +127,7 @@ class StackedTraining:
         return self._rows_of_last[1]
 
     def _layer_rows(self, layer: int, first_layers: tuple[int, ...]) -> HeldRows:
-        """The trials that have an adapter in the layer, and use it."""
+        """The rows of the trials that have an adapter in the layer and use it."""
         indices = tuple(
             row
             for row, (of_trial, first) in enumerate(zip(self._models, first_layers, strict=True))
@@ -139,7 +139,7 @@ class StackedTraining:
         return self._rows[key]
 
     def step(self, batch: StackedBatch, loss: Tensor) -> None:
-        """Take a step down the sum of the trials' losses."""
+        """Take a step on the sum of the trials' losses."""
         gradients = torch.autograd.grad(loss, [leaf.values for leaf in self._leaves])
         self.parameters.receive(self._leaves, gradients)
         self.adam.step(batch.plan)
@@ -159,7 +159,7 @@ class _Row(NamedTuple):
 
 
 def training_of(encoder: PreTrainedModel, trainers: Sequence[TrialTrainer]) -> StackedTraining:
-    """The training of exactly these trainers: the one they have been in so far, or a new one."""
+    """The training of exactly these trainers: their current one, or a new one."""
     optimizer: Any = trainers[0].optimizer
     if isinstance(optimizer, _Row) and optimizer.training.trainers == list(trainers):
         return optimizer.training

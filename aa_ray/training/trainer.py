@@ -1,4 +1,4 @@
-"""One trial's way through its epochs: its losses, its best epochs, and its state."""
+"""The training of one trial over its epochs: losses, best epochs, and state."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ from aa_ray.training.optimizers import Moments, Schedule, num_steps
 
 
 class Parts(NamedTuple):
-    """The examples that a trial trains on and develops with."""
+    """The training and development examples of a trial."""
 
     train: Examples
     development: Examples
 
 
 class Draw(NamedTuple):
-    """What a trial draws at random for a training step.
+    """The random draws of a trial for a training step.
 
     Attributes:
         first_layer: the first layer whose adapter it uses (AdapterDrop).
@@ -35,18 +35,18 @@ class Draw(NamedTuple):
 
 
 class Optimizer(Protocol):
-    """What a trial is trained with."""
+    """The optimizer of a trial."""
 
     def moments(self) -> Moments:
-        """A copy of the trial's."""
+        """A copy of the trial's moments."""
 
     def release(self) -> None:
-        """The trial's training is over: its modules have parameters of their own again."""
+        """End the trial's training; its modules then own their parameters again."""
 
 
 @dataclass
 class Epoch:
-    """What was measured after an epoch (epoch 0: before training, no losses and scores).
+    """Measurements after an epoch (epoch 0: before training, without losses and scores).
 
     Attributes:
         train_loss: mean over the epoch's steps.
@@ -79,10 +79,10 @@ class TrainerState:
     Attributes:
         history: one entry per epoch so far.
         best: inference depth -> its best epoch so far.
-        weights: name -> value of every trained parameter.
+        weights: name -> value of each trained parameter.
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
         generator: state of the trial's generator.
-        error: why the trial has ended early; None while it goes on.
+        error: why the trial ended early; None while it is running.
         losses: of the steps taken in an epoch that is not over.
     """
 
@@ -96,17 +96,17 @@ class TrainerState:
 
 
 class TrialTrainer:
-    """One trial's way through its epochs.
+    """Trains one trial over its epochs.
 
     Attributes:
         history: one entry per epoch so far; entry 0 is the state before training.
         best: inference depth -> its best epoch so far.
         depths: inference depths to evaluate, in layers from the top; see ``Trial.depths``.
-        error: why it has ended early; None while all is well.
+        error: why it ended early; None otherwise.
         first_layer: the first layer whose adapter the last training step used.
         steps_taken: in the epoch that is not over.
         losses: of those steps; the last ones may be on the device still.
-        optimizer: what it is trained with; None before.
+        optimizer: its optimizer; None before training.
     """
 
     def __init__(self, trial_model: TrialModel, task: Task, parts: Parts, num_layers: int) -> None:
@@ -123,7 +123,7 @@ class TrialTrainer:
         self.steps_taken = 0
         self.losses: list[float] = []
         self.optimizer: Optimizer | None = None
-        self._moments: Moments = {}  # those of the state that it has gone on from
+        self._moments: Moments = {}  # moments of the state from which it continues
 
     @property
     def schedule(self) -> Schedule:
@@ -137,27 +137,27 @@ class TrialTrainer:
         return self._moments if self.optimizer is None else self.optimizer.moments()
 
     def draw(self, batch: int) -> Draw:
-        """For the next training step: what it skips, and its switches' noise, are drawn here."""
+        """Draw the skipped layers and the switches' noise for the next training step."""
         if self.trial.inference_depths is not None:
             self.first_layer = min(self._skipped(), self.num_layers)
         return Draw(self.first_layer, self.trial_model.sample_gumbel(batch))
 
     def context(self, batch: int) -> TrialContext:
-        """For the next training step, with what it has drawn."""
+        """The context for the next training step, with its random draws."""
         first_layer, noise = self.draw(batch)
         device = next(self.trial_model.classifier.parameters()).device
         return TrialContext(self.trial_model, first_layer, self.trial_model.by_layer(noise, device))
 
     def _skipped(self) -> int:
-        """How many of the first layers a step of AdapterDrop skips, drawn uniformly.
+        """The number of first layers that a step of AdapterDrop skips, drawn uniformly.
 
-        0..L-1 (Rücklé et al. 2021); in the released code 0..10 for every number of layers.
+        From 0..L-1 (Rücklé et al. 2021); in the released code from 0..10 for any L.
         """
         choices = self.num_layers if self.trial.drop_range == "layers" else 11
         return int(torch.randint(choices, (), generator=self.trial_model.generator))
 
     def close_epoch(self, epoch: int) -> None:
-        """Note the state and the mean loss; a loss that is not finite ends the trial."""
+        """Record the state and the mean loss; a loss that is not finite ends the trial."""
         losses, self.losses, self.steps_taken = self.losses, [], 0
         entry = self._describe(epoch)
         entry.train_loss = float(np.mean(losses))
@@ -171,21 +171,21 @@ class TrialTrainer:
                 return
 
     def developed(self, depth: int, scores: dict[str, float]) -> None:
-        """Note the development scores of the last epoch, and its weights if they are the best."""
+        """Record the development scores of the last epoch, and its weights if it is the best."""
         self.history[-1].development[depth] = scores
         score = scores[self.task.metrics[0]]
         if score > self.best[depth].score:
             self.best[depth] = Best(len(self.history) - 1, score, self.trial_model.snapshot())
 
     def restore_best(self, depth: int) -> None:
-        """Put the best epoch's weights back."""
+        """Restore the best epoch's weights."""
         weights = self.best[depth].weights
-        if self.trial.restored_switches == "last":  # the released code's checkpoints lack them
+        if self.trial.restored_switches == "last":  # the released code does not save switches
             weights = {name: v for name, v in weights.items() if not name.endswith(".logits")}
         self.trial_model.restore(weights)
 
     def _describe(self, epoch: int) -> Epoch:
-        """The state of switches and rationals after an epoch; read from the device at once."""
+        """The state of switches and rationals after an epoch, read from the device in one copy."""
         trial_model = self.trial_model
         switched = trial_model.layers if self.trial.switched else []
         rationals = trial_model.rationals.items()
@@ -201,14 +201,14 @@ class TrialTrainer:
         return entry
 
     def state(self) -> TrainerState:
-        """A copy of all that is needed to go on."""
+        """A copy of everything needed to continue."""
         return TrainerState(
             self.history, self.best, self.trial_model.snapshot(), self.moments(),
             self.trial_model.generator.get_state(), self.error, list(self.losses),
         )  # fmt: skip
 
     def resume(self, state: TrainerState) -> None:
-        """Put weights, Adam's moments and random state back."""
+        """Restore weights, Adam's moments and random state."""
         self.history, self.best, self.error = state.history, state.best, state.error
         self.losses, self.steps_taken = list(state.losses), len(state.losses)
         self.trial_model.restore(state.weights)

@@ -1,11 +1,11 @@
-"""Batches without padding: the tokens of a context's examples stand one after the other.
+"""Batches without padding: the tokens of a context's examples are concatenated.
 
-Everything in BERT but attention looks at single tokens. Attention needs no padding either where a
-kernel takes sequences of any length (``aa_ray.training.varlen``); ``sequences`` says where they
-end. Elsewhere examples of like length form a group: a row each, padded to the longest.
+Everything in BERT except attention works on single tokens. Attention does not need padding either
+if a kernel accepts sequences of any length (``aa_ray.training.varlen``); ``sequences`` says where
+they end. Otherwise examples of similar length form a group, one row each, padded to the longest.
 
-One context with two examples, a of three tokens and b of two, looks like this (drawn with one spare
-token, and with rows rounded up to 4 positions instead of 8):
+This is one context with two examples, a of three tokens and b of two (drawn with one spare token,
+and with rows rounded up to 4 positions instead of 8):
 
     token                 0    1    2    3    4    5
     input_ids            a0   a1   a2   b0   b1    0
@@ -17,7 +17,7 @@ token, and with rows rounded up to 4 positions instead of 8):
 
     position              0    1    2    3    4    5    6    7      row of b, then row of a
     token_at              3    4    3    3    0    1    2    0
-    so there stand       b0   b1    .    .   a0   a1   a2    .      "." is padding
+    which is             b0   b1    .    .   a0   a1   a2    .      "." is padding
     padding                         2    3                   7
     blocked               0    0 -inf -inf    0    0    0 -inf
 
@@ -26,10 +26,10 @@ token, and with rows rounded up to 4 positions instead of 8):
 
 Padding points to its example's first token, a spare token to that of its context's first token. So
 a trial whose numbers have become NaN spoils no other, not even where their weight is 0.
-Numbers of tokens are rounded up a little, with spare ones at the end: oneDNN generates code for
-every new shape, which takes as long as a product.
+The number of tokens is rounded up a little, with spare tokens at the end, since oneDNN generates
+code for each new shape, which takes as long as a product.
 
-Shapes: S contexts, B examples each, T tokens each, spare ones included. P is the number of
+Shapes: S contexts, B examples each, T tokens each including spare ones. P is the number of
 positions of all groups.
 """
 
@@ -49,16 +49,15 @@ from aa_ray.training.varlen import Sequences
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch; the module's docstring draws one.
+    """A batch; the module's docstring shows an example.
 
     Attributes:
         inputs: token ids, segment ids and positions for BERT's embeddings, [S, T] each.
-        example_of_token: [S, T], the number of the token's example in its context; -1 for a spare.
-        first_token: [S * B], where each example's first token is among all S * T.
-        spare: tokens that are spare.
-        lengths: [S, B], tokens of each example; in main memory.
-        once: where the examples end, and spare tokens as sequences of their own, which nobody
-            reads.
+        example_of_token: [S, T], index of the token's example in its context; -1 if it is spare.
+        first_token: [S * B], index of each example's first token among all S * T.
+        spare: indices of the spare tokens.
+        lengths: [S, B], number of tokens of each example; in main memory.
+        once: where the examples end, with spare tokens as separate sequences, which are not used.
     """
 
     inputs: dict[str, Tensor]
@@ -75,19 +74,19 @@ class Packed:
 
     @property
     def num_tokens(self) -> int:
-        """S * T, spare ones included."""
+        """S * T, including spare tokens."""
         return self.example_of_token.numel()
 
     def sequences(self, copies: int) -> Sequences:
-        """Where the sequences of so many copies of the batch end."""
+        """Where the sequences end in ``copies`` copies of the batch."""
         if copies not in self._repeated:
-            with torch.inference_mode(False):  # the batch may see training later
+            with torch.inference_mode(False):  # the batch may be used in training later
                 self._repeated[copies] = self.once.repeated(copies)
         return self._repeated[copies]
 
     @cached_property
     def positions(self) -> Positions:
-        """How its tokens stand in groups; made when they are first needed."""
+        """The arrangement of its tokens in groups; computed on first use."""
         device = self.example_of_token.device
         total = self.example_of_token.shape[1]
         with torch.inference_mode(False):
@@ -121,11 +120,11 @@ def pack(
     device: torch.device,
     padding_position: int | None = None,
 ) -> tuple[Packed, Tensor]:
-    """One batch of several sets of examples, of which each gives the same number.
+    """One batch with the same number of examples from each of several sets.
 
     Args:
         parts: S sets of examples.
-        indices: for each of them the indices of its B examples.
+        indices: for each set, the indices of its B examples.
         padding_position: see ``aa_ray.core.model.padding_position``.
 
     Returns:
@@ -157,7 +156,7 @@ def pack(
 def _ends(lengths: np.ndarray, total: int) -> np.ndarray:
     """0 and the ends of all sequences, int32: examples, then spare tokens, context by context.
 
-    Spare tokens form sequences that are no longer than the longest example.
+    Spare tokens are split into sequences no longer than the longest example.
     """
     longest = int(lengths.max())
     ends = [0]
@@ -169,6 +168,6 @@ def _ends(lengths: np.ndarray, total: int) -> np.ndarray:
 
 
 def _rounded(tokens: int) -> int:
-    """Up to a multiple of a 16th of the power of two below: by 3 % on average."""
+    """Round up to a multiple of 1/16 of the power of two below: by 3 % on average."""
     step = max(1, 2 ** (tokens.bit_length() - 1) // 16)
     return -(-tokens // step) * step

@@ -1,13 +1,14 @@
-"""Attention over sequences of different lengths without padding, by torch's CUDA kernels.
+"""Attention over sequences of different lengths without padding, with torch's CUDA kernels.
 
-The sequences stand one after the other, and cumulative lengths say where each ends. torch has two
-kernels for that, both with dropout and a derivative: FlashAttention for half precision, and the
-memory-efficient one for float32 too. ``torch.nn.attention.varlen`` has no dropout (torch 2.13).
+The sequences are concatenated, and cumulative lengths say where each one ends. torch has two such
+kernels, both with dropout and a derivative: FlashAttention for half precision, and
+memory-efficient attention, also for float32. ``torch.nn.attention.varlen`` has no dropout (torch
+2.13).
 
-The operators are not part of torch's documented interface. So ``kernel`` tries each once against
-plain attention, and has none where it fails; then ``aa_ray.training.attention`` pads.
+These operators are not part of torch's documented interface. So ``kernel`` compares each once with
+plain attention. If none works, ``aa_ray.training.attention`` pads.
 
-Shapes: N sequences of n tokens in all; heads, and units per head.
+Shapes: N sequences with n tokens in total; heads, and units per head.
 """
 
 import functools
@@ -20,18 +21,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sequences:
-    """Where sequences end that stand one after the other.
+    """The ends of concatenated sequences.
 
     Attributes:
-        ends: [N + 1], int32: 0, then the number of tokens up to the end of each.
-        longest: tokens of the longest.
+        ends: [N + 1], int32: 0, then the number of tokens up to the end of each sequence.
+        longest: number of tokens of the longest sequence.
     """
 
     ends: Tensor
     longest: int
 
     def repeated(self, copies: int) -> "Sequences":
-        """The same sequences so many times, one after the other."""
+        """The same sequences, repeated ``copies`` times."""
         if copies == 1:
             return self
         offsets = torch.arange(copies, dtype=torch.int32, device=self.ends.device) * self.ends[-1]
@@ -58,39 +59,39 @@ def efficient(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, p
     trained = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
     outputs = torch.ops.aten._efficient_attention_forward(
         query[None], key[None], value[None], None, ends, ends, longest, longest, p, 0, trained
-    )  # the last one asks for what the backward pass needs
+    )  # the last argument keeps what the backward pass needs
     return outputs[0].squeeze(0)
 
 
 def candidates(dtype: torch.dtype) -> tuple[Kernel, ...]:
-    """The kernels for numbers of that type, the fastest first."""
+    """The kernels for this type, fastest first."""
     return (flash, efficient) if dtype in (torch.bfloat16, torch.float16) else (efficient,)
 
 
 @functools.cache
 def kernel(device: torch.device, dtype: torch.dtype, heads: int, units: int) -> Kernel | None:
-    """The fastest kernel that computes attention there; None where there is none, as on the CPU."""
+    """The fastest kernel that works on the device; None if there is none, as on the CPU."""
     if device.type != "cuda":
         return None
     return next((k for k in candidates(dtype) if works(k, device, dtype, heads, units)), None)
 
 
 def works(kernel: Kernel, device: torch.device, dtype: torch.dtype, heads: int, units: int) -> bool:
-    """Whether it agrees with plain attention, forward and backward, and takes dropout.
+    """Whether it agrees with plain attention, forward and backward, and supports dropout.
 
-    Leaves the device's generator as it was.
+    Restores the state of the device's generator.
     """
-    others = [device] if device.type == "cuda" else []  # generators, beside the CPU's
+    others = [device] if device.type == "cuda" else []  # generators in addition to the CPU's
     try:
         with torch.random.fork_rng(others), torch.inference_mode(False), torch.enable_grad():
             return _agrees(kernel, device, dtype, heads, units)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, TypeError):  # not for this GPU or shape, or of another torch
+    except (RuntimeError, TypeError):  # not for this GPU or shape, or this version of torch
         return False
 
 
-PROBED = (1, 7, 130, 64)  # lengths of the sequences with which a kernel is tried
+PROBED = (1, 7, 130, 64)  # lengths of the sequences for trying a kernel
 
 # Largest relative error of the norm. A wrong kernel is wrong by far more.
 TOLERANCE = {torch.bfloat16: 3e-2, torch.float16: 1e-2}
@@ -120,7 +121,7 @@ def _agrees(
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, p: float) -> Tensor:
-    """What the kernels compute, sequence by sequence in float32; as a reference."""
+    """The reference for the kernels: plain attention, sequence by sequence, in float32."""
     sizes = sequences.ends.diff().tolist()
     outputs = []
     for of_sequence in zip(*(x.split(sizes) for x in (query, key, value)), strict=True):

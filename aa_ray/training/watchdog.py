@@ -1,9 +1,10 @@
-"""Ends a worker process that hangs, so that its trial is continued by another.
+"""Ends a worker process that hangs, so that another worker continues its trial.
 
-Whoever works says so with ``beat``; silence for too long means a hang (a deadlock, a GPU that no
-longer answers). The traceback then goes to standard error, where Ray keeps it in its logs. One
-watchdog per process, by ``faulthandler``, which fires even while Python itself is stuck. Where the
-whole process is stopped it does not; somebody else who is told of the beats can see that.
+Working code calls ``beat``. Silence for too long means a hang, such as a deadlock or a GPU that no
+longer answers. The traceback then goes to standard error, which Ray keeps in its logs. There is one
+watchdog per process. It uses ``faulthandler``, which fires even while Python itself is stuck. It
+cannot fire while the whole process is suspended, but another process that receives the beats can
+notice that.
 """
 
 import faulthandler
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-# Whoever watches is told this often, in seconds, or ten times within the limit.
+# Interval in seconds at which the observer is notified; at least ten times within the limit.
 TELL_SECONDS = 10.0
 
 _limit: float | None = None
@@ -21,11 +22,11 @@ _tell: Callable[[bool], object] | None = None
 
 
 def arm(seconds: float, tell: Callable[[bool], object] | None = None) -> None:
-    """From now on end the process when ``beat`` has not been called for so long.
+    """From now on, end the process if ``beat`` has not been called for ``seconds``.
 
     Args:
-        tell: is called with True now and then while there are beats, and with False when none
-            are expected any more.
+        tell: is called with True from time to time while there are beats, and with False when no
+            more are expected.
     """
     global _limit, _last, _told, _tell
     _limit, _last, _told, _tell = seconds, -1.0, -1.0, tell
@@ -33,7 +34,7 @@ def arm(seconds: float, tell: Callable[[bool], object] | None = None) -> None:
 
 
 def beat() -> None:
-    """Something has been done; cheap enough to be called for every batch."""
+    """Signal progress; cheap enough to be called for each batch."""
     global _last, _told
     now = time.monotonic()
     if _limit is None:
@@ -47,7 +48,7 @@ def beat() -> None:
 
 
 def disarm() -> None:
-    """Nothing is expected any more."""
+    """Stop watching."""
     global _limit, _tell
     _limit = None
     if _tell is not None:

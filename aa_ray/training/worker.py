@@ -1,4 +1,4 @@
-"""Runs trials, one or several side by side, on one copy of the backbone, and makes their rows."""
+"""Runs one trial or several side by side on one copy of the backbone, and makes their rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -36,16 +36,16 @@ class Worker:
     """One process's backbone and inputs.
 
     Args:
-        backbone: the frozen encoder of every trial given to ``run``.
-        source: where their examples come from.
-        commit: commit and dirty flag to record, as known to the process that planned the trials.
-        folder: the results folder, where interrupted trials are continued from; None keeps nothing.
+        backbone: the frozen encoder of all trials given to ``run``.
+        source: the source of their examples.
+        commit: commit and dirty flag to record, from the process that planned the trials.
+        folder: the results folder for checkpoints; None keeps nothing.
         wanted_engine: one of ``aa_ray.core.engines.ENGINES``.
-        device: "cuda" or "cpu"; None: a GPU where there is one.
+        device: "cuda" or "cpu"; None: a GPU if there is one.
 
     Attributes:
-        remarks: what the user should be told of the last trials, apart from their rows.
-        device: what computes.
+        remarks: messages to the user about the last trials.
+        device: the device used.
     """
 
     def __init__(
@@ -61,22 +61,22 @@ class Worker:
         self._wanted_engine = wanted_engine
         self._folder = folder
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        # By task and precision: the fewest trials for which the device's memory was not enough.
+        # By task and precision: the smallest number of trials that did not fit into memory.
         self._too_many: dict[tuple[str, str], int] = {}
         self._backbone = backbone
         self._inputs = Inputs(source, backbone, lambda text: self.remarks.append(text))
-        self._encoders: dict[str, PreTrainedModel] = {}  # by type of their numbers
-        self._sha256 = ""  # of the weights as they were read
+        self._encoders: dict[str, PreTrainedModel] = {}  # by precision
+        self._sha256 = ""  # hash of the weights as read
         self._environment = provenance.environment(self.device, commit)
 
     def _encoder(self, trial: Trial) -> PreTrainedModel:
-        """The model for the trial; loaded with the first one, so that a failure is in its row."""
+        """The model for the trial; loaded for the first one, so that a failure is in its row."""
         if trial.precision == "tf32" and self.device.type != "cuda":
             raise TrainingError("precision tf32 needs an NVIDIA GPU; use fp32 or bf16")
         device.set_precision(trial.precision)
         if not self._sha256:
             check_unchanged(self._backbone)
-        if trial.fine_tunes:  # a copy of its own, since it changes the backbone
+        if trial.fine_tunes:  # a separate copy, since the trial changes the backbone
             if trial.precision == "bf16":
                 raise TrainingError("the backbone cannot be trained in bf16; use fp32 or tf32")
             encoder = self._load()
@@ -89,7 +89,7 @@ class Worker:
             self._encoders[key] = freeze(encoder, self.device, trial.precision, fast_linears=False)
         encoder = self._encoders[key]
         model.remove_adapters(encoder)
-        # LoRA and others live inside AdapterHub's own linear layers.
+        # LoRA and others live inside AdapterHub's linear layers.
         fit = restore_linears if trial.configuration else replace_linears
         if self.device.type == "cpu":
             fit(encoder.base_model)
@@ -102,20 +102,20 @@ class Worker:
     def run(
         self, trials: Sequence[Trial], methods: Sequence[str], listener: Listener | None = None
     ) -> list[list[Row]]:
-        """Run the trials side by side, or in as few groups as the device has memory for.
+        """Run the trials side by side, in as few groups as fit into the device's memory.
 
         Args:
-            trials: one trial, or several of equal ``fuse_key``.
-            methods: the names under which they run.
-            listener: is told of every epoch and test.
+            trials: one trial, or several with equal ``fuse_key``.
+            methods: the method name of each trial.
+            listener: is called after each epoch and test.
 
         Returns:
             The rows of each trial: one per inference depth, or one with the error if it failed.
 
         Raises:
             StorageError: their checkpoint cannot be written.
-            ChangedInputError: backbone or data are not those that the trials were planned with.
-            DeviceError: the GPU fails, and will go on to do so in this process.
+            ChangedInputError: backbone or data differ from those that the trials were planned with.
+            DeviceError: the GPU fails, and will keep failing in this process.
         """
         self.remarks = []
         of_trials = {trial.id: method for trial, method in zip(trials, methods, strict=True)}
@@ -135,10 +135,10 @@ class Worker:
     def _run_group(
         self, trials: Sequence[Trial], methods: Mapping[str, str], listener: Listener | None
     ) -> dict[str, list[Row]] | None:
-        """The rows of trials that train side by side; None where they need too much memory.
+        """The rows of trials that train side by side; None if they need too much memory.
 
         Args:
-            methods: trial id -> the name under which it runs.
+            methods: trial id -> method name.
         """
         attempt = self._attempt(trials)
         provenance.reset_peak_memory(self.device)
@@ -176,10 +176,10 @@ class Worker:
     def _finished(
         self, known: Sequence[Mapping[str, Any]], trial: Trial, outcome: Outcome, facts: Facts
     ) -> list[Row]:
-        """The rows of a trial that went well, one per inference depth.
+        """The rows of a successful trial, one per inference depth.
 
         Args:
-            known: the parts of the rows that were known without its outcome.
+            known: the parts of the rows that do not depend on the outcome.
             facts: of its examples.
         """
         num_layers = self._backbone.num_layers
@@ -203,7 +203,7 @@ class Worker:
         ]
 
     def _attempt(self, trials: Sequence[Trial]) -> AttemptColumns:
-        """An attempt that starts now, the first unless a checkpoint says otherwise."""
+        """An attempt that starts now; the first one, unless a checkpoint says otherwise."""
         now = _now()
         return {
             "started_at": now,
@@ -217,7 +217,7 @@ class Worker:
         }
 
     def _engine(self, trial: Trial) -> str:
-        """The name of the engine for the trial, and for those that train beside it."""
+        """The name of the engine for the trial and its group."""
         return engines.engine_for(self._wanted_engine, self._backbone, trial.configuration)
 
     def _continue(
@@ -240,8 +240,8 @@ class Worker:
         except CheckpointError as error:
             first = trials[0]
             self.remarks.append(
-                f"{first.task} {first.regime} seed {first.seed}: its checkpoint does not load "
-                f"({error}); it starts anew"
+                f"{first.task} {first.regime} seed {first.seed}: its checkpoint cannot be loaded "
+                f"({error}); it starts from the beginning"
             )
             attempt["hosts"], attempt["resumed_after"] = [self._environment["host"]], []
             _note(attempt, checkpoint)
@@ -265,7 +265,7 @@ class Worker:
 
 
 def _note(attempt: AttemptColumns, checkpoint: Checkpoint) -> None:
-    """Let the checkpoint say who has worked on the trials so far."""
+    """Store in the checkpoint which hosts have worked on the trials so far."""
     checkpoint.extra = {"hosts": attempt["hosts"], "resumed_after": attempt["resumed_after"]}
 
 

@@ -57,7 +57,7 @@ def test_what_is_broken_decides_the_exit_status(
     settings = (None, str(tmp_path / "file" / "results"), MINILM, "embedded")
     assert command.report(*settings, as_json=False) == FAILED_WORK
     said = capsys.readouterr().out
-    assert said.startswith("broken  results") and "give another --results" in said
+    assert said.startswith("broken  results") and "use another --results" in said
     assert said.endswith("\n1 broken: results\n")
     assert command.report(*settings, as_json=True) == FAILED_WORK
     checks = [Check(**fields) for fields in json.loads(capsys.readouterr().out)]

@@ -129,7 +129,7 @@ def test_a_gpu_that_fails_ends_its_process_and_nothing_else(
     pids = {pid for [pid] in run(STUDY, tmp_path, resources, BreakingActor)}
     assert int((tmp_path / "first").read_text()) not in pids
     said = capsys.readouterr().err
-    assert "its worker process died (the GPU fails in this process (CUDA error: ECC" in said
+    assert "the worker process died (the GPU fails in this process (CUDA error: ECC" in said
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -115,7 +115,7 @@ def test_every_line_of_a_large_study_fits_80_columns(monkeypatch: pytest.MonkeyP
     said = stream.getvalue().splitlines()
     assert len(said) == 2 and all(len(line) < 80 for line in said)
     assert "10199/101221 trials done, 12 failed, about 2.3 days left, 128 running" in said[0]
-    assert said[1].endswith("64 at another driver, 8 cannot run")
+    assert said[1].endswith("64 in another driver, 8 cannot run")
 
 
 def test_what_takes_long_to_find_out_is_said_less_often(monkeypatch: pytest.MonkeyPatch) -> None:

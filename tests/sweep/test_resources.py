@@ -72,7 +72,9 @@ def test_slots_of_a_cluster_that_starts_from_zero(config: dict[str, Any], slots:
 
 @pytest.mark.parametrize("config", [None, autoscaling(8, cpus=({"CPU": 64}, 8))])
 def test_a_trial_that_no_node_can_take_is_refused(config: dict[str, Any] | None) -> None:
-    with pytest.raises(UsageError, match=r"no node of the cluster has as much; .*--max-concurrent"):
+    with pytest.raises(
+        UsageError, match=r"no node of the cluster has that many; .*--max-concurrent"
+    ):
         Settled(gpus_per_trial=1).cluster_slots([HEAD], config)
 
 

@@ -83,7 +83,7 @@ def test_data_in_a_folder_has_to_be_given(tiny: Backbone, tmp_path: Path) -> Non
     for name, table in zip(("train", "validation"), generated.generate("sst2"), strict=True):
         pq.write_table(table, tmp_path / "sst2" / f"{name}.parquet")
     trial = make_trial("baseline", "sst2", backbone=tiny.path, data=str(tmp_path), epochs=1)
-    with pytest.raises(UsageError, match=r"give data=, the folder with sst2/train\.parquet"):
+    with pytest.raises(UsageError, match=r"pass the folder with sst2/train\.parquet as data="):
         train(trial, backbone=tiny)
     [row] = train(trial, backbone=tiny, data=tmp_path)
     assert row["data_source"] == trial.data
@@ -106,7 +106,7 @@ def test_another_backbone_than_the_trials_is_refused(trial: Trial, tiny: Backbon
         UsageError, match=r"backbone minilm is minilm, but the trial's is tiny-bert"
     ):
         train(trial, backbone="minilm")
-    with pytest.raises(UsageError, match=r"give backbone=, where that folder is"):
+    with pytest.raises(UsageError, match=r"pass the path of that folder as backbone="):
         train(trial)
     other = dataclasses.replace(tiny, identity="other@123")
     with pytest.raises(UsageError, match="but the trial's is"):

@@ -269,8 +269,8 @@ def test_a_checkpoint_that_does_not_load_means_starting_anew(
     [[row]] = worker.run([trial], ["baseline"])
     assert row["status"] == "finished" and row["resumed_after"] == []
     [remark] = worker.remarks
-    assert remark.startswith("sst2 100 seed 42: its checkpoint does not load (")
-    assert remark.endswith("it starts anew")
+    assert remark.startswith("sst2 100 seed 42: its checkpoint cannot be loaded (")
+    assert remark.endswith("it starts from the beginning")
 
 
 def test_a_checkpoint_that_does_not_fit_means_starting_anew(
@@ -289,7 +289,7 @@ def test_a_checkpoint_that_does_not_fit_means_starting_anew(
     worker = Worker(tiny, Source("embedded"), (None, None), folder)
     [[row]] = worker.run([trial], ["baseline"])
     [remark] = worker.remarks
-    assert "its checkpoint does not load (it does not fit (RuntimeError" in remark
+    assert "its checkpoint cannot be loaded (it does not fit (RuntimeError" in remark
     assert row["status"] == "finished" and row["resumed_after"] == []
     assert row["hosts"] == undisturbed["hosts"] and row["curves"] == undisturbed["curves"]
 
