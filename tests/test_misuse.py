@@ -161,7 +161,7 @@ CASES = {
     "zero epochs": Case(plain("--epochs", "0"), "--epochs 0: expected a whole number, 1 or more"),
     "precision": Case(plain("--precision", "fp8"), "unknown precision 'fp8'"),
     "tf32 on a CPU": Case(plain("--precision", "tf32"), "--precision tf32 needs GPUs"),
-    "GPUs without a plan": Case(plain("--gpus", "8"), "--gpus is for --plan"),
+    "GPUs without a plan": Case(plain("--gpus", "8"), "--gpus is only for --plan"),
     "no GPUs": Case(plain("--plan", "--gpus", "0"), "--gpus 0: expected a whole number, 1 or more"),
     "half an epoch": Case(plain("--epochs", "1.5"), "--epochs 1.5: expected a whole number"),
     "no CPU": Case(plain("--cpus-per-trial", "0"), "--cpus-per-trial 0: expected a whole number"),

@@ -151,7 +151,7 @@ def test_a_failing_trial_stops_no_other(tiny_folder: Path, tmp_path: Path) -> No
     assert re.search(
         r"failed: aa stsb 100 seed 42: TrainingError: the training loss became", ran.stderr
     )
-    assert "not run, since a trial they wait for failed: 1" in ran.stderr
+    assert "not run, since a trial they depend on failed: 1" in ran.stderr
     assert "--retry-failed" in ran.stderr
     rows = read(str(tmp_path / "results")).to_pylist()
     assert sorted((row["task"], row["status"]) for row in rows) == [

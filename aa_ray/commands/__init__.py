@@ -1,11 +1,11 @@
-"""What a person types, and what is printed. Nothing else in the package prints or reads argv.
+"""The command lines and their output. Nothing else in the package prints or reads argv.
 
-Read ``study.py`` first: the command line that every script in studies/ shares; ``execution.py`` is
-what follows once the options are known. ``subcommands.py`` lists those of ``python -m aa_ray``;
-``trial.py`` is ``run`` and ``export``. Options are in ``options.py``, on the parser of
-``parser.py``; their kinds of values are in ``values.py``, and ``from_options.py`` makes studies and
-resources of them.
+Read ``study.py`` first, the command line shared by all scripts in studies/; then ``execution.py``,
+which runs a study once the options are known. ``subcommands.py`` lists the commands of ``aa-ray``
+and ``python -m aa_ray``; ``trial.py`` is ``run`` and ``export``. ``options.py`` defines options on
+the parser of ``parser.py``, ``values.py`` checks their values, and ``from_options.py`` turns them
+into studies and resources.
 
-May import everything below. ``study``, ``subcommands`` and what they import at their top must start
+May import everything below. ``study``, ``subcommands`` and their top-level imports must load
 quickly: no pyarrow, torch, transformers or Ray (tests/test_start.py checks it).
 """

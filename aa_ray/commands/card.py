@@ -19,7 +19,7 @@ from aa_ray.trial import Trial
 PAPER = "https://aclanthology.org/2022.naacl-main.274/"
 
 
-# What ``load_adapter`` is given in the card, until the adapter has a repository on the hub.
+# The argument of ``load_adapter`` in the card, until the adapter has a repository on the hub.
 PLACE = "path/to/this/folder"
 
 
@@ -27,8 +27,8 @@ def text(trained: Trained, row: Row, backbone: Backbone, remark: str = "") -> st
     """The card of an adapter.
 
     Args:
-        row: of the training that gave the weights.
-        remark: about the scores, such as that an earlier training gave others.
+        row: row of the training run that produced the weights.
+        remark: note on the scores, for example that an earlier training run had different ones.
     """
     trial, task = trained.trial, tasks.get(trained.trial.task)
     method = architectures.METHODS.get(row["method"])
@@ -53,7 +53,7 @@ def text(trained: Trained, row: Row, backbone: Backbone, remark: str = "") -> st
 
 
 def _metadata(trained: Trained, row: Row, backbone: Backbone, task: Task) -> ModelCardData:
-    """The YAML front matter, from which the hub makes tags, links and the table of scores."""
+    """The YAML front matter, which gives the hub tags, links and the table of scores."""
     name = config = None
     split: object = "test"
     if isinstance(task.origin, Hub):
@@ -94,11 +94,11 @@ def _backbone(backbone: Backbone) -> str:
 
 
 def _architecture(trained: Trained) -> str:
-    """Which layers have what."""
+    """The adapted layers and their adapters in words."""
     count, activation = trained.num_layers, trained.non_linearity
     if trained.trial.configuration:
         text = (
-            f"AdapterHub's configuration {trained.trial.configuration} in layers "
+            f"AdapterHub configuration {trained.trial.configuration} in layers "
             f"{listed(trained.layers)} of {count} (counted from 0)"
         )
     elif activation is None:
@@ -109,16 +109,16 @@ def _architecture(trained: Trained) -> str:
             f"{activation}"
         )
     if trained.selected is not None:
-        text += "; switches resolved to what they chose"
+        text += "; switches replaced by their choices"
     text += "."
     if trained.identities:
         text += (
-            f" The switches of layers {listed(trained.identities)} did not choose the adapter; "
-            "such a layer computes LN(LN(h+i) + h + i) as in the released code, which is written "
-            "here as a linear bottleneck of full width with identity matrices."
+            f" The switches of layers {listed(trained.identities)} did not choose the adapter. "
+            "As in the released code, such a layer computes LN(LN(h+i) + h + i), which is stored "
+            "here as a linear full-width bottleneck with identity matrices."
         )
     if trained.trial.inference_depths is not None:
-        text += f" AdapterDrop, with the adapters of the last {trained.depth} layers in use."
+        text += f" AdapterDrop, with the adapters of the last {trained.depth} layers."
     return text
 
 
@@ -154,7 +154,7 @@ def _code(trained: Trained, backbone: Backbone) -> str:
 
 
 def _folder(backbone: Backbone) -> str:
-    """Instead of a path of the machine on which the adapter was trained."""
+    """A placeholder for the path on the machine where the adapter was trained."""
     return f"path/to/{backbone.identity.partition('@')[0]}"
 
 
@@ -172,11 +172,11 @@ def _scores(row: Row, task: Task, remark: str) -> str:
     lines += [f"| {name} | {value:.4f} |" for name, value in _measured(row)]
     lines.append(
         f"\nDevelopment {task.metrics[0]} {row['dev_metric']:.4f} in epoch {row['best_epoch']} of "
-        f"{row['epochs']}, whose weights these are. One training with one seed: the spread over "
-        "seeds is larger than most differences between methods."
+        f"{row['epochs']}, whose weights these are. This is one training run with one seed; the "
+        "spread over seeds is larger than most differences between methods."
     )
     if row["data_source"].startswith("embedded"):
-        lines.append("\nThe data are generated sentences: the scores say nothing about language.")
+        lines.append("\nThe data are generated sentences; the scores say nothing about language.")
     if remark:
         lines.append(f"\n{remark}")
     return "\n".join(lines)
@@ -199,7 +199,7 @@ def _settings(trained: Trained, row: Row) -> str:
         ),
     ]
     lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in shown)]
-    lines.append("\nEvery setting is in `trial.json`.")
+    lines.append("\nAll settings are in `trial.json`.")
     return "\n".join(lines)
 
 
@@ -208,7 +208,7 @@ def backbone_line(row: Row) -> str:
 
 
 def rates(trial: Trial) -> str:
-    """The learning rates that act on the trial."""
+    """The learning rates that the trial uses."""
     parts = [f"{trial.learning_rate:g} (adapters, classifier)"]
     if trial.rational:
         parts.append(f"{trial.rational_learning_rate:g} (rationals)")

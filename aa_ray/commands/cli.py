@@ -1,7 +1,7 @@
-"""``aa-ray``: every study and command under one name, from a checkout or from an installed wheel.
+"""``aa-ray``: all studies and commands under one name, from a checkout or an installed wheel.
 
-A study stays a script in ``studies/``, which a wheel carries as ``aa_ray/studies``. Only the one
-that is asked for is read, so that ``--help`` need not wait for the others.
+A study is a script in ``studies/``, which a wheel contains as ``aa_ray/studies``. Only the
+requested one is loaded, so that ``--help`` need not wait for the others.
 """
 
 import ast
@@ -18,7 +18,7 @@ from aa_ray.errors import WRONG_USAGE
 
 PROGRAM = "aa-ray"
 
-# The studies by what they do, in the order of the help. What is not named here comes last.
+# The studies by purpose, in the order of the help. Studies not named here come last.
 GROUPS = {
     "train and print a table": (
         "table2", "table3", "table4", "appendix-a", "controls", "step-size", "fidelity",
@@ -32,7 +32,7 @@ OTHERS = "others"
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run the study or command that the command line names; returns the exit status."""
+    """Run the study or command that the command line names, and return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     scripts = studies()
     name = given[0].replace("_", "-") if given else ""
@@ -49,14 +49,14 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 def studies() -> dict[str, Path]:
     """Name on the command line -> the study's script."""
     package = Path(aa_ray.__file__).parent
-    folders = (package / "studies", package.parent / "studies")  # of a wheel, of a checkout
+    folders = (package / "studies", package.parent / "studies")  # in a wheel, in a checkout
     folder = next((folder for folder in folders if (folder / "table2.py").is_file()), None)
     scripts = [] if folder is None else sorted(folder.glob("*.py"))
     return {path.stem.replace("_", "-"): path for path in scripts}
 
 
 def title(script: Path) -> str:
-    """What a study does, in one line: the first sentence of its docstring."""
+    """The purpose of a study in one line: the first sentence of its docstring."""
     text = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
     paragraph = " ".join(text.split("\n\n")[0].split())
     end = min((paragraph.find(mark) for mark in (". ", "? ") if mark in paragraph), default=-1)
@@ -64,7 +64,7 @@ def title(script: Path) -> str:
 
 
 def overview() -> str:
-    """The studies in their groups, a line each, for ``--help``."""
+    """The studies in their groups, one line each, for ``--help``."""
     left = studies()
     groups = {heading: [n for n in names if n in left] for heading, names in GROUPS.items()}
     groups[FIGURES] = [name for name in left if name.startswith("plot-")]
@@ -80,16 +80,16 @@ def overview() -> str:
 
 
 def _entry(name: str, text: str, width: int) -> str:
-    """A name of at most that width, and what it does, wrapped beside it."""
+    """A name padded to ``width``, with its description wrapped beside it."""
     lead = f"  {name:{width}}  "
     return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
 
 
 def _run_study(script: Path, program: str, arguments: Sequence[str]) -> int:
-    """Run the script as if by hand; its exit status."""
+    """Run the script as if from a shell, and return its exit status."""
     code = compile(script.read_text("utf-8"), str(script), "exec")
     before = sys.argv
-    sys.argv = [program, *arguments]  # runpy would put the path in the place of the program
+    sys.argv = [program, *arguments]  # runpy would use the script's path as the program
     try:
         exec(code, {"__name__": "__main__", "__file__": str(script)})  # nosec B102
     except SystemExit as ended:
@@ -100,14 +100,14 @@ def _run_study(script: Path, program: str, arguments: Sequence[str]) -> int:
 
 
 def completing() -> bool:
-    """Whether a shell asks how the command line may go on."""
+    """Whether a shell is asking for completions of the command line."""
     return "_ARGCOMPLETE" in os.environ
 
 
 def _study_being_completed() -> str:
-    """The study or command that the line names; empty while that word is being typed.
+    """The study or command on the line; empty while that word is being typed.
 
-    Behind a study's name, tells argcomplete that its options begin there.
+    After a study's name, it tells argcomplete that the study's options start there.
     """
     line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0) or None]
     words = line.split()

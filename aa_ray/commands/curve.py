@@ -1,4 +1,4 @@
-"""What is printed of one trial: what it is, its learning curve as it grows, its result."""
+"""The output for one trial: its settings, its learning curve while it trains, its result."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from aa_ray.trial import Trial
 
 
 def describe(study: Study, trial: Trial, splits: Splits) -> str:
-    """What the trial is, line by line."""
+    """The trial's settings, one per line."""
     backbone, task = study.backbone, tasks.get(trial.task)
     [method] = study.methods
     sizes = f"{len(splits.train)} to train on, {len(splits.development)} development"
@@ -59,11 +59,11 @@ def _listed(layers: Sequence[int]) -> str:
 
 
 class Curve:
-    """Prints the learning curve as it grows; a ``training.Listener``.
+    """Prints the learning curve during training; a ``loop.Listener``.
 
     Args:
-        trial: the one of a group to look at.
-        taker: also told.
+        trial: the trial of a group to show.
+        taker: another listener to call.
     """
 
     def __init__(self, trial: Trial, taker: Taker | None) -> None:
@@ -114,7 +114,7 @@ def line(history: Sequence[Epoch], metric: str) -> str:
 
 
 def show(rows: list[Row], num_layers: int) -> None:
-    """Print curve and result of a trial that has rows."""
+    """Print the curve and result of a trial that has rows."""
     first = rows[0]
     if first["status"] == "failed":
         return
@@ -141,7 +141,7 @@ def show(rows: list[Row], num_layers: int) -> None:
 
 
 def result(rows: list[Row]) -> str:
-    """What came out, of finished rows: best epoch, layers and test scores, for each depth."""
+    """The result from finished rows: best epoch, layers and test scores for each depth."""
     lines = [""]
     for row in rows:
         scores = ", ".join(

@@ -1,4 +1,4 @@
-"""``aa-ray doctor``: prints what is found as it is found."""
+"""``aa-ray doctor``: prints the result of each check as soon as it is known."""
 
 import json
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from aa_ray.training.doctor import BROKEN, Check
 
 
 def report(address: str | None, results: str, backbone: str, data: str, as_json: bool) -> int:
-    """Check this machine, or every machine of a cluster; returns the exit status.
+    """Check this machine or all machines of a cluster, and return the exit status.
 
     Args:
-        address: of the cluster; None for this machine.
+        address: address of the cluster; None for this machine.
         results: URI of the results folder.
         backbone, data: as in a study's options.
-        as_json: print a list of objects with the fields of ``Check`` in place of lines.
+        as_json: print a JSON list of objects with the fields of ``Check`` instead of lines.
     """
     checks = _here(results, backbone, data)
     if address is not None:
@@ -37,14 +37,14 @@ def report(address: str | None, results: str, backbone: str, data: str, as_json:
 
 
 def _here(results: str, backbone: str, data: str) -> Iterator[Check]:
-    """Of this machine."""
+    """The checks of this machine."""
     yield doctor.tried("results", lambda: places.results(results))
     yield doctor.tried("inputs", lambda: places.inputs(backbone, data))
     yield from doctor.checks()
 
 
 def line(check: Check, with_host: bool = False) -> str:
-    """State, name and text on one line, with what to do."""
+    """State, name, text and advice in one line."""
     host = f"{check.host:<16} " if with_host else ""
     advice = f"; {check.advice}" if check.advice else ""
     return f"{host}{check.state:<6}  {check.name:<12}  {check.text}{advice}"

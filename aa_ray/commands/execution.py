@@ -1,4 +1,4 @@
-"""What a study's command does once its options are known: read the rows, run the rest, print."""
+"""Executes a study once its options are known: read the rows, run the rest, print the table."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ def run(
     study: Study,
     make_table: Callable[[Results], Table],
 ) -> int:
-    """Run what is left of the study, if that is asked for, and print its table.
+    """Run the rest of the study, unless only the table is wanted, and print its table.
 
     Returns:
         The exit status.
@@ -43,7 +43,7 @@ def run(
     if not options.no_run:
         study.check_data(options.plan)
     for (task, regime), available in study.left_out.items():
-        print(f"left out: {task} {regime}, since its training data has {available} examples",
+        print(f"left out: {task} {regime}, since the training data has {available} examples",
               file=sys.stderr)  # fmt: skip
     store = Store(options.results)
     rows = store.read(SCHEMA.names if options.no_run else QUEUE_COLUMNS)
@@ -96,15 +96,15 @@ def check_engine(study: Study, wanted: str) -> None:
 
 
 def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None:
-    """Find out now what would fail once Ray has started.
+    """Detect now what would fail once Ray has started.
 
     Raises:
-        UsageError: it would.
+        UsageError: something would fail.
     """
     here = resources.address is None and resources.gpus_per_trial is None
     no_gpus = resources.gpus_per_trial == 0 or (here and not memory.local_gpus())
     if queue.study.precision == "tf32" and no_gpus:
-        raise UsageError("--precision tf32 needs GPUs: give --gpus-per-trial, or use fp32, bf16")
+        raise UsageError("--precision tf32 needs GPUs: set --gpus-per-trial, or use fp32 or bf16")
     backbones.check_available(queue.study.backbone)
     store.folder.check_writable()
     if resources.address is None:
@@ -112,41 +112,41 @@ def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None
 
 
 def _check_after(queue: TrialQueue, rows: pa.Table, store: Store) -> None:
-    """Find out whether somebody has removed rows meanwhile.
+    """Check that no rows have been removed meanwhile.
 
     Raises:
-        SweepError: somebody has.
+        SweepError: rows of finished trials are gone.
     """
     lost = queue.finished_ids - set(rows["trial_id"].to_pylist())
     if lost:
         raise SweepError(
-            f"{store.uri}: the rows of {len(lost)} trials that have finished are gone; was the "
-            "folder removed or moved? The same command runs those trials again"
+            f"{store.uri}: the rows of {len(lost)} finished trials are gone; was the folder "
+            "removed or moved? The same command runs these trials again"
         )
 
 
 def _sweep(queue: TrialQueue, store: Store, resources: Resources) -> None:
-    """Run the trials that are left."""
+    """Run the remaining trials."""
     if resources.address is None:
-        # Ray of this machine alone listens on loopback only; ray reads this when imported.
+        # Without a cluster, Ray listens on loopback only; ray reads this variable when imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    from aa_ray.sweep import tune  # with ray, which a finished study does not need
+    from aa_ray.sweep import tune  # imports ray, which a finished study does not need
 
     tune.run_study(queue, store, resources)
 
 
 def note_untrained_pooler(study: Study) -> None:
-    """Say so where the study reads the backbone through weights that nobody has trained."""
+    """Print a note if the study reads the backbone through an untrained pooler."""
     if study.backbone.pooling == "cls" and not backbones.pooler_is_trained(study.backbone):
         print(
             f"note: the pooler of {study.backbone.identity} was never trained, and pooling=cls "
-            "reads every example through it; use --set pooling=mean",
+            "reads all examples through it; use --set pooling=mean",
             file=sys.stderr,
         )
 
 
 def several(studies: Mapping[str, Study], uri: str) -> dict[str, Results]:
-    """The results of each of the studies, by its name; they may be empty."""
+    """The results of each study by name; they may be empty."""
     table = Store(uri).read()
     decisive = table.select(RESOLVE_COLUMNS).to_pylist()
     return {
@@ -156,20 +156,20 @@ def several(studies: Mapping[str, Study], uri: str) -> dict[str, Results]:
 
 
 def _rows_of(trial_ids: Iterable[str], rows: pa.Table) -> list[Row]:
-    """The rows of a study's trials; a folder may hold a great many others."""
+    """The rows of these trials; a folder may hold many others."""
     wanted = pa.array(list(trial_ids), pa.string())
     return list(rows.filter(pc.is_in(rows["trial_id"], wanted)).to_pylist())
 
 
 def _report_failures(queue: TrialQueue, store: Store) -> int:
-    """Say where the rows are, and what failed; the number of failed trials."""
+    """Print where the rows are and what failed; returns the number of failed trials."""
     print(f"\nresults: {store.uri}", file=sys.stderr)
     failures = queue.failures()
     for cell, error in failures:
         print(f"failed: {cell}: {one_line(error)}", file=sys.stderr)
     counts = queue.counts()
     if counts["lost"]:
-        print(f"not run, since a trial they wait for failed: {counts['lost']}", file=sys.stderr)
+        print(f"not run, since a trial they depend on failed: {counts['lost']}", file=sys.stderr)
     if failures:
-        print("run again with --retry-failed to try the failed ones anew", file=sys.stderr)
+        print("run again with --retry-failed to retry failed trials", file=sys.stderr)
     return len(failures)

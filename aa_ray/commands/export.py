@@ -1,7 +1,7 @@
-"""A trained trial as an adapter in AdapterHub's own format, which stock ``adapters`` loads.
+"""Exports a trained trial as an adapter in AdapterHub's format, which stock ``adapters`` loads.
 
-Switches are resolved to what they chose, by ``aa_ray.core.focus`` with ``exact``: a user gets the
-very predictions that the trial was tested with.
+``aa_ray.core.focus`` with ``exact`` replaces switches by their choices, so users get exactly the
+predictions with which the trial was tested.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ from aa_ray.training.context import TrialContext
 from aa_ray.training.engine import make
 from aa_ray.trial import Trial
 
-# The file that says of which trial a folder holds the adapter.
+# The file that identifies the trial of the adapter in a folder.
 ABOUT = "trial.json"
-# The rationals as plain numbers, where there are any.
+# The coefficients of the rationals, if there are any.
 COEFFICIENTS = "rationals.json"
 
-# Examples on which an adapter is compared with the trial, and by how much the largest logit may
-# differ, relative to the largest of all (or 1): rounding is far below, another layer far above.
+# Number of examples on which an adapter is compared with the trial, and the allowed difference of
+# logits relative to the largest one (or 1). Rounding is far below it, a wrong layer far above.
 CHECKED_EXAMPLES = 64
 TOLERANCE = 1e-3
 
@@ -59,16 +59,16 @@ def check_expressible(trial: Trial) -> None:
         )
     if trial.switched and trial.layers and trial.switch_skip == "no":
         raise UsageError(
-            "with switch_skip=no an adapter has no skip connection, and AdapterHub's bottleneck "
-            "always has one, so this trial cannot be saved; leave out switch_skip=no"
+            "with switch_skip=no an adapter has no skip connection, but AdapterHub's bottleneck "
+            "always has one, so this trial cannot be saved; omit switch_skip=no"
         )
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than an adapter of an earlier export.
+    """Refuse a folder with other contents than an adapter from an earlier export.
 
     Raises:
-        UsageError: it does, or it is no folder.
+        UsageError: it has other contents, or it is not a folder.
     """
     if folder.is_dir():
         if any(folder.iterdir()) and not (folder / ABOUT).is_file():
@@ -78,9 +78,9 @@ def check_folder(folder: Path) -> None:
 
 
 def about(folder: Path) -> dict[str, Any] | None:
-    """What ``write`` noted in the folder; None where there is no whole adapter that it wrote.
+    """The record of ``write`` in the folder; None without a complete adapter.
 
-    The card may have been changed since; every other file must be what was written.
+    The card may have been edited since; all other files must be unchanged.
     """
     try:
         notes = json.loads((folder / ABOUT).read_text("utf-8"))
@@ -103,18 +103,18 @@ def write(
     card: str,
     check: Callable[[Path], object] = lambda folder: None,
 ) -> None:
-    """Write adapter, head, card, settings and coefficients; the folder is made if need be.
+    """Write adapter, head, card, settings and coefficients; creates the folder if necessary.
 
-    The files are written and checked in a folder inside it and then moved. Their checksums are
-    moved last, so that ``about`` takes nothing for whole that was interrupted.
+    The files are written to a folder inside it, checked, and then moved. Their checksums are moved
+    last, so that ``about`` does not accept an interrupted export as complete.
 
     Args:
-        row: of the training run that gave the weights.
+        row: row of the training run that produced the weights.
         card: the text of README.md.
-        check: is given a folder with the new files before they are moved; may raise.
+        check: called with a folder of the new files before they are moved; may raise.
 
     Raises:
-        UsageError: the folder cannot be written to, or holds something else.
+        UsageError: the folder cannot be written to, or has other contents.
     """
     check_folder(folder)
     temporary = folder / f".{uuid.uuid4().hex}.part"
@@ -124,7 +124,7 @@ def write(
         check(temporary)
         _move_files(temporary, folder)
     except (OSError, RuntimeError) as error:
-        # torch says a full disk as a RuntimeError of its own.
+        # torch reports a full disk as a RuntimeError.
         if not isinstance(error, OSError) and "PytorchStreamWriter" not in str(error):
             raise
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -136,9 +136,9 @@ def write(
 
 
 def _move_files(temporary: Path, folder: Path) -> None:
-    """Put the files in place of those of an earlier export; other files in the folder stay."""
+    """Move the files, replacing those of an earlier export; other files in the folder stay."""
     if not (folder / ABOUT).exists():
-        (folder / ABOUT).write_text("{}\n", "utf-8")  # whatever comes now, the folder is ours
+        (folder / ABOUT).write_text("{}\n", "utf-8")  # marks the folder as an export from now on
     paths = sorted(temporary.iterdir(), key=lambda path: path.name == ABOUT)
     for path in paths:
         with path.open("rb") as stream:
@@ -149,7 +149,7 @@ def _move_files(temporary: Path, folder: Path) -> None:
 
 
 def _write_files(folder: Path, trained: Trained, row: Row, backbone: Backbone, card: str) -> None:
-    """All files, last the one that says what they are and holds their checksums."""
+    """Write all files; the last one describes them and holds their checksums."""
     name = adapter_name(row)
     stock = build(trained, backbone, tasks.get(trained.trial.task), name)
     scores = {k: v for k, v in row["test_metrics"].items() if v is not None}
@@ -176,14 +176,14 @@ def _write_files(folder: Path, trained: Trained, row: Row, backbone: Backbone, c
 
 
 def adapter_name(row: Row) -> str:
-    """Under which AdapterHub knows the adapter and its head."""
+    """AdapterHub's name for the adapter and its head."""
     return f"{row['task']}-{row['method']}"
 
 
 def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
-    """AdapterHub's own model with the adapter, not active, and its head."""
+    """A stock AdapterHub model with the adapter, not active, and its head."""
     stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
-    stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a path of this machine
+    stock.config.name_or_path = backbone.hub_name or backbone.identity  # not a local path
     focus.add_adapter(stock, name, _config(trained))
     labels = dict(enumerate(task.labels)) if task.labels else None
     heads.add_head(stock, name, task.outputs, labels, trained.trial.pooling, backbone.pooler)
@@ -198,7 +198,7 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
     with torch.no_grad():
         for prefix, module in modules.items():
             for part, parameter in module.named_parameters():
-                # What AdapterHub keeps fixed inside an adapter is no weight of the trial.
+                # Tensors that AdapterHub keeps fixed inside an adapter are not trained weights.
                 if (value := trained.weights.get(f"{prefix}.{part}")) is not None:
                     parameter.copy_(value)
     if not trained.trial.configuration:
@@ -207,19 +207,19 @@ def build(trained: Trained, backbone: Backbone, task: Task, name: str) -> Any:
 
 
 def _config(trained: Trained) -> Any:
-    """AdapterHub's description of the adapter."""
+    """AdapterHub's configuration of the adapter."""
     trial = trained.trial
     if trial.configuration:
         configuration = configurations.read(trial.configuration)
         return configurations.in_layers(configuration, trial.layers, trained.num_layers)
     config = adaptable_config.of_trial(trial)
-    if not config.switched:  # AdapterDrop uses the last layers only
+    if not config.switched:  # AdapterDrop only uses the last layers
         config = config.replace(layers=trained.layers)
     return config
 
 
 def check(folder: Path, trained: Trained, backbone: Backbone, official: Official) -> int:
-    """Load the folder as its users will, and compare it with the trial on test examples.
+    """Load the folder as users will, and compare it with the trial on test examples.
 
     Returns:
         The number of examples compared.
@@ -236,7 +236,7 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     segments = model.reads_segments(encoder)
     examples = batches.tokenise(table, task, tokenizer, most, segments)
     expected = _of_trial(trained, encoder, backbone, task, examples)
-    logging.disable(logging.WARNING)  # AdapterHub remarks on what is as it should be
+    logging.disable(logging.WARNING)  # AdapterHub warns about what is intended here
     try:
         stock = AutoAdapterModel.from_pretrained(backbone.path, dtype=torch.float32)
         stock.load_adapter(str(folder), set_active=True)
@@ -251,8 +251,8 @@ def check(folder: Path, trained: Trained, backbone: Backbone, official: Official
     difference = (predicted - expected).abs().max().item()
     if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):
         raise SweepError(
-            f"{folder}: loaded by AdapterHub it does not predict what the trial does (logits "
-            f"differ by up to {difference:.2g}); do not use it"
+            f"{folder}: loaded by AdapterHub, its predictions differ from the trial's (logits by "
+            f"up to {difference:.2g}); do not use it"
         )
     return len(examples)
 

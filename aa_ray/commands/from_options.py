@@ -1,4 +1,4 @@
-"""The study and the resources that options of the command line describe."""
+"""Makes the study and the resources from the options of the command line."""
 
 import argparse
 import dataclasses
@@ -24,10 +24,10 @@ from aa_ray.trial import Pooling
 
 
 def resources_from(options: argparse.Namespace) -> Resources:
-    """What a trial asks for. The options are named like the fields of ``Resources``.
+    """The resources of a trial. The options are named like the fields of ``Resources``.
 
     Raises:
-        UsageError: a tracker that is not there.
+        UsageError: a tracker is not available.
     """
     names = {field.name for field in dataclasses.fields(Resources)} - {"trackers", "cpu_fuse"}
     values = {name: getattr(options, name) for name in names}
@@ -37,16 +37,16 @@ def resources_from(options: argparse.Namespace) -> Resources:
 
 
 def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: str) -> Study:
-    """The study that the options describe; ``backbone`` is that of presets that have none.
+    """The study that the options describe; ``backbone`` is for presets without one.
 
     Raises:
-        UsageError: a name that is not allowed, or a backbone that is not there.
+        UsageError: a name is not allowed, or the backbone is not available.
     """
     plugins.load(options.own or ())
     methods = (*methods, *(name for name in plugins.method_names() if name not in methods))
     known = (*methods, *(name for name in architectures.OTHERS if name not in methods))
     preset = {"backbone": backbone} | PRESETS[options.preset]
-    if plugins.task_names():  # who brings a task wants to see it
+    if plugins.task_names():  # run custom tasks by default
         preset["tasks"] = plugins.task_names()
     values = {name: getattr(options, name) or preset[name] for name in preset}
     by_size = sorted(set(map(regimes.get, values["regimes"])), key=lambda regime: regime.order)
@@ -77,32 +77,32 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
 
 
 def study_of_one(options: argparse.Namespace) -> Study:
-    """The study of the one trial that the options of ``add_trial`` describe.
+    """A study of the single trial that the options of ``add_trial`` describe.
 
-    Backbone and data are those of the preset demo unless they are given.
+    Backbone and data default to those of the preset demo.
 
     Raises:
         UsageError: see ``study_from``.
     """
     lists = {"tasks": [options.task], "regimes": [options.regime], "seeds": [[options.seed]],
              "methods": [options.method], "preset": "demo"}  # fmt: skip
-    plugins.load(options.own or ())  # METHODS has their architectures too
+    plugins.load(options.own or ())  # adds custom architectures to METHODS
     as_of_study = argparse.Namespace(**(vars(options) | lists))
     return study_from(as_of_study, tuple(architectures.METHODS), PAPER_BACKBONE)
 
 
 def _source(name: str, results: str) -> Source:
-    """The source that ``--data`` names; of ``rows`` the rows under ``results`` tell."""
+    """The source that ``--data`` names; for ``rows`` it is read from the rows in ``results``."""
     if name != glue.ROWS:
         return Source.named(name)
-    from aa_ray.store.rows import Store  # with pyarrow, which wrong options need not wait for
+    from aa_ray.store.rows import Store  # imports pyarrow; wrong options need not wait for it
 
     recorded: dict[str, str] = {}
     for row in Store(results).read(["task", "data_source"]).to_pylist():
         if recorded.setdefault(row["task"], row["data_source"]) != row["data_source"]:
             raise UsageError(
                 f"--data rows: the rows of task {row['task']} come from several sources "
-                f"({recorded[row['task']]}, {row['data_source']}); give the data itself"
+                f"({recorded[row['task']]}, {row['data_source']}); name the data with --data"
             )
     return Source(glue.ROWS, tuple(sorted(recorded.items())))
 
@@ -117,12 +117,12 @@ def _rates(value: str | float, backbone: Backbone) -> Rates:
 
 
 def _check_seeds(seeds: Iterable[int], tuning: Tuning | None) -> None:
-    """Refuse seeds with which rates are tuned: their scores would be those of the best of many."""
+    """Refuse the tuning seeds, whose scores are biased: the best of several was selected."""
     used = sorted(set(seeds) & set(tuning.seeds)) if tuning is not None else []
     if used:
         raise UsageError(
             f"--seeds {' '.join(map(str, used))}: rates are tuned with these seeds, so they cannot "
-            "be used for anything else; choose others"
+            "be used for anything else; choose other seeds"
         )
 
 
@@ -140,18 +140,18 @@ def _without_conflict(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, s
 
 
 def _settings(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """The settings of ``--set``, the last one of each name, without those that are the default."""
+    """The settings of ``--set``: the last value of each name, without defaults."""
     defaults = {deviation.name: deviation.default for deviation in DEVIATIONS.values()}
     return tuple((n, v) for n, v in sorted(dict(pairs).items()) if v != defaults.get(n))
 
 
 def _read_by(backbone: Backbone, settings: dict[str, str]) -> Backbone:
-    """The backbone, read by the pooling of the settings, if they have one; it is taken out."""
+    """The backbone with the pooling of the settings, which is removed from them."""
     pooling = settings.pop(POOLING.name, backbone.pooling)
     return dataclasses.replace(backbone, pooling=cast(Pooling, pooling))
 
 
 def _in_order(names: Iterable[str], allowed: Iterable[str]) -> tuple[str, ...]:
-    """The names, each once, in the order of tables."""
+    """The names without duplicates, in the order of tables."""
     wanted = set(names)
     return tuple(name for name in allowed if name in wanted)

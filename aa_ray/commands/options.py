@@ -1,7 +1,7 @@
-"""The options that every study and command shares.
+"""The options shared by studies and commands.
 
-A new option is one entry here, which checks its value (``values``), and one field of the dataclass
-that it describes, ``Resources`` or ``Study``; ``from_options`` makes these of the parsed options.
+A new option needs an entry here, which checks its value (``values``), and a field of the dataclass
+that it sets, ``Resources`` or ``Study``. ``from_options`` builds these from the parsed options.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from aa_ray.study import tuning
 from aa_ray.sweep.trackers import TRACKERS, TRACKING
 from aa_ray.trial import PRECISIONS
 
-# --fuse when it is not given: auto on GPUs, one trial at a time on CPUs. Cannot be typed.
+# The default of --fuse, which cannot be typed: auto on GPUs, one trial at a time on CPUs.
 BY_DEVICE = 0
 
-# What --help lists; --help-all lists the rest too.
+# The options in --help; --help-all lists the rest too.
 MOST_USED = (
     "--preset", "--backbone", "--data", "--tasks", "--regimes", "--seeds", "--results",
     "--gpus-per-trial", "--plan", "--format", "--output",
@@ -36,9 +36,9 @@ MOST_USED = (
 
 
 def study_parser(description: str, methods: Sequence[str]) -> Parser:
-    """The parser of a study with those methods.
+    """The parser of a study with these methods.
 
-    Names that a file of ``--own`` may define are checked later, by ``study_from``.
+    ``study_from`` checks names that a file of ``--own`` may define.
     """
     parser = Parser(description=examples(description), formatter_class=Formatter)
     add_version(parser)
@@ -50,7 +50,7 @@ def study_parser(description: str, methods: Sequence[str]) -> Parser:
 
 
 def rows_parser(description: str, methods: Sequence[str]) -> Parser:
-    """The parser of a study that looks at existing rows, and runs nothing."""
+    """The parser of a study that only reads existing rows."""
     parser = Parser(description=examples(description), formatter_class=Formatter)
     add_version(parser)
     _add_study(parser.add_argument_group("which rows"), methods)
@@ -61,7 +61,7 @@ def rows_parser(description: str, methods: Sequence[str]) -> Parser:
 
 
 def add_trial(parser: Parser) -> None:
-    """The options of a command about one trial; ``study_of_one`` reads them."""
+    """Add the options of a command about one trial; ``study_of_one`` reads them."""
     add = parser.add_argument
     completes(add("--task", required=True, help=", ".join(tasks.TASKS)), tasks.TASKS)
     completes(
@@ -85,20 +85,20 @@ def add_trial(parser: Parser) -> None:
         "--cpus-per-trial",
         type=values.number("--cpus-per-trial", int, 1, 10_000),
         metavar="N",
-        help="CPU threads (default: as many as a finished row was made with, else 1)",
+        help="CPU threads (default: the number used for its finished row, else 1)",
     )
     add(
         "--depth",
         type=values.number("--depth", int, 0, 1000),
         metavar="N",
-        help="for adapter-drop, when its adapter is saved: keep the adapters of the last N layers",
+        help="for adapter-drop, when saving its adapter: keep the adapters of the last N layers",
     )
     add_debug(parser)
     parser.shorten_help((*MOST_USED, "--task", "--method", "--regime", "--seed", "--save"))
 
 
 def add_format(group: Any) -> None:
-    """The option for the format of a table."""
+    """Add the options for the format of a table."""
     option = group.add_argument(
         "--format",
         type=values.one_of("format", FORMATS),
@@ -109,21 +109,21 @@ def add_format(group: Any) -> None:
     group.add_argument(
         "--all-columns",
         action="store_true",
-        help="print columns without a number, too",
+        help="also print columns without a number",
     )
 
 
 def add_margin(group: Any) -> None:
-    """The option for the margin of verdicts."""
-    from aa_ray.report import verdicts  # with numpy, which other commands' --help need not wait for
+    """Add the option for the margin of verdicts."""
+    from aa_ray.report import verdicts  # imports numpy, which other commands' --help do not need
 
     group.add_argument(
         "--margin",
         type=values.above_zero("--margin", "points of score (x 100)"),
         default=verdicts.MARGIN,
         metavar="POINTS",
-        help="points of score (x 100) within which two methods count as on par, and by more than "
-        f"which one is considerably better (default: {verdicts.MARGIN:g})",
+        help="margin in points of score (x 100): within it two methods are on par, beyond it one "
+        f"is considerably better (default: {verdicts.MARGIN:g})",
     )
 
 
@@ -133,8 +133,7 @@ def add_results(group: Any) -> None:
         type=values.place("--results"),
         default="results",
         metavar="URI",
-        help="folder, or URI such as "
-        "s3://bucket/folder, where rows are kept and looked for (default: results)",
+        help="folder for rows, or a URI such as s3://bucket/folder (default: results)",
     )
 
 
@@ -151,9 +150,9 @@ def _add_engine(group: Any) -> None:
         "--engine",
         type=values.one_of("engine", engines.ENGINES),
         default=engines.AUTO,
-        help="what computes trials: fused (fastest; adaptable adapters on encoders with BERT's "
-        "layers), adapterhub (AdapterHub's own forward pass; any encoder, any adapter), or auto "
-        "(default; fused where it applies)",
+        help="engine: fused (fastest; adaptable adapters on encoders with BERT's layers), "
+        "adapterhub (AdapterHub's own forward pass; any encoder, any adapter), or auto (default; "
+        "fused if possible)",
     )
 
 
@@ -163,8 +162,8 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         "--preset",
         type=values.one_of("preset", PRESETS),
         default="demo",
-        help="demo (default; minutes on two cores), low-data, full or "
-        "paper; the options below change single points of it",
+        help="demo (default; minutes on two cores), low-data, full or paper; the options below "
+        "override parts of it",
     )
     completes(preset, PRESETS)
     _add_sources(group)
@@ -175,7 +174,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         type=values.regime,
         nargs="+",
         metavar="REGIME",
-        help="numbers of annotated examples, or full (full runs the first seed only); the paper's "
+        help="numbers of annotated examples, or full (which only runs the first seed); the paper's "
         f"are {' '.join(regime.name for regime in regimes.PAPER)}",
     )
     add(
@@ -192,7 +191,7 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
             "--methods",
             nargs="+",
             metavar="METHOD",
-            help=f"{', '.join(methods)} (default: these); to compare with: {', '.join(others)}",
+            help=f"{', '.join(methods)} (default: these); for comparison: {', '.join(others)}",
         ),
         (*methods, *others),
     )
@@ -204,15 +203,15 @@ def _add_sources(group: Any) -> None:
     add(
         "--backbone",
         type=values.place("--backbone"),
-        help="minilm, an encoder on the hub such as bert-large-uncased or roberta-base, or a "
-        "folder with one",
+        help="frozen encoder: minilm, a model on the hub such as bert-large-uncased or "
+        "roberta-base, or a checkpoint folder",
     )
     add(
         "--data",
         type=values.place("--data"),
         help="embedded (generated sentences), hub (nyu-mll/glue), or a folder with "
-        "<task>/train.parquet and <task>/validation.parquet; rows: whatever the rows in --results "
-        "were made of, to look at them without it",
+        "<task>/train.parquet and <task>/validation.parquet; rows: the source recorded in "
+        "--results, to view results without the data",
     )
     add(
         "--own",
@@ -230,10 +229,10 @@ def _add_settings(group: Any) -> None:
         "--rates",
         type=values.rates,
         default="backbone",
-        help="learning rates: backbone (default; the backbone's own, chosen on development sets), "
-        "released (those of the paper's code), tuned (for each method, task and regime the best of "
-        "--tuning-budget settings on development sets), or a number for adapters and classifier "
-        "with the released ones for the rest",
+        help="learning rates: backbone (default; tuned for the backbone on development sets), "
+        "released (the released code's), tuned (the best of --tuning-budget settings on "
+        "development sets, for each method, task and regime), or a number for adapters and "
+        "classifier, with the released rates for the rest",
     )
     add(
         "--tuning-budget",
@@ -241,14 +240,14 @@ def _add_settings(group: Any) -> None:
         default=tuning.BUDGET,
         metavar="N",
         help=f"with --rates tuned: settings per method (default: {tuning.BUDGET}), each run with "
-        f"{len(tuning.SEEDS)} seeds of its own",
+        f"{len(tuning.SEEDS)} separate seeds",
     )
     add(
         "--last-n",
         type=values.number("--last-n", int, 0, 1000),
         metavar="N",
-        help="layers of the methods that use the last N (default: as many as aa selected for QQP "
-        "with 100 examples)",
+        help="number of layers N for methods that use the last N (default: as many as aa selected "
+        "for QQP with 100 examples)",
     )
     add(
         "--set",
@@ -270,9 +269,9 @@ def _add_settings(group: Any) -> None:
         "--precision",
         type=values.one_of("precision", PRECISIONS),
         default="fp32",
-        help="number format of the frozen backbone: fp32 (default), bf16 (about twice as fast "
-        "where the hardware has it), or tf32 (NVIDIA GPUs only); trials of different precision "
-        "are different trials",
+        help="precision of the frozen backbone: fp32 (default), bf16 (about twice as fast on "
+        "hardware that supports it), or tf32 (NVIDIA GPUs only); another precision makes another "
+        "trial",
     )
     completes(precision, PRECISIONS)
 
@@ -292,16 +291,16 @@ def _add_resources(group: Any) -> None:
         "--gpus-per-trial",
         type=values.number_or_auto("--gpus-per-trial", float, 0, 1000),
         metavar="X",
-        help="GPUs of one trial (of one group with --fuse); 0.25 puts four on each GPU; 0: none, "
-        "trials run on CPUs; auto (default): where there are GPUs, what the backbone needs, by its "
-        "shape and by measured trials",
+        help="GPUs per trial (per group with --fuse); 0.25 puts four on each GPU, 0 runs trials on "
+        "CPUs; auto (default): chosen from the backbone's size and measured trials if there are "
+        "GPUs",
     )
     add(
         "--max-concurrent",
         type=values.number("--max-concurrent", int, 1),
         metavar="N",
-        help="trials at once, at most (default: as many as fit, on the head of a cluster that ray "
-        "up started as many as fit once it has grown)",
+        help="maximum number of trials at once (default: as many as fit; on the head of a cluster "
+        "from ray up, as many as fit at its maximum size)",
     )
     add_address(group)
     add(
@@ -309,16 +308,17 @@ def _add_resources(group: Any) -> None:
         type=values.number_or_auto("--fuse", int, 1, 10_000),
         default=BY_DEVICE,
         metavar="K",
-        help="trials of a task and regime that train side by side on one copy of the backbone, at "
-        "most; auto: chosen from GPU memory and the number of waiting trials (default: auto on "
-        "GPUs, 1 on CPUs)",
+        help="maximum number of trials that train side by side on one copy of the backbone; auto: "
+        "chosen from GPU memory and the number of waiting trials (default: auto on GPUs, 1 on "
+        "CPUs)",
     )
     add(
         "--stall-seconds",
         type=values.number("--stall-seconds", float, 1, 10_000_000),
         default=1800.0,
         metavar="S",
-        help="end and continue a trial in which nothing has happened for S seconds (default: 1800)",
+        help="restart a trial that has made no progress for S seconds, from its checkpoint "
+        "(default: 1800)",
     )
     add("--retry-failed", action="store_true", help="run failed trials again")
     add(
@@ -326,12 +326,12 @@ def _add_resources(group: Any) -> None:
         nargs="+",
         metavar="TOOL",
         help=f"also send learning curves to {', '.join(TRACKERS)} (files go to {TRACKING}/ unless "
-        "the tool's own environment variables say otherwise)",
+        "the tool's environment variables say otherwise)",
     )
     add(
         "--dashboard",
         action="store_true",
-        help="start Ray's dashboard, on the loopback address, and print where it is",
+        help="start Ray's dashboard on the loopback address and print its URL",
     )
 
 
@@ -341,7 +341,7 @@ def _add_output(group: Any) -> None:
     add(
         "--plan",
         action="store_true",
-        help="say what is done, runnable and blocked, and how long the rest may take; run nothing",
+        help="show what is done, runnable and blocked, and how long the rest may take; run nothing",
     )
     add(
         "--gpus",

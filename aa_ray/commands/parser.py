@@ -1,4 +1,4 @@
-"""The parser of every command, and what all of them take: help, ``--version`` and ``--debug``."""
+"""The parser of all commands, and their common options: help, ``--version`` and ``--debug``."""
 
 import argparse
 import os
@@ -13,12 +13,12 @@ from aa_ray.commands import values
 from aa_ray.errors import MOST_SHOWN, WRONG_USAGE, one_line, shortened
 from aa_ray.store import provenance
 
-# Columns of what is printed for people, at most.
+# Maximum width of text for people, in columns.
 WIDTH = 79
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps the paragraphs of a description; leaves those with indented lines as they are."""
+    """Wraps the paragraphs of a description, except those with indented lines."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(
@@ -28,27 +28,25 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """The standard parser, with errors on one line, a short help, and completion by a shell."""
+    """The standard parser with one-line errors, a short help, and shell completion."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._shown: Collection[str] = ()
 
     def shorten_help(self, shown: Collection[str]) -> None:
-        """Let ``--help`` list these options alone, and ``--help-all`` every option."""
+        """Let ``--help`` list only these options, and ``--help-all`` all options."""
         self._shown = shown
-        self.add_argument(
-            "--help-all", action=_HelpAll, nargs=0, help="show every option, and exit"
-        )
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options and exit")
 
     def error(self, message: str) -> NoReturn:
-        """One line instead of the whole usage."""
+        """Print one line instead of the whole usage, and exit."""
         said = shortened(one_line(message), 2 * MOST_SHOWN)
         print(f"{self.prog}: {said} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(WRONG_USAGE)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``ArgumentParser`` does; answers a shell that asks how the line may go on."""
+        """As ``ArgumentParser``; also answers a shell that asks for completions."""
         if "_ARGCOMPLETE" in os.environ:
             import argcomplete
 
@@ -57,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(*args, **kwargs)
 
     def format_help(self) -> str:
-        """The help of the options that are shown."""
+        """The help with the shown options only."""
         hidden = [action for action in self._actions if self._shown and not self._is_shown(action)]
         texts = [action.help for action in hidden]
         for action in hidden:
@@ -70,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         return text
 
     def format_full_help(self) -> str:
-        """The help of every option."""
+        """The help with all options."""
         return super().format_help()
 
     def _is_shown(self, action: argparse.Action) -> bool:
@@ -86,7 +84,7 @@ class _HelpAll(argparse.Action):
 
 
 class _Version(argparse.Action):
-    """Prints version and commit, and ends. Git is asked only now, not whenever there is help."""
+    """Prints version and commit and exits. Git is called only then, not for each help text."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         commit, changed = provenance.commit()
@@ -97,7 +95,7 @@ class _Version(argparse.Action):
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--version", action=_Version, nargs=0, help="show version and commit, and exit"
+        "--version", action=_Version, nargs=0, help="show version and commit and exit"
     )
 
 
@@ -106,19 +104,19 @@ def add_debug(group: Any) -> None:
 
 
 def completes(action: argparse.Action, names: Iterable[str]) -> None:
-    """Let a shell complete the option's value from these names; other values stay allowed."""
+    """Let a shell complete the option's value from these names; other values remain allowed."""
     words = list(names)
 
     def completer(**_: Any) -> Sequence[str]:
         return words
 
-    vars(action)["completer"] = completer  # where argcomplete looks for it
+    vars(action)["completer"] = completer  # argcomplete looks for it there
 
 
 def examples(description: str) -> str:
-    """The description, with its examples as a user of ``aa-ray`` types them.
+    """The description, with examples for ``aa-ray`` if that is how it was started.
 
-    Scripts say ``python studies/table2.py``, which is right in a checkout.
+    The scripts' own examples are ``python studies/table2.py``, which works in a checkout.
     """
     program = os.path.basename(sys.argv[0]).split(" ")[0]
     if program != "aa-ray":

@@ -1,4 +1,4 @@
-"""What each preset of a study sets; an option of the command line wins over it."""
+"""The settings of each preset of a study; options of the command line override them."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from aa_ray.data import regimes, tasks
 # Of the paper's Tables 2 to 4.
 PAPER_BACKBONE = "bert-large-uncased"
 
-# Seeds are groups of seeds, as ``--seeds`` gives them. Where a preset has no backbone, it is the
-# study's: the paper's BERT-large, or BERT-base in its Appendix A.
+# Seeds are groups of seeds, as parsed from ``--seeds``. A preset without a backbone uses the
+# study's: the paper's BERT-large, or BERT-base in Appendix A.
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
         "backbone": backbones.MINILM,

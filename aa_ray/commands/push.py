@@ -1,4 +1,4 @@
-"""A trained adapter's folder to the Hugging Face hub."""
+"""Uploads a trained adapter's folder to the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from aa_ray.errors import SweepError, UsageError
 
 
 def push(folder: Path, repository: str) -> str:
-    """Upload the folder to the hub with the user's token; the address of what was made.
+    """Upload the folder to the hub with the user's token; returns the repository's address.
 
     Raises:
-        UsageError: no token, no such name, or not allowed.
+        UsageError: there is no token, the name is invalid, or access is denied.
         SweepError: the hub cannot be reached.
     """
     import huggingface_hub
@@ -31,6 +31,6 @@ def push(folder: Path, repository: str) -> str:
     except Exception as error:  # network, proxy and offline failures have no common base class
         raise SweepError(
             f"--push {repository}: the hub cannot be reached ({str(error).splitlines()[0]}); "
-            f"{folder} is complete, the same command tries again"
+            f"{folder} is complete; run the same command to try again"
         ) from error
     return str(made)

@@ -1,7 +1,7 @@
-"""The command line of the HTML report, and the other studies that it shows beside its own.
+"""The command line of the HTML report, and the further studies that it shows.
 
-Only what parsing needs is imported here, so that ``--help`` and wrong options answer at once. The
-functions below import what does the work when it is due.
+Only what parsing needs is imported at the top, so that ``--help`` and wrong options answer
+immediately. The functions below import the rest when they need it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aa_ray.report.beside import Beside
     from aa_ray.report.results import Results
 
-# Names that no policy has.
+# Names of the further studies, which no policy has.
 _LADDER, _FIDELITY = "/ladder", "/fidelity"
 
 
@@ -38,8 +38,8 @@ def report(
     """Write the HTML report, even if there are no rows yet; returns the exit status.
 
     Args:
-        make_page: (the study's results, the options that describe it, what other studies have
-            rows of it, the margin in points) -> the page.
+        make_page: (the study's results, the options that describe it, further studies with rows,
+            the margin in points) -> the page.
         description, methods, arguments: as in ``show``.
     """
     parser = options.rows_parser(description, methods)
@@ -73,7 +73,7 @@ def report(
 def _describing(arguments: Sequence[str]) -> list[str]:
     """The options that describe the study.
 
-    All but those of the page and of verdicts, and but for the methods, which the results know.
+    Options of the page and of verdicts are left out, and the methods too: the results know them.
     """
     others = argparse.ArgumentParser(add_help=False)
     others.add_argument("--output")
@@ -125,12 +125,12 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise UsageError(
-            f"--output {path}: cannot be written ({error.strerror}); give another file"
+            f"--output {path}: cannot be written ({error.strerror}); use another file"
         ) from error
 
 
 def _beside(parsed: argparse.Namespace) -> dict[str, Study]:
-    """Name -> study: each policy, the ladder of step sizes, and the differences from the paper."""
+    """Name -> study: each policy, the sweep over learning rates, and the paper's deviations."""
     from aa_ray.report import fidelity, step_size
 
     found: dict[str, Study] = {}
@@ -138,7 +138,7 @@ def _beside(parsed: argparse.Namespace) -> dict[str, Study]:
         study = _restricted(parsed, architectures.EVERY_STUDY, rates)
         if study is not None and study not in found.values():
             found[str(rates)] = study
-    one = parsed.rates if parsed.rates != "tuned" else "released"  # a ladder is not tuned itself
+    one = parsed.rates if parsed.rates != "tuned" else "released"  # the sweep has its own rates
     ladder = _restricted(parsed, architectures.STEP_SIZE, one)
     differences = _restricted(parsed, architectures.FIDELITY, parsed.rates)
     if ladder is not None and ladder.variants == UNVARIED:
@@ -151,7 +151,7 @@ def _beside(parsed: argparse.Namespace) -> dict[str, Study]:
 def _restricted(
     parsed: argparse.Namespace, methods: Sequence[str], rates: str | float
 ) -> Study | None:
-    """The study with those of the methods that the options ask for; None without any."""
+    """The study with those of the methods that the options select; None without any."""
     asked = parsed.methods and [m for m in parsed.methods if m not in architectures.METHODS
                                 or m in methods]  # fmt: skip
     if asked == []:
@@ -161,7 +161,7 @@ def _restricted(
 
 
 def _with_rows(results: Mapping[str, Results]) -> Beside:
-    """Those of the results of ``_beside`` that have rows."""
+    """The results of ``_beside`` that have rows."""
     from aa_ray.report import beside
 
     known = (_LADDER, _FIDELITY, "")

@@ -1,7 +1,7 @@
-"""The command line of a study that runs: run what is left, print the table.
+"""The command line of a study: run the remaining trials, print the table.
 
-Only what parsing needs is imported here, so that ``--help`` and wrong options answer at once. The
-functions below import what does the work when it is due.
+Only what parsing needs is imported at the top, so that ``--help`` and wrong options answer
+immediately. The functions below import the rest when they need it.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def main(
 ) -> int:
     """Run a study from its command line and print its table; returns the exit status.
 
-    0: the table is complete, or nothing was to be run. 1: some trials failed. 2: wrong usage.
+    0: the table is complete, or nothing had to be run. 1: some trials failed. 2: wrong usage.
 
     Args:
-        description: of the study, for ``--help``.
-        methods: the study's methods; ``--methods`` picks among them.
+        description: description of the study for ``--help``.
+        methods: the study's methods; ``--methods`` selects among them.
         make_table: the study's results -> its table.
         arguments: the command line, without the program's name.
-        backbone: of every preset but demo.
-        adapt: what makes the study of the one that the options describe, such as variants.
+        backbone: backbone of all presets except demo.
+        adapt: changes the study that the options describe, for example by adding variants.
     """
     parser = options.study_parser(description, methods)
 
@@ -67,7 +67,7 @@ def main(
         parsed = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
         if parsed.gpus is not None and not parsed.plan:
             raise UsageError(
-                "--gpus is for --plan; a study runs on what --address or this machine has"
+                "--gpus is only for --plan; a study uses the GPUs of --address or this machine"
             )
         study = adapt(study_from(parsed, methods, backbone))
         from aa_ray.commands import execution
@@ -93,7 +93,7 @@ def one(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
 
 
 def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> int:
-    """Do the work; wrong usage, a full disk and interruption become one line and an exit status."""
+    """Do the work; turn wrong usage, a full disk and interruption into one line and a status."""
     quiet_libraries()
     terminated: list[bool] = []
     before = signal.getsignal(signal.SIGTERM)
@@ -106,10 +106,10 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
         signal.signal(signal.SIGTERM, terminate)
     try:
         status = work()
-        sys.stdout.flush()  # here, where a closed pipe can be told
+        sys.stdout.flush()  # here, where a closed pipe can still be handled
         return status
     except BrokenPipeError:
-        # The reader, such as head, has seen enough. Nothing must be flushed to it at exit.
+        # The reader, such as head, has closed the pipe. Nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except (UsageError, StorageError, SweepError) as error:
@@ -127,7 +127,7 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
         )
         return FAILED_WORK
     except KeyboardInterrupt:
-        print("\nstopped; finished trials are kept, the same command goes on", file=sys.stderr)
+        print("\nstopped; finished trials are kept, the same command continues", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
     finally:
         if threading.current_thread() is threading.main_thread():

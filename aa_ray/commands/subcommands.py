@@ -1,6 +1,7 @@
-"""The subcommands of ``python -m aa_ray`` and their options.
+"""The subcommands of ``aa-ray`` and their options.
 
-What does the work is imported when it is due, so that ``--help`` and wrong options answer at once.
+Each imports its implementation only when it runs, so that ``--help`` and wrong options answer
+immediately.
 """
 
 import argparse
@@ -12,25 +13,26 @@ from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, ex
 
 RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
-Its row goes into --results, where studies find it; a trial that has a row is
-shown from it. Without --backbone and --data: minilm, and generated sentences.
-Needs no Ray.
+The row is saved in --results, where studies find it. If the trial already has
+a row, it is shown from there. The defaults are minilm and generated sentences.
+Ray is not needed.
 
     python -m aa_ray run --task sst2 --method aa
     python -m aa_ray run --task rte --method aa --data DIR --save out
 """
 EXPORT = """Write a trial's adapter for AdapterHub, with head, card and coefficients.
 
-It is trained for that: again if it has a row, and then compared with the row.
-Where the folder holds the trial's adapter already, nothing is trained.
+This trains the trial, since rows hold no weights. If it already has a row, the
+new scores are compared with it. If the folder already holds the trial's
+adapter, nothing is trained.
 
     python -m aa_ray export --task sst2 --method aa --output out
     python -m aa_ray export --task sst2 --method aa --output out --push me/sst2
 """
-COMPACT = """Put the rows of finished trials, one file each, together into few files.
+COMPACT = """Merge the rows of finished trials, one file each, into a few files.
 
-Reading a folder of many thousand files takes minutes, on an object store more.
-Nothing else changes, and studies may run meanwhile.
+Reading many thousand files takes minutes, and longer on an object store.
+Nothing else changes, and studies may keep running.
 
     python -m aa_ray compact --results s3://my-bucket/results
 """
@@ -38,25 +40,25 @@ Nothing else changes, and studies may run meanwhile.
 
 WATCH = """Show how the trials in a results folder are doing, wherever they run.
 
-Reads finished rows and the checkpoints of running trials. Ctrl-C ends it; the
-study goes on.
+Reads finished rows and the checkpoints of running trials. Ctrl-C ends the
+view; the study continues.
 
     python -m aa_ray watch
     python -m aa_ray watch --results s3://my-bucket/results --seconds 30
 """
-DOCTOR = """Check in about a minute whether a machine or a cluster is fit for a study.
+DOCTOR = """Check in about a minute whether a machine or cluster is ready for a study.
 
-A line for each thing: ok, slow, or broken with what to do. Kernels are tried,
-numbers compared, steps timed, on random models; nothing is downloaded.
-Exit status 1 if something is broken.
+Prints a line per check: ok, slow or broken, with advice. On random models it
+tries kernels, compares numbers and times steps; nothing is downloaded.
+The exit status is 1 if something is broken.
 
     python -m aa_ray doctor
     python -m aa_ray doctor --address auto --results s3://my-bucket/results
 """
-COMPLETION = """Print what makes the shell complete studies, commands and options.
+COMPLETION = """Print a script that lets the shell complete studies, commands and options.
 
     eval "$(aa-ray completion bash)"     # for this shell
-    aa-ray completion zsh >> ~/.zshrc    # for all
+    aa-ray completion zsh >> ~/.zshrc    # for all shells
 """
 SHELLS = ("bash", "zsh", "fish")
 
@@ -66,8 +68,8 @@ def parser(program: str, overview: str = "", studies: Sequence[str] = ()) -> Par
 
     Args:
         program: its name, as typed.
-        overview: of the studies, for ``--help``.
-        studies: names that a shell may complete, beside the subcommands.
+        overview: overview of the studies for ``--help``.
+        studies: names that a shell may complete, in addition to the subcommands.
     """
     parser = Parser(
         prog=program,
@@ -85,7 +87,7 @@ def parser(program: str, overview: str = "", studies: Sequence[str] = ()) -> Par
     _add_watch(_command(commands, "watch", "show how a study elsewhere is doing", WATCH))
     _add_doctor(_command(commands, "doctor", "check a machine or a cluster", DOCTOR))
     _add_completion(_command(commands, "completion", "print shell completion", COMPLETION))
-    for name in studies:  # without help, so that they are completed but not listed twice
+    for name in studies:  # without help, so that they are completed but not listed again
         commands.add_parser(name, add_help=False)
     return parser
 
@@ -135,8 +137,8 @@ def _add_export(command: Parser) -> None:
     command.add_argument(
         "--push",
         metavar="REPOSITORY",
-        help="also upload it to that repository of the hub, with your token (of hf auth login, or "
-        "HF_TOKEN); it is made if it is not there, and public unless you have made it private",
+        help="also upload it to this repository on the hub, with your token (from hf auth login "
+        "or HF_TOKEN); a missing repository is created as a public one",
     )
     command.set_defaults(work=work, retry_failed=False)
 
@@ -147,7 +149,7 @@ def _add_compact(command: argparse.ArgumentParser) -> None:
 
         store = Store(parsed.results)
         moved = store.compact()
-        print(f"{moved:,} trials put together in {store.uri}/compacted")
+        print(f"{moved:,} trials merged into {store.uri}/compacted")
         return 0
 
     options.add_results(command)
@@ -167,7 +169,7 @@ def _add_watch(command: argparse.ArgumentParser) -> None:
         type=values.number("--seconds", float, 1),
         default=5.0,
         metavar="S",
-        help="look again every S seconds (default: 5)",
+        help="update every S seconds (default: 5)",
     )
     command.add_argument("--once", action="store_true", help="look once")
     add_debug(command)
@@ -184,9 +186,9 @@ def _add_doctor(command: argparse.ArgumentParser) -> None:
     options.add_results(command)
     options.add_address(command)
     command.add_argument(
-        "--backbone", help="look where this backbone would come from (default: minilm)"
+        "--backbone", help="backbone whose availability to check (default: minilm)"
     )
-    command.add_argument("--data", help="look where these data would come from (default: embedded)")
+    command.add_argument("--data", help="data whose availability to check (default: embedded)")
     command.add_argument("--json", action="store_true", help="print JSON")
     add_debug(command)
     command.set_defaults(work=work)

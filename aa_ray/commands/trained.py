@@ -1,4 +1,4 @@
-"""What a training run leaves of a trial, for those who want its weights: rows hold none."""
+"""The weights of a trained trial, which rows do not hold."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from aa_ray.trial import Trial
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training run leaves of a trial: all that its adapter is made of.
+    """The result of a training run: everything needed to build its adapter.
 
     Attributes:
-        depth: the last layers whose adapters are in use; all but for AdapterDrop.
-        weights: ``TrialModel.snapshot`` as it was tested.
+        depth: number of last layers whose adapters are used; all layers except for AdapterDrop.
+        weights: ``TrialModel.snapshot`` with which the trial was tested.
         selected: the layers whose switch picks the adapter; None without switches.
     """
 
@@ -27,7 +27,7 @@ class Trained:
 
     @property
     def layers(self) -> list[int]:
-        """The layers with the adapter that was trained."""
+        """The layers that keep their trained adapter."""
         used = [i for i in self.trial.layers if i >= self.num_layers - self.depth]
         return used if self.selected is None else [i for i in used if i in self.selected]
 
@@ -40,7 +40,7 @@ class Trained:
 
     @property
     def non_linearity(self) -> str | None:
-        """AdapterHub's name of the activation; None where no layer has the trained adapter."""
+        """AdapterHub's name of the activation; None if no layer keeps its trained adapter."""
         return adaptable_config.non_linearity(self.trial) if self.layers else None
 
     @property
@@ -57,10 +57,10 @@ class Trained:
 
 
 class Taker:
-    """Takes a trial's weights when they are tested; a ``training.Listener``.
+    """Copies a trial's weights when they are tested; a ``loop.Listener``.
 
     Attributes:
-        taken: what it took; None before the test.
+        taken: the copy; None before the test.
     """
 
     def __init__(self, trial: Trial, depth: int) -> None:
@@ -68,7 +68,7 @@ class Taker:
         self.taken: Trained | None = None
 
     def after_epoch(self, trainer: TrialTrainer) -> None:
-        """Nothing to take yet."""
+        """Nothing to copy yet."""
 
     def after_test(self, trainer: TrialTrainer, depth: int) -> None:
         if trainer.trial != self.trial or depth != self.depth:

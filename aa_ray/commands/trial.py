@@ -1,8 +1,8 @@
-"""One trial by hand: what it is, its learning curve, its result; and its adapter.
+"""Runs a single trial: prints its settings, learning curve and result, and saves its adapter.
 
-Its row goes into the results folder like any study's, so that a study finds it finished. Rows hold
-no weights. Where the adapter of a finished trial is wanted, the trial trains again, together with
-those beside which it trained, and its scores are compared with the row's.
+Its row is saved in the results folder, where studies find it. Rows hold no weights. So to save the
+adapter of a finished trial, the trial is trained again, together with the trials of its group, and
+its scores are compared with the row's.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from aa_ray.trial import Trial
 
 
 def perform(options: argparse.Namespace, save: str | None, repository: str | None = None) -> int:
-    """Show the trial, run it if need be, and save and upload its adapter if that is asked for.
+    """Show the trial, run it if necessary, and save and upload its adapter on request.
 
     Returns:
         The exit status.
@@ -62,7 +62,7 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
         worker = _worker(study, options.engine, store.folder)
         rows = trained = _first(worker, cell, trial, store, taker)
     elif taker is not None and rows[0]["status"] == "finished":
-        # By the same engine as before: another draws other random numbers in dropout.
+        # With the same engine as before, since dropout draws other random numbers in another.
         worker = _worker(study, rows[0]["engine"] or FUSED)
         trained = _again(worker, trial, rows, store, taker)
     else:
@@ -71,32 +71,32 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
     print(f"row: {trial.id} in {store.uri}")
     if rows[0]["status"] == "failed":
         print(f"failed: {cell}: {one_line(rows[0]['error'])}", file=sys.stderr)
-        print("run again with --retry-failed to try it anew", file=sys.stderr)
+        print("run again with --retry-failed to retry it", file=sys.stderr)
         return FAILED_WORK
     if target is not None:
         if taker is not None and taker.taken is not None:
             at = trial.depths(study.backbone.num_layers).index(target.depth)
             _save(study, taker.taken, rows[at], trained[at], target.folder)
-        print(f"adapter: {target.folder}" + ("" if taker else " (was there before)"))
+        print(f"adapter: {target.folder}" + ("" if taker else " (already there)"))
         if repository is not None:
             _upload(target.folder, repository)
     return 0
 
 
 class _Target(NamedTuple):
-    """Where an adapter is to go, and at which inference depth."""
+    """The folder for an adapter, and its inference depth."""
 
     folder: Path
     depth: int
 
     def holds(self, trial: Trial) -> bool:
-        """Whether this very adapter is there already."""
+        """Whether the folder already holds this adapter."""
         notes = export.about(self.folder) or {}
         return (notes.get("trial_id"), notes.get("depth")) == (trial.id, self.depth)
 
 
 def _target(save: str | None, depth: int | None, trial: Trial, study: Study) -> _Target | None:
-    """Where the trial's adapter is to go, checked; None where it is not to be saved."""
+    """The checked target for the trial's adapter; None if it is not to be saved."""
     if save is None:
         return None
     target = _Target(Path(save), _depth(depth, trial.depths(study.backbone.num_layers)))
@@ -119,7 +119,7 @@ def _cell(study: Study) -> Cell:
 
 
 def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
-    """The cell's trial; the layers of a focused one come from the rows.
+    """The cell's trial; a focused one takes its layers from the rows.
 
     Raises:
         UsageError: the row that decides its layers is missing.
@@ -136,13 +136,13 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
             raise UsageError(
                 f"{cell.method} takes its layers from {need}, which {state} in --results; first "
                 f"run --method {need.method} --task {need.task} --regime {need.regime} --seed "
-                f"{need.seed} with the other options as here"
+                f"{need.seed} with the same other options"
             )
     raise AssertionError(f"{cell} waits for nothing")
 
 
 def _depth(depth: int | None, tested: tuple[int, ...]) -> int:
-    """The inference depth of the adapter to be saved, out of those at which the trial is tested."""
+    """The inference depth of the adapter to save, one of those at which the trial is tested."""
     if depth is None and len(tested) == 1:
         return tested[0]
     if depth is None or depth not in tested:
@@ -154,7 +154,7 @@ def _depth(depth: int | None, tested: tuple[int, ...]) -> int:
 
 
 def _set_threads(wanted: int | None, rows: list[Row]) -> None:
-    """As many as asked for; else as the row was made with, since they change the rounding."""
+    """Set the number of threads; by default that of the row, since it changes the rounding."""
     made = re.fullmatch(r"cpu, (\d+) threads", (rows[0]["device"] or "") if rows else "")
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
 
@@ -174,7 +174,7 @@ def _worker(study: Study, engine: str, folder: Folder | None = None) -> Worker:
 def _first(
     worker: Worker, cell: Cell, trial: Trial, store: Store, taker: Taker | None
 ) -> list[Row]:
-    """Run the trial for its rows, as a study would; goes on where it was interrupted."""
+    """Run the trial for its rows, as a study would; continues from its checkpoint."""
     store.folder.check_writable()
     rows = run_in_store(worker, trial, cell.method, store, Curve(trial, taker))
     for remark in worker.remarks:
@@ -185,14 +185,14 @@ def _first(
 
 
 def _again(worker: Worker, trial: Trial, rows: list[Row], store: Store, taker: Taker) -> list[Row]:
-    """Train the finished trial again for its weights, beside the same others; its new rows."""
+    """Train the finished trial again for its weights, in the same group; returns its new rows."""
     ids = rows[0]["array"] or []
     beside = [row for row in map(store.row, ids) if row is not None]
     if not ids or len(beside) < len(ids):
         ids, beside = [trial.id], rows[:1]
     trials = [Trial.from_json(row["settings"]) for row in beside]
     others = f", in its group of {len(ids)}" if len(ids) > 1 else ""
-    print(f"has a row; trains again for its weights{others}")
+    print(f"it has a row; training again for its weights{others}")
     by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
     trained = by_trial[ids.index(trial.id)]
     if trained[0]["status"] == "failed":
@@ -202,7 +202,7 @@ def _again(worker: Worker, trial: Trial, rows: list[Row], store: Store, taker: T
 
 
 def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> None:
-    """Write the adapter, having compared the scores of its weights with the row's."""
+    """Write the adapter after comparing its scores with the row's."""
     remark = ""
     metric, was, now = row["metric_name"], row["test_metric"], fresh["test_metric"]
     if was != now:
@@ -212,15 +212,15 @@ def _save(study: Study, taken: Trained, row: Row, fresh: Row, folder: Path) -> N
         )
         print(f"note: {remark}", file=sys.stderr)
     elif fresh is not row:
-        print(f"test {metric} is that of the row")
-    # The name of its architecture in this command, since several may share a training.
+        print(f"test {metric} equals that of the row")
+    # The method named in this command, since several methods may share a training run.
     fresh = fresh | {"method": study.methods[0]}
     text = card.text(taken, fresh, study.backbone, remark)
     official = study.source.load(row["task"])
 
     def check(folder: Path) -> None:
         count = export.check(folder, taken, study.backbone, official)
-        print(f"loaded with AdapterHub, it predicts as the trial does on {count} test examples")
+        print(f"loaded with AdapterHub, it predicts the same as the trial on {count} test examples")
 
     export.write(folder, taken, fresh, study.backbone, text, check)
 

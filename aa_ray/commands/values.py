@@ -1,7 +1,7 @@
-"""The kinds of values that options take: each function checks what was typed, and converts it.
+"""Checks and converts the values of options.
 
-Each is, or makes, the ``type`` of an option of ``argparse``. It raises ``UsageError``, which
-argparse lets through, since argparse's own wording does not say what to do.
+Each function is, or returns, the ``type`` of an ``argparse`` option. It raises ``UsageError``,
+which argparse passes on, since argparse's own messages do not say what to do.
 """
 
 import urllib.parse
@@ -22,7 +22,7 @@ MOST_BYTES = 4096
 
 
 def check_name(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The name, which must be among the allowed ones.
+    """The name, if it is among the allowed ones.
 
     Raises:
         UsageError: it is not.
@@ -33,7 +33,7 @@ def check_name(what: str, value: str, allowed: Iterable[str]) -> str:
 
 
 def one_of(what: str, allowed: Iterable[str]) -> Callable[[str], str]:
-    """A name out of a fixed set."""
+    """A name from a fixed set."""
     return lambda text: check_name(what, text, allowed)
 
 
@@ -99,7 +99,7 @@ def number_or_auto(
 
 
 def seed(option: str) -> Callable[[str], int]:
-    """A seed, as numpy and torch take it."""
+    """A seed that numpy and torch accept."""
 
     def convert(text: str) -> int:
         digits = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 10
@@ -127,7 +127,7 @@ def regime(text: str) -> str:
     return regimes.get(text).name
 
 
-# The words that ``--rates`` takes in place of a number.
+# The words that ``--rates`` accepts besides numbers.
 RATES = ("backbone", "released", "tuned")
 MOST_RATE = 1000.0
 

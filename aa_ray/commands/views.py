@@ -1,7 +1,7 @@
-"""The command lines of what looks at existing rows and runs nothing: tables and figures.
+"""The command lines for tables and figures from existing rows; they run no trials.
 
-Only what parsing needs is imported here, so that ``--help`` and wrong options answer at once. The
-functions below import what does the work when it is due.
+Only what parsing needs is imported at the top, so that ``--help`` and wrong options answer
+immediately. The functions below import the rest when they need it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def show(
     """Print a table made from existing rows; returns the exit status.
 
     Args:
-        description: of the study, for ``--help``.
-        methods: the study's methods; ``--methods`` picks among them.
+        description: description of the study for ``--help``.
+        methods: the study's methods; ``--methods`` selects among them.
         make_table: the study's results -> the table.
         arguments: the command line, without the program's name.
     """
@@ -82,7 +82,7 @@ def compare(
 
     Args:
         make_table: (policy -> the study's results under it, the margin in points) -> the table.
-            One policy if both are the same rates.
+            There is one policy if both are the same rates.
         description, methods, arguments: as in ``show``.
     """
     parser = _table_parser(description, methods)
@@ -141,7 +141,7 @@ def draw(
 
     Args:
         make_drawings: the study's results -> its figures.
-        adapt: what makes the study of the one that the options describe, such as variants.
+        adapt: changes the study that the options describe, for example by adding variants.
         description, methods, arguments: as in ``show``.
     """
     parser = _drawing_parser(description, methods)
@@ -161,8 +161,8 @@ def draw_policies(
     """Draw figures of a study under two policies; returns the exit status.
 
     Args:
-        make_drawings: policy -> the study's results under it -> the figures. One policy if both
-            are the same rates, or only one has rows.
+        make_drawings: (policy -> the study's results under it) -> the figures. There is one policy
+            if both are the same rates, or only one has rows.
         description, methods, arguments: as in ``show``.
     """
     parser = _drawing_parser(description, methods)
@@ -179,7 +179,7 @@ def judge_policies(
     make_drawings: Callable[[Policies, float], Iterable[Drawing]],
     arguments: Sequence[str],
 ) -> int:
-    """Draw figures of a study under two policies that show a margin; returns the exit status.
+    """Draw figures of a study under two policies, with a margin; returns the exit status.
 
     Args:
         make_drawings: (policies as in ``draw_policies``, the margin in points) -> the figures.
@@ -197,7 +197,7 @@ def judge_policies(
 def _run(
     parser: Parser, arguments: Sequence[str], work: Callable[[argparse.Namespace], int]
 ) -> int:
-    """Parse, and do the work with the options; the exit status."""
+    """Parse the arguments and do the work; returns the exit status."""
     parsed = argparse.Namespace(arguments=arguments)  # for what names the command line
     return guarded(parser.prog, arguments, lambda: work(parser.parse_args(arguments, parsed)))
 
@@ -265,7 +265,7 @@ def _policies(parsed: argparse.Namespace, methods: Sequence[str], either: bool =
     """The results under the released rates and under those of the options.
 
     Args:
-        either: whether rows under one of them suffice.
+        either: whether rows under one of them are enough.
     """
     studies = policies(parsed, methods)
     from aa_ray.commands import execution

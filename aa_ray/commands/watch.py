@@ -1,4 +1,4 @@
-"""``aa-ray watch``: how the trials of a results folder are doing, whoever runs them and where."""
+"""``aa-ray watch``: the progress of the trials in a results folder, wherever they run."""
 
 import time
 from collections import Counter
@@ -15,13 +15,13 @@ from aa_ray.study.forecast import duration
 from aa_ray.sweep import live
 from aa_ray.sweep.live import Snapshot
 
-# A checkpoint that is older belongs to a trial that nobody runs, most likely.
+# An older checkpoint most likely belongs to a trial that nobody is running.
 STALE_SECONDS = 900.0
 COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "error", "finished_at")
 
 
 def watch(results: str, seconds: float, once: bool) -> int:
-    """Show the folder every so many seconds, until Ctrl-C; or once.
+    """Show the folder every ``seconds`` until Ctrl-C, or once.
 
     Returns:
         The exit status.
@@ -50,7 +50,7 @@ def watch(results: str, seconds: float, once: bool) -> int:
 
 
 def take(store: Store) -> Snapshot:
-    """What the folder holds now."""
+    """The current state of the folder."""
     rows = _trials(store.read(COLUMNS))
     finished = rows.keys()
     unfinished = [r for r in running_trials(store.folder) if r.trial.id not in finished]

@@ -43,12 +43,12 @@ def test_an_exported_adapter_predicts_what_the_trial_does(
 ) -> None:  # fmt: skip
     options = f"--backbone {encoder_folder(kind)} --task sst2 --method {method} --epochs 1"
     assert command(monkeypatch, f"export {options} {settings} --output out") == 0
-    assert "loaded with AdapterHub, it predicts as the trial does on" in capsys.readouterr().out
+    assert "loaded with AdapterHub, it predicts the same as the trial on" in capsys.readouterr().out
     assert json.loads(Path("out/trial.json").read_text())["method"] == method
 
 
 @pytest.mark.parametrize(("kind", "reason"), [
-    ("camembert", "AdapterHub's AutoAdapterModel does not know camembert, so that"),
+    ("camembert", "AdapterHub's AutoAdapterModel does not know camembert, so an adapter"),
     ("modernbert", "AdapterHub's AutoAdapterModel does not know modernbert, so an adapter"),
     ("deberta", "AdapterHub's AutoAdapterModel gives deberta a random bias"),
 ])  # fmt: skip

@@ -179,7 +179,7 @@ def test_a_layer_whose_switch_is_off_is_not_the_plain_layer(
         if part["non_linearity"] == "linear":
             part["leave_out"] = [0, 1, 2]
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(SweepError, match="does not predict what the trial does"):
+    with pytest.raises(SweepError, match="its predictions differ from the trial"):
         export.check(folder, trained, tiny, Source("embedded").load("sst2"))
 
 

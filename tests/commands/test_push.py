@@ -68,5 +68,5 @@ def test_pushing_without_a_network_can_be_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_right")
-    with pytest.raises(SweepError, match="is complete, the same command tries again"):
+    with pytest.raises(SweepError, match="is complete; run the same command"):
         push(folder, "me/sst2")

@@ -95,7 +95,7 @@ def test_focused_layers_come_from_the_rows(command: Command) -> None:
     assert (status, said) == (2, "")
     assert (
         "aa-focused-uni takes its layers from aa qqp 100 seed 42, which has no row in --results; "
-        "first run --method aa --task qqp --regime 100 --seed 42 with the other options as here"
+        "first run --method aa --task qqp --regime 100 --seed 42 with the same other options"
     ) in err and err.count("\n") == 1
     assert command("run", "--method", "aa", task="qqp")[0] == 0
     status, said, _ = command("run", "--method", "aa-focused-uni", "--seed", "92")
@@ -129,15 +129,15 @@ def test_a_failed_trial(command: Command) -> None:
 def test_saved_and_exported(command: Command, tmp_path: Path) -> None:
     status, said, err = command("run", "--method", "baseline", "--save", "deep/adapter")
     assert (status, err) == (0, "")
-    assert "loaded with AdapterHub, it predicts as the trial does on 64 test examples" in said
+    assert "loaded with AdapterHub, it predicts the same as the trial on 64 test examples" in said
     first = (tmp_path / "deep/adapter/pytorch_adapter.bin").read_bytes()
     status, said, _ = command("export", "--method", "baseline", "--output", "deep/adapter")
-    assert status == 0 and "adapter: deep/adapter (was there before)" in said
+    assert status == 0 and "adapter: deep/adapter (already there)" in said
     assert "finished before, at" in said
     status, said, err = command("export", "--method", "baseline", "--output", "again")
     assert (status, err) == (0, "")
-    assert "has a row; trains again for its weights\n" in said
-    assert "test accuracy is that of the row" in said
+    assert "it has a row; training again for its weights\n" in said
+    assert "test accuracy equals that of the row" in said
     assert (tmp_path / "again/pytorch_adapter.bin").read_bytes() == first
     # Another trial takes the folder over.
     status, said, _ = command("export", "--method", "rational-only", "--output", "again")
@@ -174,8 +174,8 @@ def test_a_trial_of_an_array_trains_again_beside_the_same(
         Store("results").write(of_trial)
     status, said, err = command("export", "--method", "rational-only", "--output", "adapter")
     assert (status, err) == (0, "")
-    assert "trains again for its weights, in its group of 2" in said
-    assert "test accuracy is that of the row" in said
+    assert "training again for its weights, in its group of 2" in said
+    assert "test accuracy equals that of the row" in said
     by_method = {row["method"]: row for row in read("results").to_pylist()}
     found = json.loads(Path("adapter/rationals.json").read_text())
     best = by_method["rational-only"]["best_epoch"]
@@ -236,5 +236,5 @@ def test_compact_puts_rows_into_few_files(command: Command, tmp_path: Path) -> N
     for trial in "ab":
         store.write([made_up.row(trial)])
     status, printed, _ = command("compact", task=None)
-    assert status == 0 and printed == f"2 trials put together in {tmp_path}/results/compacted\n"
+    assert status == 0 and printed == f"2 trials merged into {tmp_path}/results/compacted\n"
     assert len(store.read()) == 2

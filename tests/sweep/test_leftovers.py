@@ -64,5 +64,5 @@ def test_rows_that_have_gone_are_said_to_be_gone(tmp_path: Path) -> None:
     execution._check_after(queue, store.read(), store)
     for path in tmp_path.rglob("*.parquet"):
         path.unlink()
-    with pytest.raises(SweepError, match="rows of 1 trials that have finished are gone"):
+    with pytest.raises(SweepError, match="rows of 1 finished trials are gone"):
         execution._check_after(queue, store.read(), store)
