@@ -1,7 +1,7 @@
 """Rows in; tables, statistics, verdicts, figures and the HTML page out.
 
-Read ``results.py`` first: a study's rows, found by line, task, regime and seed. Every table, figure
-and verdict is a function of them.
+Read ``results.py`` first: it finds a study's rows by line, task, regime and seed. All tables,
+figures and verdicts are functions of these results.
 
 May import: ``study``, ``training`` and below. Never imports ``sweep``: tables need no Ray.
 """

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial.polynomial import polyval
 
-if TYPE_CHECKING:  # with pyarrow, which the names of a study's methods do not need
+if TYPE_CHECKING:  # imports pyarrow, which the names of a study's methods do not need
     from aa_ray.store.rows import Row
 
 
 def activation(row: Row, layer: int, epoch: int, x: np.ndarray) -> np.ndarray | None:
-    """R(x) of that layer after that epoch (0: before training), shaped as x; float64.
+    """R(x) of the layer after the epoch (0: before training), in the shape of x; float64.
 
-    None where the layer has no rational.
+    None if the layer has no rational.
     """
     if row["numerators"] is None or row["denominators"] is None:
         return None

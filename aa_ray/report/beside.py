@@ -1,4 +1,4 @@
-"""What other studies have rows of the same kind: a report shows them beside its own."""
+"""Further studies with rows in the same folder, which a report shows in addition to its own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 
 from aa_ray.report.results import Results
 
-# A ladder has more steps than the two policies, whose trials are steps of it.
+# A sweep over learning rates has at least this many steps. The trials of the two policies are steps
+# of it too.
 FEWEST_RATES = 3
 FEWEST_VARIANTS = 2
 
 
 @dataclass(frozen=True)
 class Beside:
-    """Results that may be there; what has no rows of its own is left out.
+    """Results of further studies; those without rows are left out.
 
     Attributes:
-        policies: the rates' name -> the methods of the tables and of ``controls.py`` under them;
-            the released ones first, then those of the report.
-        ladder: of ``step_size.py``.
-        fidelity: of ``fidelity.py``.
+        policies: name of the rates -> results of the methods of the tables and of ``controls.py``
+            under them; the released rates first, then those of the report.
+        ladder: results of ``step_size.py``, the sweep over learning rates.
+        fidelity: results of ``fidelity.py``.
         against: what the report is compared with: its name, and its results.
     """
 
@@ -34,7 +35,7 @@ class Beside:
 def with_rows(
     policies: Mapping[str, Results], ladder: Results | None, fidelity: Results | None
 ) -> Beside:
-    """Those of the results that have rows: of variants, where there are several trials."""
+    """The results that have rows; a study of variants also needs several different trials."""
     return Beside(
         {name: results for name, results in policies.items() if results.used},
         None if ladder is None else varied(ladder, FEWEST_RATES),
@@ -43,9 +44,9 @@ def with_rows(
 
 
 def varied(results: Results, least: int) -> Results | None:
-    """The results for the tasks and regimes in which a method has that many different trials.
+    """The results for the tasks and regimes where a method has at least ``least`` different trials.
 
-    None where there is no such task and regime.
+    None without such a task and regime.
     """
     trials: dict[tuple[str, str, str, int], set[str]] = {}
     for cell in results.study.grid():  # not its tuning, whose trials differ in their rates

@@ -1,4 +1,4 @@
-"""Each comparison of the claims cell by cell, and how its average depends on single cells."""
+"""The claims' comparisons cell by cell, and how their averages depend on single cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = ["effect", "95 % interval", "90 % interval", "df", "variance", "P(A > 
 
 
 def table(results: Results, margin: float = verdicts.MARGIN) -> Table:
-    """Per comparison: the average, other averages to hold beside it, and a line for each cell.
+    """For each comparison: its average, alternative averages, and a line for each cell.
 
     Args:
         margin: points within which two methods are on par.
@@ -92,7 +92,7 @@ def _cells(
 
 
 def _variances(strata: Mapping[Key, Stratum]) -> dict[Key, float]:
-    """The part that each cell has of the variance of the average."""
+    """Each cell's share of the variance of the average."""
     variances = {
         key: deviation(stratum.values) ** 2 / len(stratum.values)
         for key, stratum in strata.items()
@@ -124,7 +124,10 @@ def _proportion(shown: Proportion | None) -> str:
 
 
 def take_off(runs: Sequence[Run]) -> Proportion | None:
-    """The share of training runs that took off, with Wilson's interval; None if not known."""
+    """The share of training runs above chance ("took off"), with Wilson's interval.
+
+    None if rows do not tell what chance is.
+    """
     known = [run.took_off for run in runs if run.took_off is not None]
     return proportion(sum(known), len(known)) if known else None
 

@@ -1,9 +1,9 @@
 """The paper's claims, judged from rows: effect, 95 % interval, tests, verdict.
 
-An effect on scores is the mean difference of test scores x 100 over cells (task x regime), which
-weigh the same. ``comparisons`` says what is compared, and which cells count; ``verdicts`` has the
-rules. "On par" and "considerably" need a margin, which the paper does not give:
-``verdicts.MARGIN`` is this project's choice unless another is asked for.
+An effect on scores is the mean difference of test scores x 100 over cells (task x regime) with
+equal weights. ``comparisons`` defines what is compared and which cells count; ``verdicts`` has the
+rules. "On par" and "considerably" need a margin, which the paper does not give.
+``verdicts.MARGIN`` is this project's default.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ AT_CHANCE = claims_table.AT_CHANCE
 
 
 def judge(results: Results, margin: float = MARGIN) -> list[Judgement]:
-    """Every claim that rows can speak to, in the order of their numbers.
+    """All claims that rows can decide, in the order of their numbers.
 
     Args:
         margin: points within which two methods are on par.
@@ -57,7 +57,7 @@ def judge(results: Results, margin: float = MARGIN) -> list[Judgement]:
 def table(
     results: Results, margin: float = MARGIN, judgements: Iterable[Judgement] | None = None
 ) -> Table:
-    """The judgements as a table; ``judgements``: where they have been made already."""
+    """The judgements as a table; pass ``judgements`` if they have already been made."""
     return claims_table.table(
         results, judge(results, margin) if judgements is None else judgements, margin
     )
@@ -71,7 +71,7 @@ def _compare(results: Results, comparison: Comparison, margin: float) -> Draft:
 
 
 def _gain(results: Results, regime: str, margin: float) -> Draft:
-    """C2's sizes: does AA-focused^uni gain as much as in the paper?"""
+    """C2's effect sizes: does AA-focused^uni gain as much as in the paper?"""
     shown = evidence(results, FOCUSED_UNI, BASELINE_LINE, [regime])
     gain = PAPER_GAINS[regime]
     text = f"AA-focused^uni gains {gain:.2f} points on Baseline with {regime} examples"
@@ -79,7 +79,7 @@ def _gain(results: Results, regime: str, margin: float) -> Draft:
 
 
 def _of_aa(results: Results) -> list[Judgement]:
-    """C1's share of layers, C11 and C12: what ``aa`` selects and learns, where it has learned."""
+    """C1's share of layers, C11 and C12: what ``aa`` selects and learns, if it is above chance."""
     judgements = [_share_of_layers(results), *_activations(results), *_layer_sets(results)]
     cells = selections.cells(results)
     if not cells:
@@ -115,7 +115,7 @@ def _activations(results: Results) -> list[Judgement]:
 
 
 def _layer_sets(results: Results) -> list[Judgement]:
-    """C12. That random sets differ as much is no support: then nothing has been selected."""
+    """C12. Sets that differ only as much as random ones are no evidence of a selection."""
     effect, test = selections.seeds_distance(results)
     holds, fails = selections.seeds_p_values(effect, test)
     rule = (
@@ -134,7 +134,7 @@ def _layer_sets(results: Results) -> list[Judgement]:
 
 
 def _permuted(claim: str, text: str, test: NullTest | None, unit: str, rule: str) -> Judgement:
-    """A claim that a permutation test decides. Such a test cannot show that a claim is wrong."""
+    """A claim decided by a permutation test, which cannot show that a claim is wrong."""
     effect = Effect(test.observed if test else NAN)
     holds = test.above if test else NAN
     return Judgement(claim, text, effect, unit, rule, OPEN, holds=holds, null=_null(test),
@@ -152,7 +152,7 @@ def _null(test: NullTest | None) -> str:
 
 
 def _costs(results: Results) -> list[Judgement]:
-    """C13: parameters, which are exact, and the times that rows have."""
+    """C13: parameters, which are exact, and times from the rows."""
     ratio = costs.parameter_ratio(results)
     low, high = costs.HALF
     verdict = NOT_RUN if not ratio.pairs else HOLDS if low <= ratio.mean <= high else FAILS

@@ -29,7 +29,7 @@ def table(results: Results, judgements: Iterable[Judgement], margin: float) -> T
     """The judgements, one line each.
 
     Args:
-        margin: points within which two methods are on par, as judged.
+        margin: the margin in points with which claims were judged.
     """
     lines = [(f"{judged.claim} {judged.text}", _entries(judged)) for judged in judgements]
     return Table(_caption(results, margin), list(COLUMNS), [Section("Claim", lines)])
@@ -90,7 +90,7 @@ def interval(effect: Effect, level: float = 0.95) -> str:
 
 
 def freedom(effect: Effect) -> str:
-    """Its degrees of freedom, and what else its interval rests on."""
+    """Its degrees of freedom, and how else its interval was obtained."""
     notes = ["cells"] * effect.over_strata
     if effect.shares:
         notes.append(f"take-off, n={min(share.of for share in effect.shares)}")
@@ -99,7 +99,7 @@ def freedom(effect: Effect) -> str:
 
 
 def largest(effect: Effect) -> str:
-    """The cell with the largest part of the variance."""
+    """The cell with the largest share of the variance."""
     if effect.largest is None:
         return DASH
     (task, regime), share = effect.largest
@@ -107,25 +107,25 @@ def largest(effect: Effect) -> str:
 
 
 def cell_title(task: str, regime: str) -> str:
-    """A task and a regime, for people."""
+    """Title of a cell: task and regime."""
     size = regime if regimes.get(regime).low_data else "full"
     return f"{tasks.get(task).title} {size}"
 
 
 def counts(pair: tuple[int, int] | None) -> str:
-    """So many of so many."""
+    """Two counts as text: 3 of 8."""
     return DASH if pair is None else f"{pair[0]} of {pair[1]}"
 
 
 def p_value(p: float) -> Entry:
-    """A p value, or a dash where nothing was tested."""
+    """A p value, or a dash if nothing was tested."""
     if math.isnan(p):
         return Entry(DASH)
     return Entry("<0.001" if p < 0.001 else f"{p:.3f}", mean=p)
 
 
 def seeds(needed: int | None) -> str:
-    """Seeds to settle an open claim."""
+    """The number of seeds that would settle an open claim."""
     if needed is None:
         return DASH
     return f">{MOST_SEEDS}" if needed > MOST_SEEDS else f"{needed}"

@@ -1,8 +1,8 @@
-"""The paired comparisons of two lines that the claims speak of, and what rows say about each.
+"""The paired comparisons behind the claims, and the evidence for each from rows.
 
 Two methods on the same task, regime and seed share examples, order and initial state. A cell (task
-and regime) counts where at least one of the two lines has learned something there: elsewhere a
-difference of 0 says nothing. Where rows do not tell what chance is, the cell counts.
+and regime) counts if at least one of the two lines has learned something there; otherwise a
+difference of 0 says nothing. If rows do not tell what chance is, the cell counts.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from aa_ray.report.verdicts import MakeRule
 # A cell of a comparison: task and regime.
 Key = tuple[str, str]
 
-# A verdict rests on at least as many informative cells, or on the only one that a study has.
+# A verdict needs at least this many informative cells, or the only cell of the study.
 FEWEST_CELLS = 2
 
 
 class Regimes(Enum):
-    """The regimes of a study that a claim speaks of."""
+    """The regimes to which a claim applies."""
 
     LOW_DATA, FULL, ALL = "low data", "full data", "all"
 
@@ -42,11 +42,11 @@ class Regimes(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One paired comparison: ``method`` minus ``other``, over those of the study's regimes.
+    """One paired comparison: ``method`` minus ``other``, over the study's regimes in ``regimes``.
 
     Attributes:
         rule: (margin in points) -> the rule.
-        each_task: whether the claim is about each task, rather than about their average.
+        each_task: whether the claim is about each task rather than their average.
     """
 
     claim: str
@@ -99,19 +99,19 @@ COMPARISONS = (
                _line("baseline-last-n"), verdicts.considerably_better, _ALL),
 )  # fmt: skip
 
-# By regime, what AA-focused^uni gains on Baseline's average in the paper (section 5), in points.
+# Regime -> gain of AA-focused^uni over Baseline's average in the paper (section 5), in points.
 PAPER_GAINS = {"100": 4.24, "300": 5.57, "500": 2.35}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What rows say about a comparison.
+    """The evidence from rows for a comparison.
 
     Attributes:
-        strata: the paired differences of each cell that has any.
+        strata: the paired differences of each cell with data.
         states: what its lines have learned in each of these cells.
-        cells: number of cells that the study has for the comparison.
-        compared: number of those in which both lines have rows.
+        cells: number of cells of the comparison in the study.
+        compared: number of cells in which both lines have rows.
     """
 
     strata: Mapping[Key, Stratum]
@@ -121,7 +121,7 @@ class Evidence:
 
     @cached_property
     def informative(self) -> dict[Key, Stratum]:
-        """The cells in which at least one line has learned, or nobody knows."""
+        """The cells in which at least one line has learned, or this is not known."""
         return {
             key: stratum
             for key, stratum in self.strata.items()
@@ -135,12 +135,12 @@ class Evidence:
 
     @property
     def enough(self) -> bool:
-        """Whether a verdict may rest on the informative cells."""
+        """Whether there are enough informative cells for a verdict."""
         return enough_cells(len(self.informative), self.cells)
 
     @property
     def counted(self) -> Mapping[Key, Stratum]:
-        """The cells of which the effect is an average: the informative ones, or all without any."""
+        """The cells over which the effect is averaged: the informative ones, or all if none is."""
         return self.informative or self.strata
 
     @property
@@ -150,13 +150,13 @@ class Evidence:
 
     @property
     def ahead(self) -> tuple[int, int]:
-        """In how many cells at least the first method is better, and how many count."""
+        """Minimum number of cells in which the first method is better, and how many count."""
         better = verdicts.better().holds
         effects = [stratified_effect({key: cell}) for key, cell in self.counted.items()]
         return cells_ahead([float(better.p_value(effect)) for effect in effects]), len(effects)
 
     def groups(self, each_task: bool) -> list[dict[Key, Stratum]]:
-        """The cells of each effect that a rule tests: all that count, or those of each task."""
+        """The cells of each effect that a rule tests: all that count, or the cells of each task."""
         if not each_task:
             return [dict(self.counted)]
         tasks = dict.fromkeys(task for task, _ in self.counted)
@@ -164,20 +164,20 @@ class Evidence:
 
 
 def enough_cells(informative: int, cells: int) -> bool:
-    """Whether a verdict may rest on so many informative cells of all."""
+    """Whether this many informative cells are enough for a verdict."""
     return informative >= min(FEWEST_CELLS, cells)
 
 
 def compared(results: Results, regimes: Regimes) -> list[str]:
-    """The study's regimes that a claim speaks of."""
+    """The study's regimes to which a claim applies."""
     return [regime for regime in results.study.regimes if regimes.includes(regime)]
 
 
 class Part(NamedTuple):
-    """A part of a contrast: the difference of two lines, and how much it counts.
+    """A part of a contrast: the difference of two lines, and its weight.
 
     Attributes:
-        results: under one policy, say with the released rates.
+        results: results under one policy, such as the released rates.
         pair: the two lines, first minus second.
     """
 
@@ -187,15 +187,15 @@ class Part(NamedTuple):
 
 
 def evidence(results: Results, method: Line, other: Line, regimes: Iterable[str]) -> Evidence:
-    """The differences of two lines in the cells of those regimes."""
+    """The differences of two lines in the cells of these regimes."""
     return contrast([Part(results, (method, other))], regimes)
 
 
 def contrast(parts: Sequence[Part], regimes: Iterable[str]) -> Evidence:
-    """The weighted sum of differences of two lines, by seed, in the cells of those regimes.
+    """The weighted sum of differences of two lines, by seed, in the cells of these regimes.
 
-    A cell counts where one of all the lines has learned something. Cells in which the two lines of
-    each difference are the same training runs are left out: their difference is 0 by definition.
+    A cell counts if any of the lines has learned something. Cells in which the two lines of each
+    difference are the same training runs are left out, since their difference is 0 by definition.
     """
     strata, states, cells, compared = {}, {}, 0, 0
     studies = [part.results.study for part in parts]

@@ -1,8 +1,9 @@
 """The primary contrasts of this project's own study: what each part of AA contributes.
 
-Each contrast is a weighted sum of paired differences. "Activation", say, is rational minus ReLU,
-averaged over adapters in every layer and in the last N. ``docs/protocol.md`` fixes them. They are
-tested together, under all policies (such as released and tuned rates), with Holm's method.
+Each contrast is a weighted sum of paired differences. For example, "activation" is rational minus
+ReLU, averaged over adapters in all layers and in the last N. ``docs/protocol.md`` fixes them. All
+contrasts under all policies (such as released and tuned rates) are tested together, with Holm's
+method.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         name: on the command line.
-        text: for people.
+        text: its name in words.
         pairs: (weight, the two lines).
     """
 
@@ -53,7 +54,7 @@ CONTRASTS = (
              ((1.0, _pair("aa-focused-spec", "random-n")),)),
 )  # fmt: skip
 
-# The one that is compared across policies.
+# The contrast that is compared across policies.
 ACROSS = Contrast("rates", "AA minus Baseline", ((1.0, _pair(AA, BASELINE)),))
 
 DIFFERS, ALIKE = "differs", "on par"
@@ -86,7 +87,7 @@ class Look(NamedTuple):
 
 
 def rule(margin: float, alpha: float = ALPHA) -> Rule:
-    """Of "the two are on par", which any difference refutes."""
+    """The rule for "the two are on par", which any difference refutes."""
     return Rule(
         f"on par: {100 - 200 * alpha:g} % interval within ±{margin:g} points; differs: "
         f"{100 - 100 * alpha:g} % interval without 0",
@@ -106,7 +107,7 @@ def judge(
         look: what is tested together, with its own margin; all contrasts at 5 % unless given.
 
     Returns:
-        Heading -> judgements, whose p values are adjusted for the number of all of them.
+        Heading -> judgements; p values are adjusted for the total number of judgements.
     """
     look = Look(margin=margin) if look is None else look
     of_margin = rule(look.margin, look.alpha)
@@ -126,12 +127,12 @@ def judge(
 
 
 def under(results: Results, shown: Contrast) -> Evidence:
-    """What rows under one policy say about a contrast."""
+    """The evidence for a contrast under one policy."""
     return contrast(_parts(results, shown, 1.0), results.study.regimes)
 
 
 def across(policies: Mapping[str, Results]) -> dict[str, Evidence]:
-    """Heading -> what rows say about ``ACROSS`` between the first two policies; empty for one."""
+    """Heading -> evidence for ``ACROSS`` between the first two policies; empty for one policy."""
     if len(policies) < 2:
         return {}
     (first, one), (second, other) = list(policies.items())[:2]
@@ -147,7 +148,7 @@ def _parts(results: Results, shown: Contrast, sign: float) -> list[Part]:
 def table(
     policies: Mapping[str, Results], margin: float = MARGIN, look: Look | None = None
 ) -> Table:
-    """The judged contrasts, a section for each policy, and one across the first two."""
+    """The judged contrasts: a section for each policy, and one across the first two."""
     look = Look(margin=margin) if look is None else look
     sections = [
         Section(name, [(judged.text, _entries(judged, look.alpha)) for judged in judgements])

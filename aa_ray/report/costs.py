@@ -1,7 +1,7 @@
-"""What AA-focused saves in existing rows (claim C13): parameters, training and test time.
+"""Savings of AA-focused in existing rows (claim C13): parameters, training and test time.
 
-``efficiency.py`` measures the same side by side, and storage; rows tell how long the study's own
-training runs took. Only runs that trained alone, on the same machine, are compared.
+``efficiency.py`` measures the same side by side, and also storage. Here the times are those of the
+study's own training runs. Only runs that trained alone on the same machine are compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # "About half" of the parameters; the paper's own are 13 / 24.
 HALF = (0.4, 0.6)
-# Times that differ by less count as equal.
+# Times that differ by less than this count as equal.
 SAME_TIME = 0.05
 
 TIMES: dict[str, Literal["train_seconds", "test_seconds"]] = {
@@ -59,6 +59,6 @@ def time_ratio(results: Results, column: Literal["train_seconds", "test_seconds"
 
 
 def _comparable(row: Row, other: Row) -> bool:
-    """Whether the two runs had one machine's device to themselves, and never stopped."""
+    """Whether both runs trained alone on the same device, without interruption."""
     alone = all(len(r["array"] or ()) <= 1 and not r["resumed_after"] for r in (row, other))
     return alone and (row["host"], row["device"]) == (other["host"], other["device"])

@@ -1,8 +1,8 @@
 """Claim C13: what AA-focused saves against Baseline, measured side by side.
 
-Parameters, bytes on disk in AdapterHub's format, and the time of training and inference. All
-architectures are timed in turn on one machine, in one process, on the same examples, again and
-again, so that what else the machine does falls on all of them.
+It compares parameters, bytes on disk in AdapterHub's format, and the times of training and
+inference. All architectures are timed repeatedly and in turn in one process on the same examples,
+so that other load on the machine affects all of them equally.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def table(results: Results) -> Table:
 
     Raises:
         UsageError: the ``aa`` trials that decide the architectures have not been run, or Baseline,
-            with which the others are compared, is not among the methods.
+            the reference, is not among the methods.
     """
     study = results.study
     task, regime = study.tasks[0], study.regimes[0]
@@ -36,7 +36,7 @@ def table(results: Results) -> Table:
     if BASELINE not in study.methods:
         raise UsageError(f"the others are compared with {reference}; add {BASELINE} to --methods")
     trials = _trials(results, task, regime)
-    from aa_ray.report import measurement  # with torch, which --help need not wait for
+    from aa_ray.report import measurement  # imports torch; --help need not wait for it
 
     measured = measurement.measure(trials, study)
     lines = [(title, _entries(one, measured[reference])) for title, one in measured.items()]
@@ -74,7 +74,7 @@ def _median_ms(seconds: list[float]) -> float:
 
 
 def _trials(results: Results, task: str, regime: str) -> dict[str, Trial]:
-    """Title -> trial, of the study's first seed."""
+    """Title -> trial with the study's first seed."""
     trials = {}
     for line in results.lines():
         trial = results.trial(line, task, regime, results.study.seeds[0])

@@ -1,4 +1,4 @@
-"""What each difference between paper and released code does to the average score."""
+"""The effect of each difference between paper and released code on the average score."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from aa_ray.study.grid import UNVARIED, Study, Variant
 
 
 def alternatives(deviation: Deviation) -> list[str]:
-    """The values other than the default."""
+    """All values except the default."""
     return [value for value in deviation.choices if value != deviation.default]
 
 
@@ -19,7 +19,7 @@ def variant_name(deviation: Deviation, value: str) -> str:
 
 
 def with_variants(study: Study) -> Study:
-    """The study as it is, and again with one difference at a time turned the other way."""
+    """The study with its defaults, and repeated with one setting changed at a time."""
     changed = [
         Variant(variant_name(deviation, value), ((deviation.name, value),))
         for deviation in DEVIATIONS.values()
@@ -29,7 +29,7 @@ def with_variants(study: Study) -> Study:
 
 
 def table(results: Results) -> Table:
-    """Per difference: what paper, released code and this project do, and the effect per method."""
+    """For each difference: paper, released code and this project, and the effect per method."""
     study = results.study
     sections = []
     for deviation in DEVIATIONS.values():
@@ -61,7 +61,7 @@ def _heading(deviation: Deviation, value: str) -> str:
 
 
 def _acts(results: Results, varied: Line, line: Line) -> bool:
-    """Whether the variant changes a trial of the line's method, as far as the trials are known."""
+    """Whether the variant changes a trial of the line's method, as far as trials are known."""
     study = results.study
     places = [
         (task, regime, seed)
@@ -75,7 +75,7 @@ def _acts(results: Results, varied: Line, line: Line) -> bool:
 
 
 def _entries(results: Results, varied: Line, line: Line) -> list[Entry]:
-    """The change from the line to its variant, and the average score without it."""
+    """The change from the line to its variant, and the average score of the line."""
     effect = results.effect(varied, line, results.study.regimes)
     if not effect.pairs:
         return [Entry(DASH)] * 4

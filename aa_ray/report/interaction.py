@@ -1,7 +1,7 @@
-"""Does an advantage depend on the policy, say on whether rates are released or tuned?
+"""Tests whether an advantage depends on the policy, such as released or tuned rates.
 
-An advantage that is there under one policy and "not significant" under the other need not differ
-between them. Here the difference of the differences is tested itself: (A - B) under the first
+An advantage that is significant under one policy and "not significant" under the other need not
+differ between them. So this module tests the difference of differences: (A - B) under the first
 policy minus (A - B) under the second, paired by seed in each cell.
 """
 
@@ -38,7 +38,7 @@ def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
         margin: points within which a difference between the two counts as none.
 
     Raises:
-        UsageError: they are not two.
+        UsageError: there are not two policies.
     """
     if len(policies) != 2:
         raise UsageError("--rates: this study compares other rates with the released ones")
@@ -64,7 +64,7 @@ def _between(one: Results, other: Results, comparison: Comparison) -> Evidence:
 
 
 def _differs(effect: Effect) -> float:
-    """Two-sided p value of no difference."""
+    """Two-sided p value of "no difference"."""
     sides = [Region(low=0.0, two_sided=True), Region(high=0.0, two_sided=True)]
     return float(min(side.p_value(effect) for side in sides))
 
@@ -99,7 +99,7 @@ def _verdict(shown: Evidence, apart: float, alike: float) -> str:
 
 
 def _mean(results: Results, comparison: Comparison, keys: Sequence[Key]) -> float:
-    """The mean difference under one policy, over the cells that are compared."""
+    """The mean difference under one policy over the compared cells."""
     regimes = list(dict.fromkeys(regime for _, regime in keys))
     strata = results.differences(comparison.method, comparison.other, regimes)
     return stratified_effect({key: strata[key] for key in keys}).mean

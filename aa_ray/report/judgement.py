@@ -20,16 +20,16 @@ class Judgement:
     """A claim, or a part of one, with its effect and verdict.
 
     Attributes:
-        claim, text: number and words.
-        effect, unit: what was measured.
-        rule: in words.
+        claim, text: its number, and the statement in words.
+        effect, unit: the measured effect and its unit.
+        rule: the rule in words.
         verdict: ``HOLDS``, ``FAILS``, ``OPEN``, ``UNINFORMATIVE`` or ``NOT_RUN``.
         seeds_needed: per cell, to settle an open claim; see ``power.seeds_to_settle``.
         holds, fails: p values of the two verdicts, adjusted for the number of claims; NaN if
             nothing was tested.
-        learned: informative cells, of all cells with rows; None where rows do not tell.
-        ahead: in how many cells at least the first method is ahead, of those that count.
-        null: what a null model gives in place of the effect, in words.
+        learned: informative cells, of all cells with rows; None if rows do not tell.
+        ahead: minimum number of cells in which the first method is ahead, of those that count.
+        null: the value under a null model instead of the effect, in words.
         band: effects in other units than points: where the claim is right, or what a null model
             gives (two standard deviations on either side).
     """
@@ -49,13 +49,13 @@ class Judgement:
     band: tuple[float, float] | None = None
 
     def untested(self, verdict: str) -> Judgement:
-        """The judgement with a verdict that rests on no test."""
+        """The judgement with a verdict that is not based on a test."""
         return dataclasses.replace(self, verdict=verdict, holds=NAN, fails=NAN)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A judgement with p values that are not adjusted yet, and what it needs if it stays open.
+    """A judgement with unadjusted p values, and the seeds that it needs if it stays open.
 
     Attributes:
         seeds_needed: (number of open claims) -> seeds per cell that would settle this one.
@@ -66,10 +66,10 @@ class Draft:
 
 
 def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = False) -> Draft:
-    """The judgement of a claim on scores.
+    """The draft judgement of a claim on scores.
 
     Args:
-        each_task: whether the claim is about each task, rather than about their average.
+        each_task: whether the claim is about each task rather than their average.
     """
     judgement = Judgement(claim, text, shown.effect, "points", rule.text, OPEN)
     if not shown.strata:
@@ -89,7 +89,7 @@ def draft(claim: str, text: str, shown: Evidence, rule: Rule, each_task: bool = 
 
 
 def settle(drafts: Sequence[Draft], alpha: float = ALPHA) -> list[Judgement]:
-    """The verdicts of the drafts that are open, with p values adjusted for their number."""
+    """Decide the open drafts, with p values adjusted for their number."""
     judgements = [draft.judgement for draft in drafts]
     adjusted = zip(
         judgements,

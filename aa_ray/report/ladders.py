@@ -1,4 +1,4 @@
-"""The runs of each method at each learning rate: what figures of rates are drawn from."""
+"""The runs of each method at each learning rate (a "ladder"): the data of the rate figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
 from aa_ray.study.tuning import Tuning
 
-if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+if TYPE_CHECKING:  # imports pyarrow, which --help of a study does not need
     from aa_ray.store.rows import Row
 
 
@@ -26,9 +26,9 @@ class Step:
     """The training runs of a method in one cell at one rate.
 
     Attributes:
-        rate: of adapters and classifier.
-        runs: one per seed that has a finished row.
-        expected: the number of seeds.
+        rate: learning rate of adapters and classifier.
+        runs: one per seed with a finished row.
+        expected: number of seeds.
     """
 
     rate: float
@@ -41,21 +41,21 @@ class Step:
 
     @property
     def took_off(self) -> int | None:
-        """The number of runs above chance; None where that is not known."""
+        """Number of runs above chance; None if that is not known."""
         known = [run.took_off for run in self.runs]
         return None if not known or None in known else sum(map(bool, known))
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """A method in one cell at every step.
+    """A method in one cell at all rates.
 
     Attributes:
-        title: of the method.
+        title: the method's title.
         key: the cell.
-        steps: by ascending rate.
-        chance: the score x 100 of the best constant answer; None where it is not known.
-        best: the rate that tuning gave the method; None where nothing was tuned.
+        steps: the rates in ascending order.
+        chance: score x 100 of the best constant answer; None if it is not known.
+        best: the rate that tuning gave the method; None if nothing was tuned.
     """
 
     title: str
@@ -98,9 +98,9 @@ def _test_ladder(results: Results, line: Line, task: str, regime: str) -> Ladder
 
 
 def tuning_ladders(results: Results) -> list[Ladder]:
-    """Development scores of the seeds with which rates are tuned, by cell, then by method.
+    """Development scores of the tuning seeds, by cell, then by method.
 
-    No test score takes part. Empty where rates are not tuned.
+    Test scores are not used. Empty if rates are not tuned.
     """
     study = results.study
     if study.tuning is None:
@@ -130,7 +130,7 @@ def tuning_ladders(results: Results) -> list[Ladder]:
 def _tuning_rows(
     results: Results, tuning: Tuning, method: str, task: str, regime: str
 ) -> list[tuple[Rates, list[Row]]]:
-    """By ascending rate, each setting that tuning tries for a method, and its finished rows."""
+    """Each setting that tuning tries for a method and its finished rows, by ascending rate."""
     study = results.study
     cell = Cell(method, task, regime, study.seeds[0], study.variants[0].name)
     return [

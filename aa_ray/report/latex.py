@@ -1,7 +1,7 @@
-"""Tables as a journal wants them: booktabs, numbers aligned by siunitx, nothing beyond the page.
+"""Tables in LaTeX for a journal: booktabs, numbers aligned by siunitx, within the page.
 
-Width decides the environment: a narrow table fits one column of a two-column article, a wider one
-spans both (``table*``), and one that is wider still is scaled down to them.
+The width decides the environment. A narrow table fits one column of a two-column article, a wider
+one spans both (``table*``), and an even wider one is scaled down to both.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from aa_ray.report.tables import DASH, MINUS, SUPERSCRIPT, Entry
 if TYPE_CHECKING:
     from aa_ray.report.tables import Section, Table
 
-# A number, and what follows it: a deviation, marks, the number of seeds.
+# A number and the text after it: a deviation, marks, the number of seeds.
 NUMBER = re.compile(rf"([+{MINUS}-]?\d+(?:\.\d+)?)(|±.*| \(.*|[†‡].*)")
 
-# In characters of the text between the margins, as measured in a two-column article of 10 pt.
+# Width in characters, as measured in a two-column article at 10 pt.
 ONE_COLUMN, TWO_COLUMNS = 48, 100
 
 _TEXT = {MINUS: "$-$", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "|": r"$|$",
@@ -60,7 +60,7 @@ def escaped(text: str) -> str:
 
 
 def _tabular(table: Table, numeric: list[bool]) -> list[str]:
-    # A numeric column is two of LaTeX's: the number, and behind it what does not align.
+    # A numeric column is two columns in LaTeX: the number, and the text after it.
     kinds = [
         f"S[table-format={_format(column)},detect-weight]@{{}}l" if is_numeric else _side(column)
         for column, is_numeric in zip(_columns(table), numeric, strict=True)
@@ -105,7 +105,7 @@ def _cell(entry: Entry, is_numeric: bool) -> str:
 
 
 def _format(column: list[Entry]) -> str:
-    """siunitx's format of the numbers: a sign where there is one, digits before and behind."""
+    """siunitx's format of the numbers: sign if any, digits before and after the point."""
     numbers = [parts[1] for entry in column if (parts := NUMBER.fullmatch(entry.text))]
     digits = [number.lstrip(f"+-{MINUS}").partition(".") for number in numbers]
     sign = "-" if any(number[0] in f"+-{MINUS}" for number in numbers) else ""
@@ -114,13 +114,13 @@ def _format(column: list[Entry]) -> str:
 
 
 def _is_numeric(column: list[Entry]) -> bool:
-    """Whether all entries but dashes are numbers, with whatever follows them."""
+    """Whether all entries except dashes start with a number."""
     texts = [entry.text for entry in column if entry.text not in ("", DASH)]
     return bool(texts) and all(NUMBER.fullmatch(text) for text in texts)
 
 
 def _side(column: list[Entry]) -> str:
-    """Words to the left; intervals, shares and p values to the right."""
+    """Alignment: words to the left; intervals, shares and p values to the right."""
     texts = [entry.text for entry in column if entry.text not in ("", DASH)]
     figures = [text for text in texts if text[0] in f"+-{MINUS}<" or text[0].isdigit()]
     return "r" if len(figures) * 2 > len(texts) else "l"
@@ -132,7 +132,7 @@ def _columns(table: Table) -> list[list[Entry]]:
 
 
 def _width(table: Table) -> int:
-    """Characters of the widest line, with two between columns."""
+    """Number of characters of the widest line, with two between columns."""
     labels = [label for section in table.sections for label, _ in section.lines]
     columns = zip(table.columns, _columns(table), strict=True)
     widths = [max(len(name), *(len(e.text) for e in column), 0) for name, column in columns]
@@ -140,7 +140,7 @@ def _width(table: Table) -> int:
 
 
 def _caption(text: str) -> tuple[str, str]:
-    """The caption without a leading "Table 2.", which LaTeX prints itself, and a label."""
+    """The caption without a leading "Table 2.", since LaTeX numbers tables itself, and a label."""
     text = " ".join(text.split())
     name, _, rest = text.partition(". ")
     label = "tab:" + re.sub(r"\W+", "-", name.lower()).strip("-")[:40]

@@ -1,10 +1,11 @@
-"""What a cell of a table has learned: whether its scores say more than chance.
+"""Decides whether a cell of a table has learned anything, that is, scores above chance.
 
 A line's cell (its trials in one task and regime) is learned if its mean test score is above chance
-by more than ``ERRORS_ABOVE_CHANCE`` standard errors of the test set, and its trials give more than
-one class. Rows have the columns ``chance``, ``chance_error`` and ``answers``. Older rows lack them:
-there chance comes from the test labels, where the data is at hand in a folder or generated, and a
-model that always answers alike is recognised by having exactly the scores of such an answer.
+by more than ``ERRORS_ABOVE_CHANCE`` standard errors of the test set, and its trials predict more
+than one class. Rows have the columns ``chance``, ``chance_error`` and ``answers``. For older rows
+without them, chance comes from the test labels, if the data is generated or in a folder. A model
+that always gives the same answer is then recognised by its scores, which are exactly those of that
+answer.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ class State(Enum):
 
     @property
     def informative(self) -> bool:
-        """Whether scores may say something; so they may where nothing is known."""
+        """Whether scores may be informative; they may if nothing is known."""
         return self in (State.LEARNED, State.UNKNOWN)
 
 
 class Gate:
-    """Tells what rows have learned.
+    """Decides what rows have learned.
 
     Args:
-        source: where the study's data is, for rows that do not say what chance is.
+        source: the study's data, for rows that do not record the chance level.
     """
 
     def __init__(self, source: Source) -> None:
@@ -65,12 +66,12 @@ class Gate:
         return State.ONE_CLASS if 2 * sum(one_class) > len(rows) else State.CHANCE
 
     def took_off(self, row: Row) -> bool | None:
-        """Whether one training run is above chance; None where that is not known."""
+        """Whether one training run is above chance; None if that is not known."""
         state = self.state([row])
         return None if state is State.UNKNOWN else state is State.LEARNED
 
     def chance(self, row: Row) -> Chance | None:
-        """What one answer for every example scores on the row's test set; None if unknown."""
+        """The chance level (best constant answer) on the row's test set; None if unknown."""
         from aa_ray.data.chance import Chance
 
         if row.get("chance") is not None and row.get("chance_error") is not None:
@@ -79,7 +80,7 @@ class Gate:
         return None if test is None else test.chance
 
     def one_class(self, row: Row) -> bool:
-        """Whether the model gave one answer for all test examples; False if unknown."""
+        """Whether the model gave the same answer to all test examples; False if unknown."""
         answers = row.get("answers")
         if answers is not None:
             return answers == 1
@@ -93,7 +94,7 @@ class Gate:
 
 
 def development_chance(row: Row) -> Chance | None:
-    """What one answer for every example scores on the row's development set; None if unknown."""
+    """The chance level on the row's development set; None if unknown."""
     from aa_ray.data.chance import Chance
 
     if row.get("dev_chance") is None or row.get("dev_chance_error") is None:
@@ -102,17 +103,17 @@ def development_chance(row: Row) -> Chance | None:
 
 
 def development_took_off(row: Row) -> bool | None:
-    """Whether the best development score is above chance; None where that is not known."""
+    """Whether the best development score is above chance; None if that is not known."""
     level = development_chance(row)
     return None if level is None else level.exceeded(row["dev_metric"], ERRORS_ABOVE_CHANCE)
 
 
 class LabelledTest(NamedTuple):
-    """What the labels of a test set tell.
+    """Scores of constant answers on a test set.
 
     Attributes:
         chance: see ``aa_ray.data.chance``.
-        constant_scores: by answer, what it scores if it is given for every example, by metric.
+        constant_scores: for each answer, its scores by metric if it is given to all examples.
     """
 
     chance: Chance
@@ -121,7 +122,7 @@ class LabelledTest(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _test_set(source: Source, name: str, recorded: str) -> LabelledTest | None:
-    """A task's test set, if the data that a row names is at hand; nothing is downloaded."""
+    """A task's test set, if the data that a row names is available; nothing is downloaded."""
     from aa_ray.data import glue
     from aa_ray.data.chance import chance
 
@@ -134,6 +135,6 @@ def _test_set(source: Source, name: str, recorded: str) -> LabelledTest | None:
     except UsageError:
         return None
     task = tasks.get(name)
-    answers = np.eye(task.outputs)  # for a regression, the one answer is as good as any
+    answers = np.eye(task.outputs)  # for regression, any constant answer is as good
     tiled = [np.tile(answer, (len(labels), 1)) for answer in answers]
     return LabelledTest(chance(task, labels), [task.scores(labels, logits) for logits in tiled])

@@ -1,7 +1,7 @@
-"""The activations that ``aa`` learns (claim C11), beside relabelled layers and tasks.
+"""The activations that ``aa`` learns (claim C11), compared with relabelled layers and tasks.
 
-Compared after the last epoch, so that all of them have trained equally long, and on the inputs that
-the rationals saw: a difference counts as often as inputs were there.
+They are compared after the last epoch, so that all have trained equally long, and on the inputs
+that the rationals received: differences are weighted by how often inputs occurred.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from aa_ray.report.selections import complete, learned_rows
 if TYPE_CHECKING:
     from aa_ray.store.rows import Row
 
-# Inputs at which activations are compared, from the least to the largest that was seen.
+# Number of points at which activations are compared, from the smallest to the largest input.
 POINTS = 101
-# Where rows do not tell what was seen, all of these count alike.
+# The range for rows without recorded inputs, where all points have equal weight.
 UNSEEN = (-2.0, 2.0)
 
 Measure = tuple[np.ndarray, np.ndarray]
@@ -31,8 +31,8 @@ Measure = tuple[np.ndarray, np.ndarray]
 def between_layers(results: Results) -> NullTest | None:
     """Are a layer's activations more alike over seeds than those of different layers?
 
-    The null model shuffles the layers within each seed. What all layers of one training run have in
-    common is subtracted. Distances are root mean squares of R(x).
+    The null model shuffles the layers within each seed. The common part of all layers of one
+    training run is subtracted. Distances are root mean squares of R(x).
     """
     strata = []
     for rows in learned_rows(results).values():
@@ -69,7 +69,7 @@ def _centered(curves: np.ndarray) -> np.ndarray:
 
 
 def seen(rows: Iterable[Row]) -> Measure:
-    """Points [n], and the share of the rows' inputs that lie at each [n]."""
+    """Points [n], and the share of the rows' inputs at each point [n]."""
     histograms = [
         (histogram["low"], histogram["high"], np.array(histogram["counts"], dtype=float))
         for row in rows
@@ -89,6 +89,6 @@ def seen(rows: Iterable[Row]) -> Measure:
 
 
 def _curves(row: Row, x: np.ndarray) -> Sequence[np.ndarray]:
-    """The activation of each layer that has a rational, after the last epoch: [layers][points]."""
+    """The activation of each layer with a rational after the last epoch, [layers][points]."""
     curves = [activation(row, layer, -1, x) for layer in range(row["num_layers"])]
     return [curve for curve in curves if curve is not None]

@@ -1,4 +1,4 @@
-"""How the report's page writes marks, commands and intervals."""
+"""Formats marks, commands and intervals for the report's page."""
 
 import math
 
@@ -12,7 +12,7 @@ LARGEST_SCORE = 100.0
 
 
 def label(text: str) -> Markup:
-    """``name^mark`` with the mark raised, wherever it stands in the text; escaped."""
+    """The text, escaped, with the mark of each ``name^mark`` raised."""
     parts = SUPERSCRIPT.split(text)  # plain, mark, plain, mark, ..., plain
     return Markup("").join(
         Markup("<sup>%s</sup>") % part if i % 2 else escape(part) for i, part in enumerate(parts)
@@ -25,7 +25,7 @@ def minus(text: str) -> str:
 
 
 def words(command: str) -> Markup:
-    """A command line that a narrow page breaks between its words only, where they are short."""
+    """A command line that breaks only between words on a narrow page, if they are short."""
     spans = (Markup("<span>%s</span>") % word for word in command.split(" "))
     return Markup(" ").join(spans)
 

@@ -1,7 +1,7 @@
 """Sizes and times of architectures, measured side by side: the numbers behind claim C13.
 
-All architectures are timed in turn on one machine, in one process, on the same examples, again and
-again, so that what else the machine does falls on all of them.
+All architectures are timed repeatedly and in turn in one process on the same examples, so that
+other load on the machine affects all of them equally.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
 
 REPEATS = 9
-# Test examples per inference timing: enough to leave the noise, few enough to repeat.
+# Test examples per inference timing: enough to exceed the noise, few enough to repeat.
 EXAMPLES = 128
 
 
@@ -42,13 +42,13 @@ class Measurement:
 
 
 def device() -> torch.device:
-    """Where the architectures are timed: on a GPU if there is one."""
+    """The device for timing: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def measure(trials: dict[str, Trial], study: Study) -> dict[str, Measurement]:
-    """Measure every architecture, in turn and repeatedly; the trials share task and examples."""
-    # LoRA and others live inside AdapterHub's own linear layers; then all are timed with these.
+    """Measure all architectures repeatedly and in turn; the trials share task and examples."""
+    # LoRA and others live inside AdapterHub's linear layers; then all are timed with these layers.
     fast = not any(trial.configuration for trial in trials.values())
     set_precision(study.precision)
     encoder = freeze(model.load(study.backbone.path), device(), study.precision, fast)

@@ -1,4 +1,4 @@
-"""Null models: what selections and activations would look like if nothing decided them."""
+"""Null models: random selections, and activations with shuffled labels."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 DRAWS = 1_999
-# Two distances that differ by less are the same, but for rounding.
+# Two distances that differ by less than this are equal up to rounding.
 ROUNDING = 1e-9
 
 
 class NullTest(NamedTuple):
-    """An observed statistic beside its distribution under a null model.
+    """An observed statistic and its distribution under a null model.
 
     Attributes:
         observed: the statistic.
-        mean, deviation: of the null distribution.
-        below, above: one-sided p values: how often the null model gives a value as small, as large.
+        mean, deviation: mean and standard deviation of the null distribution.
+        below, above: one-sided p values: how often the null model gives a value as small or large.
     """
 
     observed: float
@@ -29,7 +29,7 @@ class NullTest(NamedTuple):
 
 
 def compare(observed: float, drawn: np.ndarray) -> NullTest:
-    """The observed statistic among those drawn [n]; it counts as one of the draws itself."""
+    """Compare the observed statistic with draws [n]; it counts as one of the draws itself."""
     count = 1 + len(drawn)
     return NullTest(
         observed,
@@ -57,11 +57,12 @@ def random_sets_test(groups: Sequence[np.ndarray], draws: int = DRAWS) -> NullTe
     """Are the sets of a group more alike than random sets of the same sizes?
 
     Args:
-        groups: each the sets of one group as booleans [sets, layers]. The statistic is the mean
+        groups: the sets of each group, as booleans [sets, layers]. The statistic is the mean
             Jaccard distance within a group, averaged over groups.
 
     Returns:
-        ``below`` is the p value of "no more alike than random ones". None without a pair of sets.
+        The test; ``below`` is the p value of "no more alike than random ones". None without a pair
+        of sets.
     """
     paired = [sets for sets in groups if len(sets) > 1]
     if not paired:
@@ -72,17 +73,17 @@ def random_sets_test(groups: Sequence[np.ndarray], draws: int = DRAWS) -> NullTe
 
 
 def _random_distances(sets: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean distances [draws] of sets drawn at random, each of the size of one of ``sets``."""
+    """Mean distances [draws] of random sets with the same sizes as ``sets``."""
     order = rng.random((draws, *sets.shape)).argsort(axis=-1)  # [draws, sets, layers]
     return mean_distance(order < sets.sum(axis=-1)[:, None])
 
 
 def layer_counts(sizes: Sequence[int], num_layers: int) -> np.ndarray:
-    """How many of several random sets hold a certain layer: probabilities [len(sizes) + 1].
+    """Distribution of the number of random sets that hold a given layer, [len(sizes) + 1].
 
-    Each set is drawn at random among those of its size, so it holds any one layer with probability
-    size / num_layers. For equal sizes that is a binomial distribution; for others it is narrower
-    than the binomial one with the same mean.
+    A random set of a given size holds any one layer with probability size / num_layers. For equal
+    sizes the distribution is binomial; otherwise it is narrower than the binomial with the same
+    mean.
     """
     probabilities = np.ones(1)
     for size in sizes:
@@ -92,7 +93,7 @@ def layer_counts(sizes: Sequence[int], num_layers: int) -> np.ndarray:
 
 
 def central(probabilities: np.ndarray, level: float = 0.95) -> tuple[int, int]:
-    """The smallest range of counts with at most (1 - level) / 2 below it, and as little above."""
+    """The smallest range of counts with at most (1 - level) / 2 below and above it."""
     tail = (1 - level) / 2 + ROUNDING
     below, above = np.cumsum(probabilities), np.cumsum(probabilities[::-1])
     return int((below <= tail).sum()), len(probabilities) - 1 - int((above <= tail).sum())
@@ -102,32 +103,32 @@ Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def root_mean_square(weights: np.ndarray) -> Distance:
-    """Distance between functions [..., points], whose points weigh [points] (they sum to 1)."""
+    """Distance between functions [..., points], with weights [points] that sum to 1."""
     return lambda a, b: np.sqrt((weights * (a - b) ** 2).sum(axis=-1))
 
 
 def label_test(
     strata: Sequence[tuple[np.ndarray, Distance]], draws: int = DRAWS
 ) -> NullTest | None:
-    """Do labels decide: are things of one label more alike, over blocks, than of two labels?
+    """Do labels matter: are things with the same label more alike across blocks than others?
 
-    The labels are shuffled within each block (say, tasks within a seed), so that what a block has
-    in common is not mistaken for an effect of the labels.
+    The labels are shuffled within each block (for example, tasks within a seed), so that the common
+    part of a block does not look like an effect of the labels.
 
     Args:
-        strata: each (things [blocks, labels, ...], their distance). The statistic is the mean
+        strata: each is (things [blocks, labels, ...], their distance). The statistic is the mean
             distance of different labels minus that of the same label, between things of different
             blocks, averaged over strata. Strata with fewer than two blocks or labels are left out.
 
     Returns:
-        ``above`` is the p value of "labels decide nothing". None where no stratum is left.
+        The test; ``above`` is the p value of "labels do not matter". None if no stratum is left.
     """
     kept = [(things, d) for things, d in strata if min(things.shape[:2]) > 1]
     if not kept:
         return None
     rng = np.random.default_rng(0)
     statistics = [_label_statistics(_distances(*stratum), draws, rng) for stratum in kept]
-    together = np.mean(statistics, axis=0)  # [1 + draws], the first as observed
+    together = np.mean(statistics, axis=0)  # [1 + draws], the observed one first
     return compare(float(together[0]), together[1:])
 
 
@@ -137,7 +138,7 @@ def _distances(things: np.ndarray, distance: Distance) -> np.ndarray:
 
 
 def _label_statistics(distances: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """The statistic as observed, then with the labels shuffled: [1 + draws]."""
+    """The observed statistic, then those with shuffled labels: [1 + draws]."""
     blocks, labels = distances.shape[:2]
     shuffled = rng.random((draws, blocks, labels)).argsort(axis=-1)
     order = np.concatenate([np.arange(labels) * np.ones((1, blocks, 1), int), shuffled])
@@ -146,6 +147,6 @@ def _label_statistics(distances: np.ndarray, draws: int, rng: np.random.Generato
     for i, j in zip(first, second, strict=True):
         same += distances[i, order[:, i], j, order[:, j]].mean(axis=-1) / len(first)
     overall = np.mean([distances[i, :, j, :].mean() for i, j in zip(first, second, strict=True)])
-    # Of all pairs, one in ``labels`` is of the same label; so the overall mean gives the others'.
+    # One pair in ``labels`` has the same label, so the overall mean gives that of the others.
     different = (labels * overall - same) / (labels - 1)
     return different - same

@@ -1,8 +1,8 @@
-"""The report: a study's results as one HTML page that needs nothing else, to read, keep and print.
+"""The report: a study's results as one self-contained HTML page, to read, keep and print.
 
 The page is a function of the rows (and of the data, for Table 1's counts). It loads nothing: style,
-script, figures and curves are inside, and its content security policy forbids the rest. Whatever
-comes from rows is escaped.
+script, figures and curves are inline, and its content security policy forbids everything else. All
+text from rows is escaped.
 """
 
 import base64
@@ -55,9 +55,9 @@ def page(
     """The report of a study, finished or not, as HTML.
 
     Args:
-        results: of a study with the methods of ``architectures.ALL_TABLES``, or some of them.
-        options: of the command line that describe the study, for the commands that the page names.
-        beside: what other studies have rows of the same kind.
+        results: results of a study with some or all methods of ``architectures.ALL_TABLES``.
+        options: command-line options that describe the study, for the commands on the page.
+        beside: further studies with rows in the same folder.
         margin: points within which two methods are on par.
 
     Raises:
@@ -71,7 +71,7 @@ def page(
     rates = _rates(beside)
 
     def command(script: str) -> str:
-        # The results with the most methods say whether a command needs to name them.
+        # The results with the most methods decide whether a command needs to name them.
         widest = next(iter(beside.policies.values()), results)
         shown = widest if script in _OF_EVERY_STUDY else results
         return command_line(script, shown, options, margin)
@@ -146,7 +146,7 @@ def _not_asked(results: Results) -> str:
 
 
 def _figures(results: Results, beside: Beside, margin: float, command: Command) -> dict[str, Any]:
-    """The pictures of the page, by section."""
+    """The pictures of the page by section."""
     policies = beside.policies or {"": results}
     drawn = results.only(shown_by("plot_tables", results))
     rows = bool(results.used)
@@ -163,7 +163,7 @@ def _figures(results: Results, beside: Beside, margin: float, command: Command) 
 
 
 def _environment() -> jinja2.Environment:
-    """Jinja with the page's filters; it escapes whatever is no ``Markup``."""
+    """Jinja with the page's filters; it escapes everything that is not ``Markup``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("aa_ray.report"),
         autoescape=True,
@@ -202,7 +202,7 @@ def _activation(method: Method) -> str:
 
 
 def _same_runs(results: Results) -> list[str]:
-    """A note where methods of the tables are the same training runs: no two pieces of evidence."""
+    """A note if methods of the tables are the same training runs, and so not separate evidence."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for line in results.lines():
         rows = [
@@ -213,15 +213,15 @@ def _same_runs(results: Results) -> list[str]:
         ]
         groups.setdefault(tuple(rows), []).append(line.title)
     return [
-        f"{listed(titles[:-1])} and {titles[-1]} are the same training runs here, so what is said "
-        "of one is no further evidence for the other."
+        f"{listed(titles[:-1])} and {titles[-1]} are the same training runs here, so a result for "
+        "one is no additional evidence for the other."
         for rows, titles in groups.items()
         if rows and len(titles) > 1
     ]
 
 
 def _notes(tables: Iterable[ShownTable]) -> list[str]:
-    """The warnings that the captions end with, each once."""
+    """The warnings at the end of the captions, without duplicates."""
     lines = (line for shown in tables for line in shown.full.caption.splitlines())
     notes = (line.removeprefix("Note: ") for line in lines if line.startswith("Note: "))
     return list(dict.fromkeys(note[0].upper() + note[1:] for note in notes))

@@ -1,4 +1,4 @@
-"""The command lines that the report's page names: what prints or draws what it shows."""
+"""The command lines on the report's page, which print or draw its parts."""
 
 import shlex
 from collections.abc import Sequence
@@ -30,15 +30,15 @@ _SCRIPTS = {
 }
 
 
-# Those that would train, too.
+# The scripts that would also train.
 _RUNNING = ("table2", "table3", "table4", "controls", "step_size", "fidelity")
 
-# Those whose verdicts or pictures have a margin.
+# The scripts whose verdicts or pictures have a margin.
 _WITH_MARGIN = ("claims", "contrasts", "plot_effects", "report")
 
 
 def shown_by(script: str, results: Results) -> list[str]:
-    """The study's methods that a script shows; custom ones stand beside Table 2's."""
+    """The study's methods that a script shows; custom ones are shown with Table 2's."""
     methods = [name for name in _SCRIPTS[script] if name in results.study.methods]
     if script in ("table3", "table4"):
         return methods
@@ -50,7 +50,7 @@ def shown_by(script: str, results: Results) -> list[str]:
 def command_line(
     script: str, results: Results, options: Sequence[str], margin: float = MARGIN
 ) -> str:
-    """The command line of a study's script that shows what the page shows."""
+    """The command line of a study's script for the part that the page shows."""
     methods = shown_by(script, results)
     by_default = (*_SCRIPTS[script], *plugins.method_names())
     picked = ["--methods", *methods] if len(methods) < len(by_default) else []
@@ -62,7 +62,7 @@ def command_line(
 
 
 def narrowed(options: Sequence[str], results: Results) -> list[str]:
-    """The options with the study's own tasks and regimes in place of theirs."""
+    """The options with their tasks and regimes replaced by the study's."""
     kept: list[str] = []
     dropping = False
     for option in options:

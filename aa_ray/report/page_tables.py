@@ -1,4 +1,4 @@
-"""The tables of the report's page, with what the page says around each."""
+"""The tables of the report's page, each with its title, description and command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aa_ray.report.tables import DASH, Section, Table
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table with what the page says around it.
+    """A table of the page, with the text around it.
 
     Attributes:
         anchor, title: its place on the page.
@@ -50,12 +50,12 @@ class ShownTable:
 
     @property
     def formats(self) -> dict[str, str]:
-        """Its other forms, to copy."""
+        """Its other formats, for copying."""
         return {"LaTeX": self.full.render("latex"), "Markdown": self.full.render("markdown"),
                 "CSV": self.full.render("csv")}  # fmt: skip
 
 
-# Study script -> title, what it is.
+# Study script -> title, description.
 _TABLES = {
     "table2": ("Table 2", "Baseline, AdapterDrop, AA and the three AA-focused architectures."),
     "table3": (
@@ -67,7 +67,7 @@ _TABLES = {
 
 
 def first_table(results: Results, options: Sequence[str]) -> ShownTable | str:
-    """Table 1 of the study's tasks; where the data is not there, one line that says so."""
+    """Table 1 for the study's tasks, or a line that says why it is not available."""
     study = results.study
     if study.source.location == glue.ROWS:
         return "Rows hold no examples. To print Table 1, name the data: table1.py --data DIR"
@@ -82,7 +82,7 @@ def first_table(results: Results, options: Sequence[str]) -> ShownTable | str:
 
 
 def of_the_paper(results: Results, options: Sequence[str]) -> list[ShownTable]:
-    """Tables 2 to 4, those of them that the study has methods for."""
+    """Tables 2 to 4, as far as the study has methods for them."""
     tables = []
     for script, (title, about) in _TABLES.items():
         part = results.only(shown_by(script, results))
@@ -95,13 +95,13 @@ def of_the_paper(results: Results, options: Sequence[str]) -> list[ShownTable]:
 
 
 def _without_other_tasks(table: Table, results: Results) -> Table:
-    """The table without the columns of tasks that the study does not have."""
+    """The table without columns of tasks that are not in the study."""
     columns = {tasks.get(task).title for task in results.study.tasks}
     return _with(table, columns | {"Avg", paper_tables.LEARNED_AVERAGE})
 
 
 def _with(table: Table, columns: Collection[str]) -> Table:
-    """The table with those of its columns alone."""
+    """The table with only these columns."""
     kept = [i for i, column in enumerate(table.columns) if column in columns]
     sections = [
         Section(s.heading, [(label, [line[i] for i in kept]) for label, line in s.lines])
@@ -110,12 +110,12 @@ def _with(table: Table, columns: Collection[str]) -> Table:
     return Table(table.caption, [table.columns[i] for i in kept], sections)
 
 
-# What a page has room for; the other columns are in the table's other forms.
+# The columns that fit on the page; the others are in the table's other formats.
 _OF_CONTRASTS = ("effect", "95 % interval", "learned", "p differs", "p on par", "verdict")
 
 
 def of_others(beside: Beside, options: Sequence[str], margin: float) -> list[ShownTable]:
-    """The tables of other studies that have rows, with their pictures."""
+    """The tables of further studies with rows, with their figures."""
     return [
         *_contrasts(beside, options, margin),
         *_step_size(beside, options),
@@ -170,7 +170,7 @@ def _contrasts(beside: Beside, options: Sequence[str], margin: float) -> list[Sh
 
 
 def _step_size(beside: Beside, options: Sequence[str]) -> list[ShownTable]:
-    """The ladders: of ``step_size.py``, and of the seeds that tune rates."""
+    """The sweeps over learning rates: of ``step_size.py``, and of the tuning seeds."""
     shown = []
     for name, results in beside.policies.items():
         if results.study.tuning is not None:

@@ -1,4 +1,4 @@
-"""From the scores of two lines in a cell to its paired differences."""
+"""Computes paired differences from the scores of two lines in a cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Run(NamedTuple):
 
     Attributes:
         score: the test metric x 100.
-        took_off: whether it is above chance; None where that is not known.
+        took_off: whether it is above chance; None if that is not known.
     """
 
     score: float
@@ -29,8 +29,8 @@ Runs = Mapping[int, Run]
 def stratum(*pairs: tuple[Runs, Runs], weights: Sequence[float] = (1.0, -1.0)) -> Stratum:
     """The differences first minus second of a cell, for the seeds that all lines have.
 
-    With several pairs their weighted sum by seed. As the weights are unless given, that is the
-    difference of two differences: how an advantage changes from one policy to another.
+    Several pairs are combined into a weighted sum by seed. The default weights give the difference
+    of two differences: how an advantage changes from one policy to another.
     """
     seeds = [seed for seed in pairs[0][0] if all(seed in runs for pair in pairs for runs in pair)]
     if not seeds:
@@ -51,7 +51,7 @@ def stratum(*pairs: tuple[Runs, Runs], weights: Sequence[float] = (1.0, -1.0)) -
 
 
 def _gap(runs: list[Run]) -> float | None:
-    """Mean score of the runs that took off minus that of the others; None without both kinds."""
+    """Mean score of the runs that took off minus that of the others; None unless both exist."""
     if any(run.took_off is None for run in runs):
         return None
     scores = {kind: [run.score for run in runs if run.took_off is kind] for kind in (True, False)}

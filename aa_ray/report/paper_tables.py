@@ -19,13 +19,13 @@ from aa_ray.report.text import METRIC_TITLES, commit_text, listed, seeds_text
 from aa_ray.report.tuned_rates import rates_text
 from aa_ray.study.grid import Study
 
-if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+if TYPE_CHECKING:  # imports pyarrow, which --help of a study does not need
     from aa_ray.store.rows import Row
 
-# In place of what rows would tell.
+# Text instead of a value that only rows could give.
 NONE_YET = "none yet"
 
-# Behind the scores of cells that have not been learned.
+# Marks after the scores of cells that have not been learned.
 MARKS = {State.CHANCE: "†", State.ONE_CLASS: "‡"}
 LEARNED_AVERAGE = "Avg learned"
 
@@ -34,7 +34,9 @@ LearnedTasks = dict[str, list[str]] | None
 
 
 def table1(source: Source, names: Iterable[str] = tuple(TASKS)) -> Table:
-    """Table 1: per task the rows here and officially, and the metric; tasks not there get a dash.
+    """Table 1: for each task the number of rows here and officially, and the metric.
+
+    Tasks without data get a dash.
 
     Raises:
         UsageError: the folder does not exist, or a file in it is bad.
@@ -55,10 +57,10 @@ def table1(source: Source, names: Iterable[str] = tuple(TASKS)) -> Table:
 
 
 def method_table(name: str, results: Results) -> Table:
-    """Per regime the methods' scores and their numbers of layers, per task and averaged.
+    """Scores and numbers of layers of all methods per regime, by task and averaged.
 
     Scores are test metrics x 100, mean and sample standard deviation over seeds. This is the layout
-    of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` goes into the caption.
+    of the paper's Tables 2, 3 and 4 and of its Appendix A; ``name`` is for the caption.
     """
     lines = results.lines()
     counted = [line for line in lines if architectures.get(line.method).counts_layers]
@@ -74,9 +76,9 @@ def method_table(name: str, results: Results) -> Table:
 
 
 def learned_tasks(results: Results, lines: Iterable[Line]) -> dict[str, list[str]] | None:
-    """Regime -> the tasks that a line has learned, or of which rows do not tell.
+    """Regime -> the tasks that any line has learned, or for which this is not known.
 
-    None where that rules nothing out, so that these are all tasks.
+    None if these are all tasks.
     """
     kept: dict[str, list[str]] = {}
     ruled_out = False
@@ -98,7 +100,7 @@ def shown_tasks(study: Study) -> tuple[str, ...]:
 
 
 def _by_task(results: Results, line: Line, regime: str) -> list[list[Row]]:
-    """The line's rows of each task shown, one per seed."""
+    """The line's rows for each shown task, one per seed."""
     rows = results.rows(line, regime)
     return [list(rows.get(task, {}).values()) for task in shown_tasks(results.study)]
 
@@ -126,7 +128,7 @@ def _marked(entry: Entry, state: State) -> Entry:
 
 
 def _sizes(results: Results, line: Line, regime: str, learned: LearnedTasks) -> list[Entry]:
-    """A line's numbers of adapter layers, per task and averaged over the tasks."""
+    """A line's numbers of adapter layers, by task and averaged."""
     by_task = _by_task(results, line, regime)
     means = [
         statistics.mean([len(layers_in_use(row)) for row in rows]) if rows else None
@@ -143,13 +145,13 @@ def _sizes(results: Results, line: Line, regime: str, learned: LearnedTasks) -> 
 
 
 def _average(means: Iterable[float | None]) -> float | None:
-    """The mean of those that are known; None without any."""
+    """The mean of the known values; None without any."""
     known = [mean for mean in means if mean is not None]
     return statistics.mean(known) if known else None
 
 
 def _entry(values: list[float], expected: int) -> Entry:
-    """Mean ± deviation, with the number of seeds where some are missing; a dash for nothing."""
+    """Mean ± deviation, with the number of seeds if some are missing; a dash without values."""
     if not values:
         return Entry(DASH)
     mean, deviation = statistics.mean(values), statistics.deviation(values)
@@ -163,9 +165,9 @@ def _entry(values: list[float], expected: int) -> Entry:
 
 
 def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Entry]]]:
-    """Mark the highest score of each column (several where they print alike).
+    """Mark the highest score of each column (several if they print alike).
 
-    None where no line has learned anything: the highest of them is chance's.
+    Nothing is marked if no line has learned anything, since the highest score is chance.
     """
     marked = [(title, list(entries)) for title, entries in lines]
     for column in range(len(lines[0][1]) if lines else 0):
@@ -182,7 +184,7 @@ def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Ent
 
 
 def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
-    """What the numbers are and what they rest on."""
+    """What the numbers are, and how they were obtained."""
     study = results.study
     custom = [task for task in map(tasks.get, study.tasks) if task.origin is not None]
     metrics = "".join(f"; {METRIC_TITLES[t.metrics[0]]} for {t.title}" for t in custom)
@@ -212,7 +214,7 @@ def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
 
 
 def _legend(sections: Sequence[Section]) -> str:
-    """What the marks mean that the sections have."""
+    """The meaning of the marks in these sections."""
     entries = [entry for section in sections for _, line in section.lines for entry in line]
     states = {entry.state for entry in entries}
     legend = {
@@ -229,13 +231,13 @@ def _legend(sections: Sequence[Section]) -> str:
 
 
 def _sources(results: Results) -> list[str]:
-    """Where the data came from. Each task's files have a name of their own, which rows hold."""
+    """The sources of the data. Rows name each task's local files differently; one name is shown."""
     named = {row["data_source"].partition("files-")[0] for row in results.used}
     return sorted(name or "from local files" for name in named)
 
 
 def _changed(study: Study) -> str:
-    """The settings in which the study departs from the defaults."""
+    """The settings in which the study differs from the defaults."""
     precision = f"; {study.precision}" if study.precision != "fp32" else ""
     settings = [setting for variant in study.variants for setting in variant.settings]
     return precision + "".join(f"; {name} = {value}" for name, value in settings)

@@ -1,4 +1,4 @@
-"""The figures of the report's page, with what the page says around each."""
+"""The figures of the report's page, each with its title, description and command."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from aa_ray.report.figures import activations, effects, layers, rates, scores, s
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Table
 
-# Figures of learned activations on a page, at most: a deep backbone has one per task and regime.
+# Maximum number of figures of learned activations: a deep backbone has one per task and regime.
 MOST_ACTIVATIONS = 9
 
-# Script -> the command line that draws what the page shows.
+# Script -> the command line that draws its figures as on the page.
 Command = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what the page says around it.
+    """A figure of the page, with the text around it.
 
     Attributes:
         wide: whether it needs the width of the page.
         missing: what it could not show, in one line; empty if nothing.
-        table: the numbers behind it, where it has any.
-        command: that draws it.
+        table: the numbers behind it, if any.
+        command: the command that draws it.
     """
 
     title: str
@@ -55,10 +55,10 @@ def of_status(policies: Mapping[str, Results], command: Command) -> Picture | No
     if drawing.table is None or not drawing.table.columns:
         return None
     about = (
-        "Each square is a method on one task and number of examples: learned, that is, its mean "
-        "test score is above chance by more than three standard errors of the test set; at chance; "
-        "or one class, where most of its models give one answer to every example. Scores "
-        "at chance say nothing about a method."
+        "Each square is a method on one task and number of examples. Learned: its mean test score "
+        "is above chance by more than three standard errors of the test set. Chance: it is not. "
+        "One class: most of its models give the same answer to all examples. Scores at chance say "
+        "nothing about a method."
     )
     return _picture(drawing, "What each method has learned", about, command("plot_status"))
 
@@ -68,8 +68,8 @@ def of_effects(
 ) -> list[Picture]:
     about = (
         "Differences by task and number of examples, and their average, with 95 % intervals. "
-        "Hollow: neither method is above chance, so the difference says nothing (an average: too "
-        f"few cells are). Grey: the margin of ±{margin:g} points."
+        "Hollow: neither method is above chance, so the difference says nothing (for an average: "
+        f"in too many cells). Grey: the margin of ±{margin:g} points."
     )
     return [_picture(drawing, title, about, command("plot_effects")) for drawing in drawings]
 
@@ -87,13 +87,13 @@ def of_contrasts(policies: Mapping[str, Results], margin: float, command: Comman
 
 
 _RATES_ABOUT = (
-    "A dot is a training run, filled where it takes off; black: mean and 95 % interval; the "
-    "numbers count the runs that take off; dashed: chance."
+    "Each dot is a training run; it is filled if the run takes off, that is, scores above chance. "
+    "Black: mean and 95 % interval. Numbers: runs that take off. Dashed: chance."
 )
 
 
 def of_ladder(ladder: Results, command: Command) -> list[Picture]:
-    """Test scores against rates, of ``step_size.py``."""
+    """Test scores against rates, from ``step_size.py``."""
     title = "Test score against learning rate"
     return [
         _picture(drawing, title, _RATES_ABOUT, command("plot_step_size"))
@@ -102,9 +102,9 @@ def of_ladder(ladder: Results, command: Command) -> list[Picture]:
 
 
 def of_tuning(policies: Mapping[str, Results], command: Command) -> list[Picture]:
-    """Development scores against rates, of the studies whose rates are tuned."""
-    title = "Development score against learning rate, with the seeds that tune it"
-    about = f"{_RATES_ABOUT} Arrow: the rate that the method got. No test score takes part."
+    """Development scores against rates, for studies with tuned rates."""
+    title = "Development score against learning rate, for the tuning seeds"
+    about = f"{_RATES_ABOUT} Arrow: the method's tuned rate. Test scores are not used."
     return [
         _picture(drawing, title, about, command("plot_tuning"))
         for results in policies.values()
@@ -113,7 +113,7 @@ def of_tuning(policies: Mapping[str, Results], command: Command) -> list[Picture
 
 
 def of_scores(part: Results, command: Command) -> list[Picture]:
-    """The averages of Table 2's methods, where any seed of a method has all tasks."""
+    """The averages of Table 2's methods, if any seed of a method has all tasks."""
     if not has_averages(part):
         return []
     return [
@@ -130,9 +130,9 @@ def of_selections(part: Results, command: Command) -> list[Picture]:
     if not any(row["selected_layers"] is not None for row in part.used):
         return []
     about = (
-        "In how many seeds the switch of a layer picked its adapter. Grey: where 95 % of the "
-        "numbers would lie if each seed's layers were drawn at random, as many as it selected; "
-        "about one layer in twenty lies outside by chance alone. Hollow: AA is at chance there."
+        "Number of seeds in which a layer's switch picked its adapter. Grey: the range of 95 % of "
+        "these numbers if each seed selected as many layers at random; about one layer in twenty "
+        "is outside by chance alone. Hollow: AA is at chance there."
     )
     pictures = [
         _picture(drawing, "Layers that AA selected", about, command("plot_layers"))
@@ -140,8 +140,9 @@ def of_selections(part: Results, command: Command) -> list[Picture]:
     ]
     for regime, drawing in itertools.islice(_activations(part), MOST_ACTIVATIONS):
         about = (
-            f"What AA learned with seed {part.study.seeds[0]}: learned (solid), initial (dashed), "
-            "the inputs seen (shaded); grey lines: layers that were not selected."
+            f"The activations of AA with seed {part.study.seeds[0]}: learned (solid), initial "
+            "(dashed), distribution of the inputs (shaded). Grey lines: layers that were not "
+            "selected."
         )
         title = f"Learned activations, {part.regime_title(regime)}"
         pictures.append(_picture(drawing, title, about, command("plot_rationals")))
@@ -155,7 +156,7 @@ def has_averages(results: Results) -> bool:
 
 
 def _activations(results: Results) -> Iterator[tuple[str, Drawing]]:
-    """(regime, figure), drawn when asked for: they take the most time of a page."""
+    """(regime, figure), drawn lazily, since they take most of a page's time."""
     for regime in results.study.regimes:
         yield from ((regime, drawing) for drawing in activations.rationals(results, regime))
 

@@ -1,4 +1,4 @@
-"""How many seeds would settle an open claim, by simulation."""
+"""Simulates how many seeds would settle an open claim."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aa_ray.report.verdicts import ALPHA, Rule
 
 POWER = 0.8
 SIMULATIONS = 2_000
-# Nobody runs more.
+# The largest number of seeds considered.
 MOST_SEEDS = 1_000
 
 
 class Spread(NamedTuple):
-    """Mean and standard deviation of a cell's paired differences, which are taken as true."""
+    """Mean and standard deviation of a cell's paired differences, assumed to be the true ones."""
 
     mean: float
     deviation: float
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class SimulatedEffects:
-    """As many effects as simulations: estimates, standard errors, degrees of freedom, each [n]."""
+    """One effect per simulation: estimates, standard errors, degrees of freedom, each [n]."""
 
     mean: np.ndarray
     error: np.ndarray
@@ -44,19 +44,19 @@ class SimulatedEffects:
 def seeds_to_settle(
     groups: Sequence[Sequence[Stratum]], rule: Rule, tests: int = 1, power: float = POWER
 ) -> int | None:
-    """Seeds per cell with which the verdict falls, either way, with that probability.
+    """Seeds per cell with which the rule reaches a verdict with probability ``power``.
 
-    Supposes that the means and spreads seen are the true ones and differences are normal. The
-    spread of a few seeds is itself uncertain, and so is the answer.
+    It assumes that the observed means and spreads are the true ones and that differences are
+    normal. The spread of a few seeds is itself uncertain, and so is the answer.
 
     Args:
         groups: the cells of each effect that the rule tests; cells with one seed are left out.
-        rule: whose verdict it is.
+        rule: the rule of the verdict.
         tests: number of open claims, by which Holm's method divides the level.
 
     Returns:
-        More than the seeds that the cells have; ``MOST_SEEDS + 1`` if so many do not settle it;
-        None where spreads are not known.
+        A number larger than that of existing seeds; ``MOST_SEEDS + 1`` if even ``MOST_SEEDS`` are
+        not enough; None if spreads are not known.
     """
     replicated = [[stratum for stratum in g if len(stratum.values) > 1] for g in groups]
     if not replicated or not all(replicated):
@@ -69,7 +69,7 @@ def seeds_to_settle(
 def decided(
     groups: Sequence[Sequence[Spread]], rule: Rule, seeds: int, alpha: float = ALPHA
 ) -> float:
-    """The probability that a rule comes to a verdict with so many seeds per cell."""
+    """The probability that a rule reaches a verdict with this many seeds per cell."""
     rng = np.random.default_rng(0)
     simulated = [_simulate(spreads, seeds, rng) for spreads in groups]
     holds, fails = rule.test(simulated)
@@ -77,12 +77,12 @@ def decided(
 
 
 def _simulate(spreads: Sequence[Spread], seeds: int, rng: np.random.Generator) -> SimulatedEffects:
-    """Effects of cells with that many normal differences each, from their sufficient statistics."""
+    """Effects of cells with ``seeds`` normal differences each, from their sufficient statistics."""
     means, deviations = (np.array(column) for column in zip(*spreads, strict=True))
     size = (SIMULATIONS, len(spreads))
     centers = means + deviations / np.sqrt(seeds) * rng.normal(size=size)  # [simulations, cells]
     chi_square = rng.chisquare(seeds - 1, size)
-    variances = deviations**2 / seeds * chi_square / (seeds - 1)  # of the cells' means
+    variances = deviations**2 / seeds * chi_square / (seeds - 1)  # variances of the cells' means
     total = variances.sum(axis=1)
     squares = (variances**2).sum(axis=1) / (seeds - 1)
     freedom = np.divide(total**2, squares, out=np.ones_like(total), where=squares > 0)
@@ -90,7 +90,7 @@ def _simulate(spreads: Sequence[Spread], seeds: int, rng: np.random.Generator) -
 
 
 def _smallest(first: int, enough: Callable[[int], bool]) -> int:
-    """The smallest number from ``first`` on that is enough; more are supposed to be, too."""
+    """The smallest number from ``first`` on that is enough; larger ones are assumed to be too."""
     if enough(first):
         return first
     low, high = first, 2 * first

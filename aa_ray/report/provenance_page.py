@@ -22,16 +22,16 @@ from aa_ray.study.forecast import duration
 from aa_ray.study.grid import CELL_FIELDS, Study
 from aa_ray.trial import Trial
 
-if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+if TYPE_CHECKING:  # imports pyarrow, which --help of a study does not need
     from aa_ray.store.rows import Row
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The cells of a method and regime that have no row.
+    """Missing rows of a method and regime.
 
     Attributes:
-        title, regime: of the method and the regime.
+        title, regime: titles of the method and the regime.
         expected, finished, failed: numbers of cells (task x seed).
     """
 
@@ -57,7 +57,7 @@ def gaps(results: Results) -> list[Gap]:
 
 
 def _titles(results: Results) -> dict[str, str]:
-    """Method -> title; of several lines, which are one training run, without what differs."""
+    """Method -> title; for several lines from one training run, their common part."""
     titles: dict[str, list[str]] = {}
     for line in results.lines():
         titles.setdefault(line.method, []).append(line.title)
@@ -69,10 +69,10 @@ def _titles(results: Results) -> dict[str, str]:
 
 @dataclass
 class TrainingRun:
-    """One row as the report shows it, under every name that means it.
+    """One row as the report shows it, with the titles of all lines that use it.
 
     Attributes:
-        titles: of the lines of tables that the row serves.
+        titles: titles of the table lines that use the row.
         row: the row.
     """
 
@@ -81,12 +81,12 @@ class TrainingRun:
 
     @property
     def layers(self) -> str:
-        """The adapter layers in use."""
+        """The adapter layers used."""
         return listed(layers_in_use(self.row), " ")
 
     @property
     def time(self) -> str:
-        """Time of training and test; this trial's share if it trained in a group."""
+        """Time of training and test; the trial's share if it trained in a group."""
         return duration(forecast.seconds(self.row))
 
     @property
@@ -99,8 +99,8 @@ class Group:
     """The training runs of one task and regime.
 
     Attributes:
-        key: short and unique on a page.
-        title: for people.
+        key: a short name, unique on a page.
+        title: its title on the page.
         metric: the deciding metric's name.
         runs: in the order of tables.
     """
@@ -130,14 +130,14 @@ class Group:
 
 
 def _short(value: float) -> float | None:
-    """Four digits, as many as a chart can show; JSON has no NaN."""
+    """The value with four digits, enough for a chart; None for NaN, which JSON lacks."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def groups(results: Results) -> list[Group]:
     """The finished training runs by regime and task, those that others depend on included."""
     study = results.study
-    cells = [*study.grid(), *study.cells]  # first the grid's, then those that it depends on
+    cells = [*study.grid(), *study.cells]  # first the grid, then what it depends on
     nonempty = []
     for regime, task in dict.fromkeys((cell.regime, cell.task) for cell in cells):
         title = f"{tasks.get(task).title}, {results.regime_title(regime)}"
@@ -149,7 +149,7 @@ def groups(results: Results) -> list[Group]:
 
 
 def _runs(results: Results, task: str, regime: str) -> list[TrainingRun]:
-    """Those of one task and regime, each once under all its titles."""
+    """The training runs of one task and regime, each once with all its titles."""
     study = results.study
     in_grid = task in study.tasks and regime in study.regimes
     lines = results.lines() if in_grid else [Line(architectures.get(AA).title, AA)]
@@ -164,7 +164,7 @@ def _runs(results: Results, task: str, regime: str) -> list[TrainingRun]:
 
 
 def _needed_seeds(study: Study, line: Line) -> list[int]:
-    """The seeds of ``aa`` trials that decide layers, where the study itself does not have them."""
+    """The seeds of ``aa`` trials that decide layers but are not among the study's seeds."""
     return sorted({cell.seed for cell in study.cells if cell.method == line.method == AA})
 
 
@@ -174,7 +174,7 @@ def distinct(results: Results) -> list[Row]:
 
 
 def provenance(results: Results) -> list[tuple[str, list[str]]]:
-    """What the rows say about code, packages, machines, data and settings: (what, values)."""
+    """Code, packages, machines, data and settings of the rows: (heading, values)."""
     rows = distinct(results)
     hosts = [name for row in rows for name in (row["hosts"] or [row["host"]])]
     facts = [
@@ -192,7 +192,7 @@ def provenance(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def _packages(rows: list[Row]) -> list[str]:
-    """Every package with the versions that occur, on one line."""
+    """All packages with the versions that occur, in one line."""
     versions: dict[str, set[str]] = {}
     for row in rows:
         for package, version in json.loads(row["versions"]).items():
@@ -209,12 +209,12 @@ def _counted(values: Iterable[str]) -> list[str]:
     return [f"{value} ({n} training run{'s' if n > 1 else ''})" for value, n in counts.items()]
 
 
-# What tells a study's trials apart anyway, or has a line of its own.
+# Settings in which a study's trials differ anyway, or which have a separate line.
 _NOT_SETTINGS = CELL_FIELDS | {"backbone"}
 
 
 def _settings(rows: list[Row]) -> list[str]:
-    """Every setting with the values that occur, those that paper and code do not share last."""
+    """All settings with the values that occur; those where paper and code differ come last."""
     values: dict[str, dict[str, None]] = {}
     for row in rows:
         for name, value in dataclasses.asdict(Trial.from_json(row["settings"])).items():
@@ -237,7 +237,7 @@ def _when(rows: list[Row]) -> list[str]:
     first = min(row["started_at"] for row in rows)
     last = max(row["finished_at"] for row in rows)
     total = duration(sum(forecast.seconds(row) for row in rows))
-    return [f"{shown(first)} to {shown(last)}", f"{total} of training and test in all"]
+    return [f"{shown(first)} to {shown(last)}", f"{total} of training and test in total"]
 
 
 def _interruptions(rows: list[Row]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The rows of a study, found by line, task, regime and seed: what tables and figures rest on."""
+"""The rows of a study by line, task, regime and seed: the basis of tables and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aa_ray.study.resolve import Resolver, selection, stand_in_text, tuned
 from aa_ray.study.tuning import Choice
 from aa_ray.trial import Trial
 
-if TYPE_CHECKING:  # with pyarrow, which --help of a study does not need
+if TYPE_CHECKING:  # imports pyarrow, which --help of a study does not need
     from aa_ray.store.rows import Row
 
 
@@ -33,9 +33,9 @@ class Line:
     Attributes:
         title: its label.
         method: the method that it shows.
-        depth: AdapterDrop only: at inference as many layers as this selection has keep their
-            adapters.
-        variant: of the study.
+        depth: AdapterDrop only: if the selection has N layers, the top N layers keep their
+            adapters at inference.
+        variant: the study's variant.
     """
 
     title: str
@@ -49,14 +49,14 @@ class Results:
 
     Attributes:
         study: the study.
-        used: the finished rows of its cells.
+        used: the finished rows of the study's cells.
 
     Args:
         study: the study.
         rows: all of its rows, and any others.
 
     Raises:
-        UsageError: two rows of one task, regime and seed rest on different examples, or rows differ
+        UsageError: two rows of one task, regime and seed used different examples, or rows differ
             in settings or in the backbone's weights.
     """
 
@@ -77,12 +77,12 @@ class Results:
         self._check_settings()
 
     def only(self, methods: Iterable[str]) -> Results:
-        """The results of the study with those of its methods alone."""
+        """The results restricted to these methods."""
         kept = tuple(name for name in methods if name in self.study.methods)
         return Results(dataclasses.replace(self.study, methods=kept), self._rows())
 
     def within(self, tasks: Iterable[str], regimes: Iterable[str]) -> Results:
-        """The results of the study in those of its tasks and regimes alone."""
+        """The results restricted to these tasks and regimes."""
         kept_tasks, kept_regimes = set(tasks), set(regimes)
         kept = dataclasses.replace(
             self.study,
@@ -102,7 +102,7 @@ class Results:
     def rows(self, line: Line, regime: str) -> dict[str, dict[int, Row]]:
         """Task -> seed -> the line's row, for the study's tasks; seeds without a row are left out.
 
-        Tables and statistics are made from these.
+        Tables and statistics are computed from these.
         """
         if (line, regime) not in self._by_line:
             seeds = self.study.seeds_of(regime)
@@ -115,7 +115,7 @@ class Results:
         return self._by_line[line, regime]
 
     def row(self, line: Line, task: str, regime: str, seed: int) -> Row | None:
-        """The row of a line in one cell; None while there is none."""
+        """The row of a line in one cell; None if it has none so far."""
         cell = Cell(line.method, task, regime, seed, line.variant)
         rows = self.finished(cell)
         if line.depth is not None:
@@ -124,13 +124,13 @@ class Results:
         return rows[0] if rows else None
 
     def trial(self, line: Line, task: str, regime: str, seed: int) -> Trial | None:
-        """The trial of a line in one cell; None while it waits for another."""
+        """The trial of a line in one cell; None while it waits for others."""
         return self._resolver.trials.get(Cell(line.method, task, regime, seed, line.variant))
 
     def averages(
         self, line: Line, regime: str, tasks: Collection[str] | None = None
     ) -> list[float]:
-        """Average score over the study's tasks, or some of them, of each seed that has them all."""
+        """Average score over the tasks, for each seed that has all of them; default all tasks."""
         rows = self.rows(line, regime)
         by_task = [rows[task] for task in self.study.tasks if tasks is None or task in tasks]
         first = by_task[0] if by_task else {}
@@ -138,16 +138,16 @@ class Results:
         return [statistics.mean([score(of_task[seed]) for of_task in by_task]) for seed in complete]
 
     def parameters(self, line: Line, regime: str) -> list[int]:
-        """Parameters of the adapters in use, of each row that there is."""
+        """Number of adapter parameters in use, for each existing row."""
         by_task = self.rows(line, regime).values()
         return [int(row["adapter_parameters"]) for rows in by_task for row in rows.values()]
 
     def state(self, line: Line, task: str, regime: str) -> State:
-        """What the line has learned there, as far as rows and data tell."""
+        """Whether the line has learned there, as far as rows and data tell."""
         return self._gate.state(list(self.rows(line, regime)[task].values()))
 
     def chance(self, line: Line, task: str, regime: str) -> float | None:
-        """What one answer for every test example scores x 100; None where that is not known."""
+        """The chance level (best constant answer) x 100; None if it is not known."""
         rows = list(self.rows(line, regime)[task].values())
         level = self._gate.chance(rows[0]) if rows else None
         return None if level is None else 100 * level.score
@@ -175,14 +175,14 @@ class Results:
         return stratified_effect(self.differences(first, second, regimes))
 
     def stand_in_text(self) -> str:
-        """What to tell people about ``aa`` trials at chance that were to decide layers."""
+        """The note on ``aa`` trials at chance that should have selected layers."""
         cells = self._resolver.stand_ins(self.study.grid())
         return stand_in_text(cells, self.study.backbone.num_layers)
 
     def choices(self) -> dict[tuple[str, str, str], Choice | None]:
-        """(method, task, regime) -> the rates that tuning gave it; None while rows are missing.
+        """(method, task, regime) -> its tuned rates; None while rows are missing.
 
-        Empty where rates are not tuned.
+        Empty if rates are not tuned.
         """
         study = self.study
         return {
@@ -192,11 +192,11 @@ class Results:
         }
 
     def uni_size(self) -> int | None:
-        """N, the number of layers of ``aa-focused-sim``; None while it is not known."""
+        """N, the number of layers of ``aa-focused-sim``; None if it is not known yet."""
         return self.size(N, Cell(AA, str(UNI.task), str(UNI.regime), FIRST_SEED))
 
     def size(self, needed: Selection, cell: Cell) -> int | None:
-        """Number of layers of a selection that the cell needs; None while it is not known."""
+        """Number of layers of a selection that the cell needs; None if it is not known yet."""
         if needed.size_only and self.study.last_n is not None:
             return self.study.last_n
         row = self._resolver.row(self.study.selecting_cell(needed, cell))
@@ -205,14 +205,14 @@ class Results:
         return len(selection(row, self.study.backbone.num_layers))
 
     def status(self, cell: Cell) -> str | None:
-        """Of the cell's row, finished or failed; None while there is none."""
+        """The status of the cell's row, finished or failed; None if it has no row."""
         row = self._resolver.row(cell)
         return None if row is None else row["status"]
 
     def counts(self) -> Counter[str]:
         """Number of trials that are finished, failed and missing.
 
-        A cell counts as one missing trial while it is not known which trial it is.
+        A cell that is not resolved yet counts as one missing trial.
         """
         rows = map(self._resolver.rows.get, self._resolver.cells)
         counts = Counter("missing" if row is None else row["status"] for row in rows)
@@ -224,11 +224,11 @@ class Results:
         return self._resolver.failures()
 
     def regime_title(self, regime: str) -> str:
-        """As the paper's tables call it."""
+        """The regime's name in the paper's tables."""
         return regimes.get(regime).title
 
     def _rows(self) -> Iterator[Row]:
-        """All rows; the finished ones come last, so that of a trial that has both they count."""
+        """All rows, finished ones last, so that they override failures of the same trial."""
         return itertools.chain(self._failed, *self._finished.values())
 
     def finished(self, cell: Cell) -> list[Row]:
@@ -242,12 +242,12 @@ class Results:
             key = (row["task"], row["regime"], row["seed"])
             if seen.setdefault(key, row["data_fingerprint"]) != row["data_fingerprint"]:
                 raise UsageError(
-                    f"rows of task {key[0]}, regime {key[1]}, seed {key[2]} rest on different "
+                    f"rows of task {key[0]}, regime {key[1]}, seed {key[2]} used different "
                     "examples (data_fingerprint); use another --results folder for the other data"
                 )
 
     def _check_settings(self) -> None:
-        """Refuse rows that differ in more than what tells the cells of a table apart."""
+        """Refuse rows that differ in settings in which a table's cells must agree."""
         if len(self.study.variants) > 1:
             return
         differing = CELL_FIELDS | (RATE_FIELDS if self.study.tuning is not None else frozenset())
@@ -255,7 +255,7 @@ class Results:
         rows = [(cell, row) for cell in self.study.cells for row in self.finished(cell)]
         for cell, row in rows:
             trial = Trial.from_json(row["settings"])
-            # Full fine-tuning is what that method does, not a setting of the study.
+            # Full fine-tuning is the method itself here, not a setting of the study.
             own = {"empty_selection"} if architectures.get(cell.method).fine_tunes else set()
             settings = {
                 name: value
@@ -276,22 +276,22 @@ def score(row: Row) -> float:
 
 
 def layers_in_use(row: Row) -> list[int]:
-    """The adapter layers in use in the test: the selected ones where there are switches."""
+    """The adapter layers used in the test: with switches, the selected ones."""
     selected = row["selected_layers"]
     return list(row["adapter_layers"] if selected is None else selected)
 
 
 def inference_depth(row: Row) -> int:
-    """Layers, counted from the top, whose adapters were in use in the test.
+    """AdapterDrop: number of layers from the top whose adapters were used in the test.
 
-    Of AdapterDrop. Rows older than the column ``inference_depth`` tell by their layers.
+    In rows older than the column ``inference_depth`` it is the number of their layers.
     """
     depth = row.get("inference_depth")
     return len(row["adapter_layers"]) if depth is None else depth
 
 
 def _numbered(title: str, uni_size: int | None) -> str:
-    """The title with the number for N, N-1 or N-2 behind its caret, once it is known."""
+    """The title with a number instead of N, N-1 or N-2 after its caret, once it is known."""
     head, caret, mark = title.partition("^N")
     if not caret or uni_size is None:
         return title

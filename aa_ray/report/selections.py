@@ -1,4 +1,4 @@
-"""The layers that ``aa`` selects (claims C1 and C12), beside random sets of the same sizes."""
+"""The layers that ``aa`` selects (claims C1 and C12), against random sets of the same sizes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SHARE_OF_LAYERS = within(
     "outside",
 )  # fmt: skip
 
-# Jaccard distance up to which two selections count as the same.
+# Two selections up to this Jaccard distance count as the same.
 SAME_SETS = 0.1
 
 
 def cells(results: Results) -> dict[Key, State]:
-    """(Task, regime) -> what ``aa`` has learned there, where it has rows."""
+    """(Task, regime) -> what ``aa`` has learned there, if it has rows."""
     return {
         (task, regime): results.state(AA_LINE, task, regime)
         for regime in results.study.regimes
@@ -39,14 +39,14 @@ def cells(results: Results) -> dict[Key, State]:
 
 
 def known(states: Mapping[Key, State]) -> bool:
-    """Whether rows and data tell, for all of the cells, what has been learned."""
+    """Whether rows and data tell for all cells what has been learned."""
     return State.UNKNOWN not in states.values()
 
 
 def learned_rows(results: Results) -> dict[Key, dict[int, Row]]:
-    """(Task, regime) -> seed -> the row of ``aa``, where ``aa`` has learned, or nobody knows.
+    """(Task, regime) -> seed -> row of ``aa``, if it has learned there, or this is not known.
 
-    What the switches of a model say that has learned nothing, nothing has decided.
+    If a model has learned nothing, its switches mean nothing.
     """
     return {
         (task, regime): results.rows(AA_LINE, regime)[task]
@@ -68,7 +68,7 @@ def share_of_layers(results: Results) -> Effect:
 def seeds_distance(results: Results) -> tuple[Effect, NullTest | None]:
     """C12: Jaccard distance between the sets of two seeds, as an effect over cells.
 
-    The null model draws each set at random, of the size it has.
+    The null model draws random sets of the same sizes.
     """
     groups = {key: _sets(list(rows.values())) for key, rows in learned_rows(results).items()}
     pairs = {key: sets for key, sets in groups.items() if len(sets) > 1}
@@ -98,7 +98,7 @@ def tasks_distance(results: Results) -> NullTest | None:
 
 
 def complete(results: Results, regime: str) -> list[list[Row]]:
-    """[seeds][tasks] the rows of ``aa`` for the tasks learned, of each seed that has them all."""
+    """Rows of ``aa`` for the learned tasks, [seeds][tasks], for seeds that have all of them."""
     by_task = [rows for (_, r), rows in learned_rows(results).items() if r == regime]
     seeds = [s for s in results.study.seeds_of(regime) if all(s in rows for rows in by_task)]
     return [[rows[seed] for rows in by_task] for seed in seeds] if by_task else []

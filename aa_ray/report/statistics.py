@@ -1,16 +1,16 @@
-"""Mean differences over cells with their intervals and tests: the arithmetic of every verdict.
+"""Mean differences over cells with intervals and tests: the arithmetic behind all verdicts.
 
 A cell (a task in a regime) gives one paired difference per seed: a ``Stratum``. An ``Effect`` is
-the mean over strata that weigh the same. The strata are taken as given and the seeds as a sample.
-So the variance is that of the strata's means, and the degrees of freedom are Satterthwaite's.
+the mean over strata with equal weights. The strata are fixed and the seeds are a sample. So the
+variance is that of the strata's means, and the degrees of freedom are Satterthwaite's.
 
-In some cells a training run either takes off or stays at chance. A few differences then say nothing
-about how often it does, and a t interval from them covers far too rarely. There each line's share
-of runs that took off gets an interval of its own (Wilson's; Clopper and Pearson's below
-``FEW_RUNS`` runs), and what is left within the two kinds of runs gets a t interval. The parts are
-put together as Newcombe (1998) does for a difference of two shares, and Zou and Donner (2008,
-"MOVER") for any sum of independent estimates. ``benchmarks/verdicts.py`` measures the coverage of
-both kinds of interval.
+In some cells a training run either takes off (ends above chance) or stays at chance. A few
+differences then say nothing about how often it does, and a t interval from them covers far too
+rarely. So each line's share of runs that took off gets its own interval (Wilson's; Clopper and
+Pearson's below ``FEW_RUNS`` runs), and the remaining variation within the two groups of runs gets a
+t interval. The parts are combined as in Newcombe (1998) for a difference of two shares, and as in
+Zou and Donner (2008, "MOVER") for any sum of independent estimates. ``benchmarks/verdicts.py``
+measures the coverage of both types of interval.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Below as many runs Wilson's interval of a share covers too rarely in a sum; see the benchmark.
+# With fewer runs Wilson's interval of a share covers too rarely in a sum; see the benchmark.
 FEW_RUNS = 10
 
-# The smallest p value that is told from 0, where an interval has to be inverted for it.
+# The smallest p value distinguished from 0 if an interval has to be inverted for it.
 SMALLEST_P = 1e-12
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; NaN of nothing."""
+    """Arithmetic mean; NaN without values."""
     return float(np.mean(values)) if len(values) else float("nan")
 
 
 def deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation (n - 1 in the denominator); NaN of fewer than two values."""
+    """Sample standard deviation (n - 1 in the denominator); NaN for fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def half_interval(values: Sequence[float], level: float = 0.95) -> float:
-    """Half the width of the t interval of the mean; NaN of fewer than two values."""
+    """Half the width of the t interval of the mean; NaN for fewer than two values."""
     return half_interval_of(deviation(values), len(values), level)
 
 
 def half_interval_of(spread: float, count: int, level: float = 0.95) -> float:
-    """``half_interval`` of ``count`` values with that sample standard deviation."""
+    """``half_interval`` of ``count`` values with the sample standard deviation ``spread``."""
     if count < 2:
         return float("nan")
     return float(t_quantile((1 + level) / 2, count - 1) * spread / math.sqrt(count))
 
 
 class Share(NamedTuple):
-    """The share of a line's training runs that took off, and what it contributes to an effect.
+    """The share of a line's training runs that took off, and its contribution to an effect.
 
     Attributes:
         took_off, of: runs that took off, and all runs.
-        points: the difference in score between runs that took off and others; negative for the
-            line that is subtracted.
+        points: the score difference between runs that took off and others; negative for the
+            subtracted line.
     """
 
     took_off: int
@@ -67,7 +67,7 @@ class Share(NamedTuple):
 
     @property
     def estimate(self) -> float:
-        """The contribution, in points."""
+        """The contribution in points."""
         return self.points * self.took_off / self.of
 
     def limits(self, level: Any) -> tuple[Any, Any]:
@@ -91,10 +91,11 @@ class Stratum:
     """The paired differences of one cell.
 
     Attributes:
-        values: one per seed.
-        shares: each line's share of runs that took off, where some of the cell's runs did and
-            others did not; else empty.
-        rest: per seed, the difference without what the shares explain; ``values`` without shares.
+        values: one difference per seed.
+        shares: each line's share of runs that took off, if some of the cell's runs did and others
+            did not; else empty.
+        rest: per seed, the part of the difference that the shares do not explain; ``values``
+            without shares.
     """
 
     values: tuple[float, ...]
@@ -103,22 +104,22 @@ class Stratum:
 
     @property
     def within(self) -> tuple[float, ...]:
-        """The differences whose spread a t interval is for."""
+        """The differences for the t interval."""
         return self.rest if self.shares else self.values
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference, in the unit of the values, with what its intervals and tests follow from.
+    """A mean difference in the unit of the values, with the basis of its intervals and tests.
 
     Attributes:
-        mean: NaN where there is nothing.
-        pairs: number of paired values behind it.
+        mean: the mean difference; NaN without data.
+        pairs: number of paired values.
         error: standard error of the mean, without the part in ``shares``; NaN without replication.
         freedom: degrees of freedom of that error.
         shares: contributions of shares of runs that took off.
-        largest: the stratum with the largest part of the variance, and that part; None for one
-            stratum.
+        largest: the stratum with the largest share of the variance, and that share; None for a
+            single stratum.
         over_strata: whether the strata themselves are the sample, since none has a second seed.
     """
 
@@ -137,12 +138,12 @@ class Effect:
 
     @property
     def low(self) -> float:
-        """Lower end of the 95 % interval; NaN where it cannot be known."""
+        """Lower end of the 95 % interval; NaN if it is not known."""
         return self._interval[0]
 
     @property
     def high(self) -> float:
-        """Upper end of the 95 % interval; NaN where it cannot be known."""
+        """Upper end of the 95 % interval; NaN if it is not known."""
         return self._interval[1]
 
     @cached_property
@@ -151,7 +152,7 @@ class Effect:
         return float(low), float(high)
 
     def limits(self, level: Any) -> tuple[Any, Any]:
-        """The interval at a confidence level, or at an array of levels."""
+        """The interval at a confidence level, or for an array of levels."""
         half = 0.0 if self.error == 0 else self.error * t_quantile((1 + level) / 2, self.freedom)
         below = above = np.square(half)
         for share in self.shares:
@@ -178,12 +179,12 @@ class Effect:
         return self._inverted(boundary, sign if distance >= 0 else -sign, distance >= 0)
 
     def _inverted(self, boundary: float, side: int, small: bool) -> float:
-        """The p at which the 1 - 2 p interval ends at the boundary; 1 - p where not ``small``."""
+        """The p at which the 1 - 2 p interval ends at the boundary; 1 - p unless ``small``."""
         first, last = math.log(SMALLEST_P), math.log(0.5)
         for _ in range(2):  # a grid, and a finer one between two of its points
             logs = np.linspace(first, last, 100)
             low, high = self.limits(-np.expm1(logs + math.log(2)))
-            reached = low <= boundary if side > 0 else high >= boundary  # the smaller p, the wider
+            reached = low <= boundary if side > 0 else high >= boundary  # smaller p, wider interval
             k = int(np.flatnonzero(reached)[-1]) if reached.any() else 0
             first, last = logs[k], logs[min(k + 1, len(logs) - 1)]
         p = math.exp(first)
@@ -194,10 +195,10 @@ NO_EFFECT = Effect(float("nan"))
 
 
 def stratified_effect(strata: Mapping[Any, Stratum | Sequence[float]]) -> Effect:
-    """The mean over strata that weigh the same, each a ``Stratum`` or its values.
+    """The mean over strata with equal weights, each a ``Stratum`` or its values.
 
-    Where no stratum has a second value, the strata themselves are the sample. Otherwise those that
-    have one value only are left out, as are those without any.
+    If no stratum has a second value, the strata themselves are the sample. Otherwise strata with
+    fewer than two values are left out.
     """
     groups = {
         key: values if isinstance(values, Stratum) else Stratum(tuple(values))
@@ -233,7 +234,7 @@ def _replicated_effect(groups: Mapping[Any, Stratum]) -> Effect:
 
 
 def _largest(groups: Mapping[Any, Stratum]) -> tuple[Any, float] | None:
-    """The stratum whose mean varies the most, and its part of the variance of the effect."""
+    """The stratum whose mean varies most, and its share of the variance of the effect."""
     variances = {
         key: deviation(group.values) ** 2 / len(group.values) for key, group in groups.items()
     }
@@ -243,7 +244,7 @@ def _largest(groups: Mapping[Any, Stratum]) -> tuple[Any, float] | None:
 
 
 def t_tail(distance: Any, error: Any, freedom: Any) -> Any:
-    """P(T >= distance / error) for Student's T; 0 or 1 where there is no error. Takes arrays."""
+    """P(T >= distance / error) for Student's T; 0 or 1 if the error is 0. Accepts arrays."""
     from scipy.special import stdtr
 
     exact = np.where(np.asarray(distance) > 0, 0.0, 1.0)
@@ -253,7 +254,7 @@ def t_tail(distance: Any, error: Any, freedom: Any) -> Any:
 
 
 def t_quantile(probability: Any, freedom: Any) -> Any:
-    """The quantile of Student's t distribution, as ``scipy.stats.t.ppf`` gives it."""
-    from scipy.special import stdtrit  # takes a third of the time to import
+    """The quantile of Student's t distribution, equal to ``scipy.stats.t.ppf``."""
+    from scipy.special import stdtrit  # imports in a third of the time
 
     return stdtrit(freedom, probability)

@@ -1,10 +1,10 @@
 """Does AA-focused win by architecture or by step size?
 
-In the released code the rational's coefficients learn at 0.01 and the switches at 0.05, while the
-adapters' weights, and all of Baseline, learn at 1e-4. So part of what is ascribed to the
-architecture may be a gain of step size. Here every method is run over a ladder of rates, gets the
-rates that are best for it on the development sets, and the methods are compared at the released
-rates and at their own best.
+In the released code the rationals' coefficients have learning rate 0.01 and the switches 0.05,
+while the adapters' weights, and all of Baseline, have 1e-4. So part of the gain ascribed to the
+architecture may come from larger steps. This study sweeps over learning rates (a "ladder") and
+gives each method the rates that are best for it on the development sets. It then compares the
+methods at the released rates and at their own best rates.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from aa_ray.report.text import listed, seeds_text
 from aa_ray.report.verdicts import MARGIN
 from aa_ray.study.grid import Study, Variant
 
-# The AA-focused method whose advantage over Baseline is looked into.
+# The AA-focused method whose advantage over Baseline is examined.
 FOCUSED = "aa-focused-sim"
 
 ADAPTER_LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -30,8 +30,11 @@ SWITCH_LADDER = (5e-3, 5e-2, 5e-1)
 
 
 def ladder() -> list[Rates]:
-    """Adapter x rational rates with the released switch rate, and the switch rates at each
-    adapter rate with the released rational rate."""
+    """The learning rates of the sweep.
+
+    All combinations of adapter and rational rates with the released switch rate, and all
+    combinations of adapter and switch rates with the released rational rate.
+    """
     rationals = itertools.product(ADAPTER_LADDER, RATIONAL_LADDER)
     switches = itertools.product(ADAPTER_LADDER, SWITCH_LADDER)
     crossed = [dataclasses.replace(RELEASED_RATES, adapter=a, rational=r) for a, r in rationals]
@@ -40,7 +43,7 @@ def ladder() -> list[Rates]:
 
 
 def variant(rates: Rates) -> Variant:
-    """The study's variant with those rates."""
+    """The study's variant with these rates."""
     settings = (
         ("learning_rate", rates.adapter),
         ("rational_learning_rate", rates.rational),
@@ -50,19 +53,19 @@ def variant(rates: Rates) -> Variant:
 
 
 def with_ladder(study: Study) -> Study:
-    """The study at every step of the ladder; N comes from the study's own rates throughout."""
+    """The study at all rates of the sweep; N always comes from the study's own rates."""
     return study.with_variants(map(variant, ladder()), select_per_variant=False)
 
 
 def at(line: Line, rates: Rates) -> Line:
-    """The line with those rates."""
+    """The line with these rates."""
     return dataclasses.replace(line, variant=variant(rates).name)
 
 
 def best_rates(results: Results, line: Line, regime: str) -> Rates | None:
     """The rates with the highest mean development metric over tasks and seeds.
 
-    Only steps of the ladder that are complete; the first of equals. None where no step is.
+    Only complete steps count, and ties go to the first. None without a complete step.
     """
     complete = len(results.study.tasks) * len(results.study.seeds_of(regime))
     means: dict[Rates, float] = {}
@@ -83,10 +86,10 @@ def average(results: Results, line: Line, regime: str) -> float | None:
 
 
 def verdict(released: Effect, best: Effect) -> str:
-    """What the advantage of AA-focused over Baseline is owed to.
+    """The cause of AA-focused's advantage over Baseline.
 
     Args:
-        released, best: the advantage at the released rates, and with each method's best ones.
+        released, best: the advantage at the released rates, and at each method's best rates.
     """
     if not released.low > 0:
         return "open: no sure advantage at the released rates"
@@ -98,7 +101,7 @@ def verdict(released: Effect, best: Effect) -> str:
 
 
 def table(results: Results) -> Table:
-    """Per regime and method: scores at the released and at the best rates, against Baseline."""
+    """Scores at the released and best rates by regime and method, compared with Baseline."""
     study, lines = results.study, results.lines()
     sections, verdicts = [], []
     for regime in study.regimes:
@@ -130,7 +133,7 @@ def _judge(results: Results, regime: str, best: dict[str, Rates | None]) -> str:
 def _over_baseline(
     results: Results, regime: str, line: Line, rates: Rates, of_baseline: Rates
 ) -> Effect:
-    """The line's score with its rates minus Baseline's with its own."""
+    """The line's score at its rates minus Baseline's at Baseline's rates."""
     return results.effect(at(line, rates), at(Line("", BASELINE), of_baseline), [regime])
 
 

@@ -1,6 +1,6 @@
 """Three paragraphs made from the verdicts: what holds, what does not, and what is open.
 
-They say what the tables of claims and contrasts say, and nothing beyond.
+They repeat the tables of claims and contrasts and add nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from aa_ray.core.architectures import METHODS
 from aa_ray.report.judgement import Judgement
 from aa_ray.report.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, UNINFORMATIVE
 
-# Statements that a sentence names before it counts the rest.
+# Number of statements that a sentence names before it counts the rest.
 MOST_NAMED = 4
 
 _NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
@@ -134,14 +134,14 @@ def _statements(judgements: Sequence[Judgement], before: str = "") -> str:
 
 
 def _clause(text: str) -> str:
-    """A statement as it stands inside a sentence."""
+    """A statement for use inside a sentence."""
     first = text.partition(" ")[0]
     plain = len(first) > 1 and first.istitle() and first.partition("^")[0] not in _NAMES
     return text[0].lower() + text[1:] if plain else text
 
 
 def _capped(items: Sequence[str]) -> list[str]:
-    """The first ``MOST_NAMED`` of them, and how many more; all where only one would be left."""
+    """The first ``MOST_NAMED`` items and the number of others; all if only one would be left."""
     if len(items) <= MOST_NAMED + 1:
         return list(items)
     return [*items[:MOST_NAMED], f"{number(len(items) - MOST_NAMED)} more"]
@@ -152,7 +152,7 @@ def _joined(items: Sequence[str]) -> str:
 
 
 def _numbers(judgements: Sequence[Judgement]) -> str:
-    """The numbers of the claims, each once."""
+    """The numbers of the claims, without duplicates."""
     return ", ".join(dict.fromkeys(judged.claim for judged in judgements))
 
 
@@ -161,7 +161,7 @@ def _plural(group: Sequence[object], one: str, several: str) -> str:
 
 
 def number(count: int) -> str:
-    """The number in words up to twelve."""
+    """The number, in words up to twelve."""
     return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
 
 

@@ -1,8 +1,8 @@
-"""A matplotlib figure as SVG for the inside of an HTML page.
+"""Converts a matplotlib figure to SVG for use inside an HTML page.
 
-What a file of its own needs goes (XML header, metadata, a style sheet that would act on the whole
-page); what a page needs comes: a label for screen readers, ids that two figures do not share, and
-colours that the page's style sheet decides, so that a figure is readable on light and dark.
+It removes the parts of a standalone file: XML header, metadata, and a style sheet that would affect
+the whole page. It adds what a page needs: a label for screen readers, ids that are unique on the
+page, and colours from the page's style sheet, so that a figure is readable in light and dark mode.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from xml.etree import ElementTree  # nosec B405
 
 from aa_ray.report.drawing import STYLE
 
-if TYPE_CHECKING:  # imported by the function that saves: --help need not wait for it
+if TYPE_CHECKING:  # the function that saves imports it, so that --help need not wait for it
     from matplotlib.figure import Figure
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
-# Colours of the figures -> the page's variables; what is not here is readable on both.
+# Colours of the figures -> the page's variables; other colours are readable in both modes.
 COLOURS = {
     "#000000": "var(--ink)",  # axes, text and the seventh series
     "#b0b0b0": "var(--rule)",  # grid
@@ -36,9 +36,9 @@ def inline(figure: Figure, name: str, label: str) -> str:
     """The figure as one ``<svg>`` element.
 
     Args:
-        figure: drawn with the project's style.
-        name: of the figure, unique on the page; its ids begin with it.
-        label: what it shows, for those who cannot see it.
+        figure: a figure drawn with the project's style.
+        name: name of the figure, unique on the page; prefix of its ids.
+        label: description for readers who cannot see it.
     """
     import matplotlib as mpl
     from matplotlib import style
@@ -60,13 +60,13 @@ def inline(figure: Figure, name: str, label: str) -> str:
     root.attrib.pop("version", None)
     # In CSS pixels, a quarter larger than in print.
     root.attrib |= {"width": f"{width * 5 / 3:.0f}", "height": f"{height * 5 / 3:.0f}"}
-    # Matplotlib leaves out a fill that is black, as SVG's own is.
+    # Matplotlib omits a black fill, since it is SVG's default.
     root.attrib |= {"role": "img", "aria-label": label, "fill": "var(--ink)"}
     return ElementTree.tostring(root, "unicode")
 
 
 def _adapt(element: ElementTree.Element, name: str) -> None:
-    """Make one element the page's: no namespaces and spaces, own ids, the page's colours."""
+    """Adapt one element to the page: no namespaces and spaces, unique ids, the page's colours."""
     element.tag = element.tag.removeprefix(_SVG)
     element.tail = None
     if element.tag not in ("text", "tspan"):
@@ -88,10 +88,10 @@ def _adapt(element: ElementTree.Element, name: str) -> None:
 
 
 def _rounded(match: re.Match[str]) -> str:
-    """A hundredth of a point is finer than any screen or printer."""
+    """The number with two decimals: 0.01 points is finer than any screen or printer."""
     return f"{float(match.group()):.2f}".rstrip("0").rstrip(".")
 
 
 def _tightened(match: re.Match[str]) -> str:
-    """The page names the font, once for all figures."""
+    """The style without font family, which the page sets once for all figures."""
     return ":" if match.group() == ": " else ""

@@ -1,4 +1,4 @@
-"""Tables: rows in, text, Markdown, LaTeX or CSV out."""
+"""Tables, and their rendering as text, Markdown, LaTeX or CSV."""
 
 import csv
 import io
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# An entry for which there is no number.
+# An entry without a number.
 DASH = "–"
 
 FORMATS = ("text", "markdown", "latex", "csv")
 
-# The mark of ``name^mark``, which is raised where a format can.
+# The mark of ``name^mark``, which is raised if the format allows it.
 SUPERSCRIPT = re.compile(r"\^([\w-]+)")
 
-# A hyphen that stands for a minus sign: before a number, and not within a word or a range.
+# A hyphen used as a minus sign: before a number, and not within a word or range.
 HYPHEN_MINUS = re.compile(r"(?<![\w.)^-])-(?=\d)")
 MINUS = "\N{MINUS SIGN}"
 
@@ -24,9 +24,9 @@ MINUS = "\N{MINUS SIGN}"
 class Entry(NamedTuple):
     """One cell of a table.
 
-    ``best`` is shown in bold, or with a star where there is no bold. The numbers behind the text
-    (mean and deviation as printed, how many seeds) are for CSV, and so is ``state``, what has been
-    learned there (``aa_ray.report.learned.State``), where that is known.
+    ``best`` is shown in bold, or with a star if the format has no bold. The numbers behind the text
+    (mean, deviation, number of seeds) are for CSV, and so is ``state``, what has been learned there
+    (``aa_ray.report.learned.State``), if that is known.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """Lines under one heading (a regime), each a label and its entries."""
+    """Lines under one heading (a regime); each has a label and entries."""
 
     heading: str
     lines: list[tuple[str, list[Entry]]]
@@ -47,7 +47,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is before any format: caption, column names after the label's, sections."""
+    """A table before formatting: caption, names of the columns after the label, sections."""
 
     caption: str
     columns: list[str]
@@ -57,17 +57,17 @@ class Table:
         """The table in one of ``FORMATS``, ending in a newline.
 
         LaTeX needs the packages booktabs, graphicx and siunitx. CSV has one line per entry, with
-        full precision and every column.
+        full precision and all columns.
 
         Args:
-            all_columns: whether to print columns without an entry, too.
+            all_columns: whether to print columns without an entry too.
             width: of a line of text in characters; a wider table is folded, so that its columns
                 stand in blocks one below the other. None: a table is as wide as it needs to be.
                 Other formats are never folded.
         """
         if style == "csv":
             return _csv(self).rstrip("\n") + "\n"
-        from aa_ray.report import latex  # which knows this class
+        from aa_ray.report import latex  # here, since it imports this module
 
         shown = (self if all_columns else self.without_empty_columns())._with_minus_signs()
         if style == "text":
@@ -77,7 +77,7 @@ class Table:
         return text.rstrip("\n") + "\n"
 
     def without_empty_columns(self) -> "Table":
-        """The table without the columns of dashes; as it is where there is nothing else."""
+        """The table without columns of dashes; unchanged if it has no others."""
         lines = [entries for section in self.sections for _, entries in section.lines]
         kept = [
             i
@@ -104,7 +104,7 @@ class Table:
         )
 
     def _changed(self, columns: list[str], change: Callable[[list[Entry]], list[Entry]]) -> "Table":
-        """The table with other columns, and with the entries that ``change`` makes of a line's."""
+        """The table with other columns, and with ``change`` applied to each line's entries."""
         sections = [
             Section(section.heading, [(label, change(entries)) for label, entries in section.lines])
             for section in self.sections
@@ -154,7 +154,7 @@ def _block(table: Table, columns: dict[int, int], margin: int, width: int | None
     """Those columns of the table, under their names."""
 
     def aligned(label: str, texts: list[str], best: list[bool]) -> str:
-        # Each column has room for a star behind it, so that the numbers stay aligned.
+        # Each column has room for a star after it, so that the numbers stay aligned.
         cells = [
             " " + texts[i].rjust(needed) + ("*" if best[i] else " ")
             for i, needed in columns.items()

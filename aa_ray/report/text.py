@@ -1,4 +1,4 @@
-"""How metrics, lists and commits are written, in tables, on pages and in a terminal."""
+"""Text for metrics, lists and commits, in tables, on pages and in a terminal."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ METRIC_TITLES = {
 
 
 def listed(values: Iterable[object], separator: str = ", ", none: str = "none") -> str:
-    """The values in their order, or ``none`` where there are none."""
+    """The values in order, or ``none`` if there are no values."""
     return separator.join(map(str, values)) or none
 
 
@@ -28,5 +28,5 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 
 def commit_text(row: Mapping[str, Any]) -> str:
-    """The row's commit, short, and whether the checkout had changes."""
+    """The row's short commit, and whether the checkout had changes."""
     return (row["commit"] or "unknown")[:10] + ("+changes" if row["dirty"] else "")

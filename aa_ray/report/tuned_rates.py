@@ -1,4 +1,4 @@
-"""What tuning gave each method: for captions, and as a table of its own."""
+"""The tuned rates of each method: for captions, and as a separate table."""
 
 from aa_ray.core import architectures
 from aa_ray.data import tasks
@@ -6,12 +6,12 @@ from aa_ray.report.results import Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.study.tuning import Choice
 
-# Behind a rate: others were exactly as good; it is the smallest or largest that was tried.
+# Marks after a rate: others were exactly as good; it is the smallest or largest one tried.
 TIED, AT_EDGE = "=", "|"
 
 
 def rates_text(results: Results) -> str:
-    """The learning rates of a study, as its captions give them."""
+    """The learning rates of a study, for captions."""
     study, rates = results.study, results.study.rates
     others = f"{rates.rational:g} (rationals), {rates.switch:g} (switches)"
     if study.tuning is None:
@@ -30,7 +30,7 @@ def rates_text(results: Results) -> str:
 
 
 def table(name: str, results: Results) -> Table:
-    """The adapter rate that each method got for each task, and its development score x 100."""
+    """Each method's tuned adapter rate for each task, and its development score x 100."""
     choices, study = results.choices(), results.study
     sections = []
     for regime in study.regimes:

@@ -1,12 +1,12 @@
-"""How effects become verdicts: a claim holds, does not hold, or stays open.
+"""Turns effects into verdicts: a claim holds, does not hold, or stays open.
 
-A claim names a region of effects, such as "within 2 points of 0", and its rule a region in which
-the claim is wrong. Each region is tested: the p value is the largest of the one-sided p values of
-its ends (two one-sided tests, Schuirmann 1987). A claim about a direction is tested two-sided, as
-is usual, so its 95 % interval must exclude the boundary; being on par is tested at 5 % with the
-90 % interval. p values are adjusted for the number of claims (Holm 1979), those for "holds" and
-those for "does not hold" apart. So the probability of any false "holds" in a table is at most 5 %,
-and so is that of any false "does not hold".
+A claim names a region of effects, such as "within 2 points of 0", and its rule names a region in
+which the claim is wrong. Each region is tested: the p value is the largest of the one-sided p
+values at its ends (two one-sided tests, Schuirmann 1987). A claim about a direction is tested
+two-sided, as usual, so its 95 % interval must exclude the boundary. Being on par is tested at 5 %
+with the 90 % interval. p values are adjusted for the number of claims (Holm 1979), separately for
+"holds" and "does not hold". So the probability of any false "holds" in a table is at most 5 %, and
+that of any false "does not hold" too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 MARGIN = 2.0
 ALPHA = 0.05
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough data"
-# The scores, or selections, on which the verdict would rest are those of chance.
+# The verdict for claims whose scores or selections are at chance.
 UNINFORMATIVE = "uninformative"
 # No row measures the claim.
 NOT_RUN = "not run"
@@ -43,7 +43,7 @@ class Region:
     """Effects between ``low`` and ``high``.
 
     Attributes:
-        two_sided: whether p values are doubled, since the opposite would have been told as well.
+        two_sided: whether p values are doubled, since the opposite would have been reported too.
     """
 
     low: float = -math.inf
@@ -51,7 +51,7 @@ class Region:
     two_sided: bool = False
 
     def p_value(self, effect: Testable) -> Any:
-        """Of "the effect is not in the region"."""
+        """p value of "the effect is not in the region"."""
         ends = [effect.above(self.low)] if self.low > -math.inf else []
         ends += [effect.below(self.high)] if self.high < math.inf else []
         largest = np.max(np.array(ends), axis=0)  # NaN stays
@@ -60,12 +60,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Rule:
-    """What decides a claim.
+    """The rule that decides a claim.
 
     Attributes:
-        text: for people.
-        holds: where the claim is right.
-        fails: where it is wrong, as one region or several.
+        text: the rule in words.
+        holds: the region where the claim is right.
+        fails: the regions where it is wrong.
     """
 
     text: str
@@ -76,8 +76,8 @@ class Rule:
         """p values of "holds" and of "does not hold".
 
         Args:
-            effects: one, or several if the claim is about each of them: then it holds if it holds
-                for all (intersection-union test), and fails if it fails for any, for which p is
+            effects: one, or several if the claim is about each of them. Then it holds if it holds
+                for all (intersection-union test), and fails if it fails for any; that p value is
                 multiplied by their number (Bonferroni).
         """
         holding = [self.holds.p_value(effect) for effect in effects]
@@ -90,22 +90,22 @@ class Rule:
         return holds, np.minimum(1.0, len(effects) * np.min(np.array(failing), axis=0))
 
     def decide(self, effect: Testable) -> str:
-        """The verdict on a single claim, not adjusted for others."""
+        """The verdict on a single claim, without adjustment for others."""
         return verdict(*self.test([effect]))
 
 
 def verdict(holds: float, fails: float, alpha: float = ALPHA) -> str:
-    """``HOLDS``, ``FAILS`` or ``OPEN``, by the p values of a rule; NaN decides nothing."""
+    """``HOLDS``, ``FAILS`` or ``OPEN`` from the p values of a rule; NaN decides nothing."""
     if holds <= alpha:
         return HOLDS
     return FAILS if fails <= alpha else OPEN
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values adjusted for their number by Holm's method; NaN is no test and stays.
+    """The p values adjusted for their number by Holm's method; NaN (not tested) stays NaN.
 
-    ``statsmodels.stats.multitest.multipletests`` gives the same, after a full garbage collection,
-    which takes a second beside torch.
+    ``statsmodels.stats.multitest.multipletests`` gives the same result, but runs a full garbage
+    collection, which takes a second once torch is loaded.
     """
     values = np.array(p_values, dtype=float)
     tested = np.flatnonzero(~np.isnan(values))
@@ -167,5 +167,5 @@ def _within(low: float, high: float) -> tuple[Region, tuple[Region, ...]]:
     return Region(low, high), outside
 
 
-# A kind of rule that depends on the margin.
+# A rule that depends on the margin.
 MakeRule = Callable[[float], Rule]

@@ -21,7 +21,7 @@ def study() -> Study:
 def test_different_examples_are_never_averaged(study: Study) -> None:
     rows = made_up(study)
     rows[-1]["data_fingerprint"] = "other"
-    with pytest.raises(UsageError, match="rest on different examples"):
+    with pytest.raises(UsageError, match="used different examples"):
         Results(study, rows)
 
 

@@ -23,20 +23,20 @@ from aa_ray.report.drawing import (
 from aa_ray.report.results import Line, Results
 from aa_ray.study.grid import Cell
 
-# Matplotlib is imported by the functions that draw, pyarrow by those that read: --help of a study
-# with figures need not wait for them.
+# The functions that draw import matplotlib, and those that read import pyarrow, so that --help of a
+# study with figures need not wait for them.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from aa_ray.store.rows import Row
     from aa_ray.store.schema import HistogramRecord
 
-# Small multiples side by side, at most.
+# Maximum number of small multiples side by side.
 MOST_COLUMNS = 6
 
 AA_LINE = Line("", AA)
 
-# The part of its inputs for which a curve is drawn; the few beyond can be very far away.
+# The share of inputs over which a curve is drawn; the few others can be very far away.
 SHOWN_INPUTS = 0.98
 
 
@@ -44,10 +44,9 @@ def rationals(results: Results, regime: str) -> list[Drawing]:
     """The activation that ``aa`` learned in each layer, per task, with the first seed.
 
     Solid: at the best epoch; dashed: the initial function; grey area: the distribution of the
-    inputs that it saw; layers that were not selected are marked. A curve is drawn over the middle
-    98 % of its inputs; an arrow marks an end beyond which there are more. Up to 6 layers
-    all tasks share a figure, one line each; a deeper backbone has a figure per task. Paper,
-    Figure 3.
+    inputs. Layers that were not selected are marked. A curve covers the middle 98 % of its inputs;
+    an arrow marks an end with further inputs beyond it. With up to 6 layers all tasks share a
+    figure, one line each; a deeper backbone has a figure per task. Paper, Figure 3.
     """
     seed = results.study.seeds[0]
     missing, rows = [], {}
@@ -77,7 +76,7 @@ def _small_multiples(
     places: dict[tuple[str, int], tuple[int, int]],
     missing: list[str],
 ) -> Drawing:
-    """A picture for each (task, layer) at its (line, column); those of a line share their y."""
+    """A picture for each (task, layer) at its (line, column); a line shares its y axis."""
     lines, columns = (1 + max(place[k] for place in places.values()) for k in (0, 1))
     with project_style():
         height = min(MOST_HEIGHT, 0.4 + 1.0 * lines)
@@ -94,7 +93,7 @@ def _small_multiples(
 
 
 def shown_range(histogram: HistogramRecord | None) -> tuple[float, float]:
-    """Where a curve is drawn: over the bins that hold the middle ``SHOWN_INPUTS`` of the inputs."""
+    """The range of a curve: the bins with the middle ``SHOWN_INPUTS`` of the inputs."""
     if histogram is None:
         return -3.0, 3.0
     counts = np.cumsum(histogram["counts"])
@@ -117,7 +116,7 @@ def _rational(ax: Axes, row: Row, layer: int) -> None:
     if histogram:
         counts = np.array(histogram["counts"])
         edges = np.linspace(histogram["low"], histogram["high"], len(counts) + 1)
-        # As high as the picture at most, whatever the range of the curves.
+        # Scaled to the height of the picture, whatever the range of the curves.
         ax.fill_between(edges, np.append(counts, 0) / max(1, counts.max()), step="post",
                         color=SHADE, linewidth=0, transform=ax.get_xaxis_transform())  # fmt: skip
     ax.plot(x, first, linestyle="--", color=SOFT, linewidth=0.8)
@@ -125,7 +124,7 @@ def _rational(ax: Axes, row: Row, layer: int) -> None:
     ax.set_xlim(low, high)
     for end, beyond in ((0, histogram and low > histogram["low"]),
                         (1, histogram and high < histogram["high"])):  # fmt: skip
-        if beyond:  # a few inputs lie further out
+        if beyond:  # a few inputs are further out
             ax.plot(end, 0, "<>"[end], transform=ax.transAxes, color=SOFT, markersize=3,
                     clip_on=False)  # fmt: skip
     ax.margins(y=0.15)
@@ -133,5 +132,5 @@ def _rational(ax: Axes, row: Row, layer: int) -> None:
         ax.text(0.5, 0.04, "not selected", transform=ax.transAxes, ha="center", va="bottom",
                 fontsize=6)  # fmt: skip
     ax.locator_params(axis="y", nbins=3)
-    ax.locator_params(axis="x", nbins=2, steps=[1, 2, 5, 10])  # more numbers would touch
+    ax.locator_params(axis="x", nbins=2, steps=[1, 2, 5, 10])  # more numbers would overlap
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))

@@ -36,20 +36,20 @@ from aa_ray.report.statistics import Effect, stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.report.verdicts import MARGIN
 
-# Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
+# The functions that draw import matplotlib, so that --help of a study need not wait for it.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 AVERAGE = "average"
 
-# Of each series: colour and marker. Policies come first, what is across them last.
+# Colour and marker of each series: policies first, the contrast across them last.
 STYLES = ((BLUE, "o"), (VERMILION, "s"))
 ACROSS_STYLE = (INK, "^")
 
-# Pictures side by side, and inches: a line, per policy; what a title takes; axis and legend.
+# Pictures side by side. Inches: a line per policy; a title; axis and legend.
 COLUMNS, LINE, TITLE, AROUND = 3, 0.085, 0.42, 0.72
-# Beyond this many margins on either side nothing is drawn, unless a mean lies there.
+# The axis ends at this many margins on either side, unless a mean lies further out.
 SPAN = 4.0
 
 
@@ -61,8 +61,8 @@ class Mark:
         key: its cell; None for the average.
         policy: its series.
         effect: the difference in points.
-        learned: whether it may say something: one of the methods is above chance, or nobody knows;
-            for the average, whether enough cells are.
+        learned: whether it is informative: one of the methods is above chance, or this is not
+            known; for the average, whether enough cells are informative.
     """
 
     key: Key | None
@@ -84,7 +84,7 @@ class Panel:
 
 
 def contrast_panels(policies: Mapping[str, Results]) -> list[Panel]:
-    """The contrasts of ``docs/protocol.md`` under each policy, and the one across the first two."""
+    """The contrasts of ``docs/protocol.md`` under each policy, and across the first two."""
     panels = [
         _panel(c.text, {name: contrasts.under(r, c) for name, r in policies.items()})
         for c in contrasts.CONTRASTS
@@ -135,11 +135,12 @@ def forest(
 ) -> list[Drawing]:
     """A line for each cell, and the average; 95 % intervals, with the margin as a grey band.
 
-    Hollow: neither method is above chance, so the difference says nothing, and the average is over
-    the other cells (hollow: too few of them for a verdict). An arrow: the interval goes further.
+    Hollow: neither method is above chance, so the difference says nothing. The average is over the
+    other cells; it is hollow if they are too few for a verdict. An arrow: the interval goes
+    further.
 
     Args:
-        panels: one picture each, as many figures as they fill pages.
+        panels: one picture each, spread over as many pages as needed.
         policies: the order of the series.
     """
     keys = list(dict.fromkeys(m.key for panel in panels for m in panel.marks if m.key))
@@ -155,7 +156,7 @@ def forest(
 
 
 def _limit(panels: Iterable[Panel], margin: float) -> float:
-    """The end of the axis: far enough for every mean that says something."""
+    """The end of the axis: far enough for all informative means."""
     means = [abs(m.effect.mean) for panel in panels for m in panel.marks if m.learned]
     return max([SPAN * margin, *(1.15 * mean for mean in means)])
 
@@ -167,7 +168,7 @@ def _page(
     policies: Sequence[str],
     sizes: tuple[float, float, float],
 ) -> Drawing:
-    """One figure; ``sizes``: the margin, the end of the axis, the height of a picture."""
+    """One figure; ``sizes`` are the margin, the end of the axis, and the height of a picture."""
     margin, limit, height = sizes
     columns = min(COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
@@ -208,7 +209,7 @@ def _picture(
 
 
 def _shift(policy: str, policies: Sequence[str]) -> float:
-    """How far a series lies from the middle of its line."""
+    """The offset of a series from the middle of its line."""
     if policy not in policies or len(policies) == 1:
         return 0.0
     return 0.44 * (policies.index(policy) / (len(policies) - 1) - 0.5)
@@ -219,7 +220,7 @@ def _style(policy: str, policies: Sequence[str]) -> tuple[str, str]:
 
 
 def _mark(ax: Axes, mark: Mark, y: float, limit: float, style: tuple[str, str]) -> None:
-    """A mean and its interval, cut at the ends of the axis, where an arrow says so."""
+    """Draw a mean and its interval; an arrow marks where the axis cuts it off."""
     colour, marker = style
     effect, wide = mark.effect, 1.6 if mark.key is None else 0.9
     if effect.bounded:

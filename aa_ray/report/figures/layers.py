@@ -1,4 +1,4 @@
-"""Which layers ``aa`` selects, beside what random selections would give."""
+"""The layers that ``aa`` selects, compared with random selections."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from aa_ray.report.learned import State
 from aa_ray.report.results import Results
 from aa_ray.report.tables import Entry, Section, Table
 
-# Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
+# The functions that draw import matplotlib, so that --help of a study need not wait for it.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# The layers that the paper's aa selected for BERT-large on QQP with 100 examples (section 5). Only
-# drawn beside what was measured, never used to choose an architecture.
+# The layers that the paper's aa selected for BERT-large on QQP with 100 examples (section 5). They
+# are only drawn for comparison, never used to choose an architecture.
 PAPER_LAYERS = {"bert-large-uncased": (2, 6, 10, 12, 14, 15, 16, 18, 19, 20, 21, 22, 23)}
 
-# Inches: of a picture with its title, and what axis titles and legend take.
+# Inches: height of a picture with its title, and the space for axis titles and legend.
 PICTURE_HEIGHT, AROUND = 0.98, 0.75
 LAYER_WIDTH, LEAST_WIDTH = 0.13, 1.5
 
@@ -55,10 +55,10 @@ class Selected:
 
     Attributes:
         task, regime: the cell.
-        counts: by layer, the number of seeds whose ``aa`` selected it.
-        seeds: the number of seeds.
-        expected: the mean share of layers that were selected.
-        low, high: the counts between which ``LEVEL`` of random selections of the same sizes lie.
+        counts: number of seeds whose ``aa`` selected it, by layer.
+        seeds: number of seeds.
+        expected: mean share of selected layers.
+        low, high: range of counts for a share ``LEVEL`` of random selections of the same sizes.
         state: what ``aa`` has learned there.
     """
 
@@ -76,7 +76,7 @@ class Selected:
         return f"{cell_title(self.task, self.regime)}, {self.seeds} seed{'s' * (self.seeds != 1)}"
 
     def outside(self, layer: int) -> bool:
-        """Whether the layer was selected more or less often than random selections would."""
+        """Whether the layer was selected more or less often than by random selections."""
         return not self.low <= self.counts[layer] <= self.high
 
 
@@ -103,11 +103,11 @@ def _selected(results: Results, task: str, regime: str) -> Selected:
 def layers(results: Results) -> list[Drawing]:
     """The share of seeds whose ``aa`` selected each layer, per task and regime.
 
-    Grey: where 95 % of shares would lie if each seed's set were drawn at random among those of its
-    own size. A binomial with the mean share of layers would be the same for sets of one size, and
-    too wide for others; and C12's test has the same null model. About one layer in twenty lies
-    outside by chance alone. Hollow: ``aa`` is at chance there, so nothing has decided what its
-    switches say. For a backbone whose selection the paper prints, triangles mark its layers.
+    Grey: the range of 95 % of shares if each seed's set were a random one of the same size. This is
+    also the null model of C12's test. (A binomial with the mean share of layers is equivalent for
+    sets of equal size, and too wide otherwise.) About one layer in twenty is outside by chance
+    alone. Hollow: ``aa`` is at chance there, so its switches have learned nothing. For a backbone
+    whose selection the paper prints, triangles mark its layers.
     """
     cells = selected(results)
     columns = _columns(results, len(cells))
@@ -135,7 +135,7 @@ def _missing(results: Results) -> list[str]:
 
 
 def _columns(results: Results, cells: int) -> int:
-    """Pictures side by side: a column for each regime where they fit."""
+    """Number of pictures side by side: a column for each regime if they fit."""
     width = max(LEAST_WIDTH, 0.3 + LAYER_WIDTH * results.study.backbone.num_layers)
     fitting = max(1, math.floor(PAGE / width))
     regimes = len(results.study.regimes)
@@ -164,7 +164,7 @@ def _page(
 
 
 def _picture(ax: Axes, cell: Selected, paper: Sequence[int]) -> None:
-    """One cell: the band, and per layer a dot with its count."""
+    """Draw one cell: the band, and a dot with its count for each layer."""
     num_layers = len(cell.counts)
     ax.axhspan(cell.low / cell.seeds, cell.high / cell.seeds, color=SHADE, linewidth=0, zorder=0)
     ax.axhline(cell.expected, color=SOFT, linewidth=0.6, linestyle="--", zorder=1)
@@ -185,7 +185,7 @@ def _picture(ax: Axes, cell: Selected, paper: Sequence[int]) -> None:
 
 
 def _legend(cells: Sequence[Selected], paper: bool) -> list[Artist]:
-    """The marks that these cells have."""
+    """The legend's marks for these cells."""
     from matplotlib.patches import Patch
 
     layers = range(len(cells[0].counts) if cells else 0)

@@ -1,4 +1,7 @@
-"""Scores against the adapters' learning rate: every training run, its chance, what takes off."""
+"""Scores against the adapters' learning rate, for all training runs, with the chance level.
+
+A run "takes off" if its score is above chance by more than three standard errors.
+"""
 
 from __future__ import annotations
 
@@ -34,39 +37,39 @@ from aa_ray.report.ladders import Ladder, Step, test_ladders, tuning_ladders
 from aa_ray.report.results import Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
 
-# Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
+# The functions that draw import matplotlib, so that --help of a study need not wait for it.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# Pictures side by side, and inches: a picture's height, and what axis titles and legend take.
+# Pictures side by side. Inches: height of a picture, and the space for axis titles and legend.
 COLUMNS, PICTURE_HEIGHT, AROUND = 5, 1.35, 0.7
-# In decades: where the dots of a step begin and end, so that none covers another, and its mean.
+# In decades: where the dots of a step begin and end, so that they do not overlap, and its mean.
 DOTS, MEAN = (-0.2, 0.06), 0.14
-# The parts of a picture's range below and above what it shows; the numbers stand above.
+# Extra space below and above the shown range, as a share of it; the numbers are above.
 BELOW, ABOVE = 0.08, 0.26
 
 
 def learning_rates(results: Results) -> list[Drawing]:
-    """Test score against the adapters' rate, per method and cell, for a study with a ladder."""
+    """Test score against the adapters' rate, per method and cell, for a sweep over rates."""
     return draw("learning-rates", test_ladders(results), "test score")
 
 
 def tuning_rates(results: Results) -> list[Drawing]:
-    """Development score against the rate, per method and cell, of the seeds that tune rates."""
+    """Development score against the rate, per method and cell, for the tuning seeds."""
     return draw("tuning-rates", tuning_ladders(results), "development score")
 
 
 def draw(name: str, ladders: Sequence[Ladder], score: str) -> list[Drawing]:
-    """A picture for each method in each cell, whose pictures share their scores' range.
+    """A picture for each method in each cell; pictures of a cell share the range of scores.
 
-    A dot is a training run, filled where it takes off: it is above chance by more than three
-    standard errors. Black: the mean with its 95 % t interval; means of neighbouring rates are
-    joined, and nothing is joined over a gap. Dashed: chance. Numbers: runs that take off.
+    A dot is a training run. It is filled if the run takes off. Black: the mean with its 95 % t
+    interval; means of adjacent rates are joined, except over a gap. Dashed: chance. Numbers: runs
+    that take off.
 
     Args:
         ladders: by cell, then by method; those without rows are left out.
-        score: which score it is, for the axis.
+        score: name of the score, for the axis.
     """
     blocks = [list(group) for _, group in itertools.groupby(ladders, lambda ladder: ladder.key)]
     blocks = [kept for block in blocks if (kept := [ld for ld in block if not ld.empty])]
@@ -85,7 +88,7 @@ def draw(name: str, ladders: Sequence[Ladder], score: str) -> list[Drawing]:
 
 
 def _lines(blocks: Iterable[Sequence[Ladder]]) -> int:
-    """Lines of pictures that these cells take."""
+    """Number of lines of pictures that these cells need."""
     return sum(math.ceil(len(block) / COLUMNS) for block in blocks)
 
 
@@ -134,7 +137,7 @@ def _range(block: Sequence[Ladder]) -> tuple[float, float]:
 
 
 def _picture(ax: Axes, ladder: Ladder, limits: tuple[float, float], first: bool, of: bool) -> None:
-    """One method in one cell; ``of``: whether numbers need the number of runs behind them."""
+    """Draw one method in one cell; ``of``: whether counts also give the number of runs."""
     ax.set_xscale("log")
     ax.set_ylim(limits)
     rates = [step.rate for step in ladder.steps]
@@ -144,7 +147,7 @@ def _picture(ax: Axes, ladder: Ladder, limits: tuple[float, float], first: bool,
     means = [statistics.mean(step.scores) if step.runs else math.nan for step in ladder.steps]
     ax.plot(
         [r * 10**MEAN for r in rates], means, color=RULE, linewidth=0.9, zorder=1
-    )  # NaN breaks it
+    )  # NaN interrupts the line
     for step, mean in zip(ladder.steps, means, strict=True):
         _step(ax, step, mean, step.rate == ladder.best, of)
     ax.set_title(f"{superscript(ladder.title)}, {cell_title(*ladder.key)}", fontsize=6.5, pad=3)
@@ -157,7 +160,7 @@ def _picture(ax: Axes, ladder: Ladder, limits: tuple[float, float], first: bool,
 
 
 def _step(ax: Axes, step: Step, mean: float, best: bool, of: bool) -> None:
-    """The runs at one rate: dots beside each other, mean and interval, how many take off."""
+    """Draw the runs at one rate: dots side by side, mean and interval, how many take off."""
     if not step.runs:
         return
     at = step.rate * 10 ** np.linspace(*DOTS, len(step.runs) + 2)[1:-1]
@@ -179,7 +182,7 @@ def _step(ax: Axes, step: Step, mean: float, best: bool, of: bool) -> None:
 
 
 def _mean(ax: Axes, at: float, mean: float, half: float) -> None:
-    """The mean and its interval, cut below the numbers and at the axis; arrows mark the cuts."""
+    """Draw the mean and its interval, cut off at numbers and axis; arrows mark the cuts."""
     bottom, top = ax.get_ylim()
     top -= (top - bottom) * ABOVE / (1 + BELOW + ABOVE) / 2
     if not math.isnan(half):
@@ -192,7 +195,7 @@ def _mean(ax: Axes, at: float, mean: float, half: float) -> None:
 
 
 def _legend(blocks: Sequence[Sequence[Ladder]], sizes: set[int]) -> list[Artist]:
-    """The marks that these pictures have."""
+    """The legend's marks for these pictures."""
     from matplotlib.lines import Line2D
 
     ladders = [ladder for block in blocks for ladder in block]

@@ -1,4 +1,4 @@
-"""Average scores: per method, and against the parameters of the adapters in use."""
+"""Average scores: per method, and against the number of adapter parameters."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from aa_ray.report.drawing import (
 from aa_ray.report.results import Line, Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
 
-# Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
+# The functions that draw import matplotlib, so that --help of a study need not wait for it.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Least distance of two names beside a picture, as a part of its height.
+# Minimum distance of two names beside a picture, as a share of its height.
 NAME_HEIGHT = 0.075
 
 
 def scores(results: Results) -> Drawing:
-    """Average score per method and regime: every seed, the mean and its 95 % t interval."""
+    """Average score per method and regime: all seeds, the mean and its 95 % t interval."""
     study, lines = results.study, results.lines()
     regimes, missing = _drawn(results)
     with project_style():
@@ -46,7 +46,7 @@ def scores(results: Results) -> Drawing:
             ax.set_title(results.regime_title(regime))
             ax.set_xlabel("average score x 100")
             ax.grid(axis="x", linewidth=0.3)
-            # An interval from two seeds may leave every possible score far behind.
+            # An interval from two seeds may go far beyond all possible scores.
             low, high = ax.get_xlim()
             ax.set_xlim(max(low, -20), min(high, 105))
         axes[0].set_ylim(len(lines) - 0.5, -0.5)
@@ -66,7 +66,7 @@ def _drawn(results: Results) -> tuple[list[str], list[str]]:
 
 
 def _seeds(ax: Axes, values: Sequence[float], y: int) -> None:
-    """Each seed as an open dot; above it the mean with its interval."""
+    """Draw each seed as an open dot, and the mean with its interval above them."""
     mean, half = statistics.mean(values), statistics.half_interval(values)
     ax.plot(values, [y + 0.18] * len(values), "o", color=SOFT, markersize=2.2, zorder=2)
     error = None if math.isnan(half) else [half]
@@ -89,14 +89,14 @@ def _scores_table(results: Results) -> Table:
 
 
 class Point(NamedTuple):
-    """A method's place: parameters of its adapters in thousands, and its average score x 100."""
+    """A method's point: adapter parameters in thousands, and average score x 100."""
 
     size: float
     score: float
 
 
 def points(results: Results, regime: str) -> dict[Point, list[str]]:
-    """Place -> the titles of the lines there; several where they are the same training runs."""
+    """Point -> the titles of the lines there; several if they are the same training runs."""
     places: dict[Point, list[str]] = {}
     for line in results.lines():
         values = results.averages(line, regime)
@@ -107,9 +107,9 @@ def points(results: Results, regime: str) -> dict[Point, list[str]]:
 
 
 def score_against_parameters(results: Results) -> Drawing:
-    """Average score against the parameters of the adapters in use, a picture for each regime.
+    """Average score against the number of adapter parameters in use, a picture for each regime.
 
-    Every point is named beside its picture.
+    The points are named beside the picture.
     """
     regimes, missing = _drawn(results)
     missing += [
@@ -135,7 +135,7 @@ def score_against_parameters(results: Results) -> Drawing:
 
 
 def _named_points(ax: Axes, places: dict[Point, list[str]]) -> None:
-    """The points, and to their right, at the height of each or next to it, its name."""
+    """Draw the points, and each one's name to the right, at about its height."""
     if not places:
         ax.set_axis_off()
         return
@@ -161,11 +161,11 @@ def _named_points(ax: Axes, places: dict[Point, list[str]]) -> None:
 
 
 def apart(values: Sequence[float], least: float) -> list[float]:
-    """Ascending values moved up and down until neighbours are ``least`` apart, if not further.
+    """Ascending values, moved until adjacent ones are at least ``least`` apart.
 
     Values that are too close become a block around their mean.
     """
-    blocks: list[list[float]] = []  # each the values that move together
+    blocks: list[list[float]] = []  # each has the values that move together
     for value in values:
         blocks.append([value])
         while len(blocks) > 1 and _bottom(blocks[-1], least) < _top(blocks[-2], least) + least:

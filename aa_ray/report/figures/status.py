@@ -30,12 +30,12 @@ from aa_ray.report.learned import State
 from aa_ray.report.results import Results
 from aa_ray.report.tables import DASH, Entry, Section, Table
 
-# Matplotlib is imported by the functions that draw: --help of a study need not wait for it.
+# The functions that draw import matplotlib, so that --help of a study need not wait for it.
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# State -> letter, background, colour of the letter. Dark to light in this order, also in grey.
+# State -> letter, background, colour of the letter. From dark to light, also in greyscale.
 MARKS: Mapping[State | None, tuple[str, str, str]] = {
     State.LEARNED: ("L", BLUE, PAPER),
     State.ONE_CLASS: ("1", AMBER, "#1a1a1a"),
@@ -51,7 +51,7 @@ WORDS: Mapping[State | None, str] = {
     None: "no rows",
 }
 
-# Inches: a square, at least and at most; the names of methods; what stands above and below.
+# Inches: minimum and maximum size of a square; names of methods; space above and below.
 SMALLEST, LARGEST, NAMES, ABOVE, BELOW = 0.145, 0.24, 1.15, 0.9, 0.35
 
 # (Task, regime) -> state; None without rows.
@@ -59,14 +59,14 @@ States = Mapping[tuple[str, str], State | None]
 
 
 class Row(NamedTuple):
-    """A line of the map: the same in studies whose N differs, which is in a line's title."""
+    """A line of the map; the same in studies with different N, which only the title shows."""
 
     method: str
     depth: Selection | None
 
 
 def states(results: Results) -> dict[Row, States]:
-    """What each line has learned in each of the study's cells; lines without rows are left out."""
+    """The state of each line in each of the study's cells; lines without rows are left out."""
     study = results.study
     by_row: dict[Row, States] = {}
     for line in results.lines():
@@ -82,7 +82,7 @@ def states(results: Results) -> dict[Row, States]:
 
 
 def row_titles(studies: Iterable[Results]) -> dict[Row, str]:
-    """The title of each line; with N for its number where the studies have different ones."""
+    """The title of each line; it says N instead of a number if the studies have different ones."""
     titles: dict[Row, set[str]] = {}
     plain: dict[Row, str] = {}
     for results in studies:
@@ -98,10 +98,10 @@ def row_titles(studies: Iterable[Results]) -> dict[Row, str]:
 
 
 def status_map(policies: Mapping[str, Results]) -> Drawing:
-    """Method x cell: one class, chance, learned, or not known, under each policy.
+    """Method x cell under each policy: one class, chance, learned, or not known.
 
-    A cell is learned where its mean test score is above chance by more than three standard errors
-    of the test set, and its models give more than one answer.
+    A cell is learned if its mean test score is above chance by more than three standard errors of
+    the test set, and its models give more than one answer.
 
     Args:
         policies: name -> the study's results under it; a single one needs no name.
@@ -128,7 +128,7 @@ def status_map(policies: Mapping[str, Results]) -> Drawing:
 
 
 def _map(ax: Axes, name: str, lines: Sequence[States], cells: Sequence[tuple[str, str]]) -> None:
-    """The squares of one policy."""
+    """Draw the squares of one policy."""
     from matplotlib.patches import Rectangle
 
     for y, by_cell in enumerate(lines):
@@ -150,7 +150,7 @@ def _map(ax: Axes, name: str, lines: Sequence[States], cells: Sequence[tuple[str
 
 
 def _regimes(ax: Axes, cells: Sequence[tuple[str, str]]) -> None:
-    """The name of each regime above its columns, and a gap between two."""
+    """Draw each regime's name above its columns, and a gap between regimes."""
     regimes = [regime for _, regime in cells]
     for regime in dict.fromkeys(regimes):
         first, count = regimes.index(regime), regimes.count(regime)
@@ -169,7 +169,7 @@ def _regimes(ax: Axes, cells: Sequence[tuple[str, str]]) -> None:
 
 
 def _regime(name: str, columns: int) -> str:
-    """The regime's name, as long as its columns allow."""
+    """The regime's name, as long as fits above its columns."""
     if columns < 3:
         return name
     return f"{name} examples" if name.isdigit() else f"{name} data"
@@ -199,7 +199,7 @@ def _missing(
 
 
 def table(shown: Mapping[str, Mapping[Row, States]], titles: Mapping[Row, str]) -> Table:
-    """The same in words."""
+    """The map as a table of words."""
     cells = list(
         dict.fromkeys(cell for by_row in shown.values() for s in by_row.values() for cell in s)
     )
