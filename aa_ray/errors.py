@@ -3,7 +3,7 @@
 FAILED_WORK, WRONG_USAGE = 1, 2
 INTERRUPTED, PIPE_CLOSED, TERMINATED = 130, 141, 143  # 128 + the signal, as shells count
 
-# Characters of a wrong value that a message repeats.
+# Maximum number of characters of a wrong value in a message.
 MOST_SHOWN = 200
 
 
@@ -52,21 +52,21 @@ class CheckpointError(Exception):
 
 
 def one_line(text: object) -> str:
-    """The text on one line, fit for a terminal.
+    """The text in one line, safe to print on a terminal.
 
-    What comes from files and libraries may hold line breaks, which would look like lines of ours,
-    and escape sequences, which a terminal would obey.
+    Text from files and libraries may contain line breaks, which would look like separate messages,
+    and escape sequences, which a terminal would execute.
     """
     return printable(" ".join(str(text).split()))
 
 
 def printable(text: str) -> str:
-    """The text with its control characters as Python writes them, such as \\x1b."""
+    """The text with control characters escaped as in Python, such as \\x1b."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shortened(value: object, most: int = MOST_SHOWN) -> str:
-    """The value as a message repeats it: its first characters, if it has very many."""
+    """The value for a message: only its first characters if it is very long."""
     text = str(value)
     return text if len(text) <= most else f"{text[:most]}..."
 

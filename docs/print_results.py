@@ -1,7 +1,7 @@
-"""Print the tables of RESULTS.md and docs/results again, in place, from the committed rows.
+"""Update the tables in RESULTS.md and docs/results in place, from the committed rows.
 
 A table follows the command that prints it and ends at the next heading, picture or command. Run
-this after a change to a table's form; tests/test_reproduction.py fails until the pages are right.
+this after changing the form of a table; tests/test_reproduction.py fails until the pages match.
 
     python docs/print_results.py
     python docs/print_results.py docs/results/2026-11/claims.md
@@ -17,20 +17,20 @@ ENDS = ("#", "![", "    python ", "*")
 
 
 def pages() -> list[Path]:
-    """Every page that may hold printed tables."""
+    """The pages that may contain printed tables."""
     return [ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").rglob("*.md"))]
 
 
 def is_command(line: str) -> bool:
-    """Whether a line prints from committed rows."""
+    """Whether a line is a command that prints from committed rows."""
     return line.startswith("    python studies/") and "--results reproduction/" in line
 
 
 def printed(command: str) -> list[str]:
-    """What the command prints, by line.
+    """The output lines of the command.
 
     Raises:
-        CalledProcessError: it failed.
+        CalledProcessError: the command failed.
     """
     words = [sys.executable, *shlex.split(command)[1:]]
     done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
@@ -38,7 +38,7 @@ def printed(command: str) -> list[str]:
 
 
 def renewed(lines: list[str]) -> list[str]:
-    """The page's lines with every table printed again."""
+    """The page's lines with all tables printed again."""
     kept: list[str] = []
     while lines:
         line, *lines = lines
@@ -51,7 +51,7 @@ def renewed(lines: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Renew the pages named, or all of them."""
+    """Update these pages, or all of them."""
     for page in map(Path, arguments) if arguments else pages():
         text = page.read_text("utf-8")
         page.write_text("\n".join(renewed(text.splitlines())) + "\n", "utf-8")

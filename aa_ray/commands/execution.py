@@ -73,15 +73,15 @@ def run(
 
 
 def _check_together(options: argparse.Namespace) -> None:
-    """Refuse options of which one says to run nothing and another to run something.
+    """Refuse options that contradict each other: run nothing, and run something.
 
     Raises:
-        UsageError: there are such.
+        UsageError: there are contradicting options.
     """
     for first, second in (("plan", "no_run"), ("no_run", "retry_failed")):
         if getattr(options, first) and getattr(options, second):
             words = [f"--{name.replace('_', '-')}" for name in (first, second)]
-            raise UsageError(f"{words[0]} and {words[1]} exclude each other; leave one out")
+            raise UsageError(f"{words[0]} and {words[1]} exclude each other; omit one of them")
 
 
 def check_engine(study: Study, wanted: str) -> None:

@@ -127,10 +127,10 @@ def _check_seeds(seeds: Iterable[int], tuning: Tuning | None) -> None:
 
 
 def _without_conflict(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-    """The pairs, of which no two give one setting different values.
+    """The pairs, checked for two different values of the same setting.
 
     Raises:
-        UsageError: two do.
+        UsageError: a setting has two values.
     """
     values: dict[str, str] = {}
     for name, value in pairs:

@@ -13,11 +13,11 @@ from aa_ray.core import deviations
 from aa_ray.data import regimes
 from aa_ray.errors import UsageError, shortened, unknown
 
-# A longer range of seeds is a typing error, and so is a larger number.
+# A longer range of seeds must be a typing error, and so must a larger number.
 MOST_SEEDS = 10_000
 MOST = 1_000_000
 
-# Longer paths and names exist on no file system.
+# No file system has longer paths and names.
 MOST_BYTES = 4096
 
 
@@ -40,7 +40,7 @@ def one_of(what: str, allowed: Iterable[str]) -> Callable[[str], str]:
 def number(
     option: str, kind: type[int] | type[float], least: float, most: float = MOST
 ) -> Callable[[str], Any]:
-    """A number of that kind from ``least`` to ``most``."""
+    """A number of this type from ``least`` to ``most``."""
 
     def convert(text: str) -> Any:
         try:
@@ -189,7 +189,7 @@ def address(text: str) -> str:
 
 
 def check_text(arguments: Iterable[str]) -> None:
-    """Refuse what no option can mean, before any library sees it.
+    """Refuse arguments that are invalid for all options, before any library sees them.
 
     Raises:
         UsageError: an argument with bytes that are not UTF-8 or with a NUL, or an endless one.

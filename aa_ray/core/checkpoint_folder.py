@@ -17,7 +17,7 @@ from aa_ray.errors import UsageError, one_line, shortened
 # Any of these holds a tokenizer's vocabulary; the last two are SentencePiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab")
 
-# No encoder has more; a larger number would keep transformers busy for hours.
+# No encoder has more. Building a model with a larger number would take hours.
 MOST_LAYERS, MOST_UNITS = 1000, 100_000
 
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
@@ -129,10 +129,10 @@ def _shape_by_transformers(path: str, name: str) -> Shape:
     try:
         with hub.from_cache_if_silent(cached):
             config = encoders.read_config(path)
-    except Exception as error:  # of the network, of the file, or of a value that is of another type
+    except Exception as error:  # from the network, the file, or a value of the wrong type
         raise UsageError(
-            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
-            f"gives ({_first_line(error)}); check the name and the network"
+            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model on the hub "
+            f"({_first_line(error)}); check the name and the network"
         ) from error
     return _bert_shape(config.to_dict()) or _shape_of(config, name)
 
@@ -145,7 +145,7 @@ def _shape_of(config: Any, name: str) -> Shape:
     """The shape of a configuration that transformers has read.
 
     Raises:
-        UsageError: no model can be built from it, or none that a study can adapt.
+        UsageError: no model can be built from it, or a study cannot adapt the model.
     """
     for key, most in (("num_hidden_layers", MOST_LAYERS), ("hidden_size", MOST_UNITS)):
         value = getattr(config, key, 1)
@@ -158,7 +158,7 @@ def _shape_of(config: Any, name: str) -> Shape:
         return encoders.shape_of(config, name)
     except UsageError:
         raise
-    except Exception as error:  # whatever a model class makes of values it does not expect
+    except Exception as error:  # model classes fail in many ways on unexpected values
         raise UsageError(
             f"--backbone {name}: no model can be built from config.json ({one_line(error)}); copy "
             "it again"

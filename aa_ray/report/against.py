@@ -1,4 +1,4 @@
-"""Two sets of rows of one study, compared: which scores and which verdicts have changed."""
+"""Compares two sets of rows of one study: which scores and verdicts have changed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Change:
     """The score of a line in a cell, here minus there.
 
     Attributes:
-        effect: the difference of means in points, paired by seed where both have two seeds in
+        effect: the difference of means in points, paired by seed if both have two seeds in
             common, else by Welch's method.
-        same: whether both are the very same training runs.
+        same: whether both are exactly the same training runs.
     """
 
     effect: Effect
@@ -40,12 +40,12 @@ class Change:
 
 
 def scores_table(here: Results, there: Results, name: str) -> Table:
-    """Method by task, how its score differs between the two, in a section for each regime.
+    """Difference in score by method and task, with a section for each regime.
 
     Args:
-        here: what the page shows.
-        there: what it is compared with.
-        name: of the latter, for the caption.
+        here: the results that the page shows.
+        there: the results to compare with.
+        name: name of the latter, for the caption.
     """
     changes = _changes(here, there)
     decided = _decided(changes)
@@ -71,7 +71,7 @@ Place = tuple[Line, str, str]
 
 
 def _changes(here: Results, there: Results) -> dict[Place, Change]:
-    """(Line, task, regime) -> change, where both have rows."""
+    """(Line, task, regime) -> change, for places where both have rows."""
     changes = {}
     theirs_by_name = {_key(line): line for line in there.lines()}
     for line in here.lines():
@@ -85,7 +85,7 @@ def _changes(here: Results, there: Results) -> dict[Place, Change]:
 
 
 def _key(line: Line) -> tuple[object, ...]:
-    """What tells a line, without its title, which may hold a number that rows decide."""
+    """The identity of a line, without its title, which may contain a number that rows decide."""
     return line.method, line.depth, line.variant
 
 
@@ -106,14 +106,14 @@ def _change(
 
 
 def _identity(rows: Iterable[Mapping[str, object]]) -> set[tuple[object, ...]]:
-    """What tells a training run from one that was only repeated."""
+    """The identity of training runs, which distinguishes a run from its repetition."""
     return {(row["trial_id"], row["test_metric"], row["finished_at"]) for row in rows}
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> Effect:
     """The difference of two means from unpaired values, with Welch's degrees of freedom.
 
-    Without an interval where either has one value.
+    It has no interval if either has only one value.
     """
     difference = mean(first) - mean(second)
     pairs = min(len(first), len(second))
@@ -128,7 +128,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Effect:
 
 
 def _decided(changes: Mapping[Place, Change]) -> set[Place]:
-    """The places whose change differs from zero, adjusted for their number."""
+    """The places whose change differs from zero, after adjustment for their number."""
     p_values = [
         min(1.0, 2 * min(change.effect.above(0.0), change.effect.below(0.0)))
         if change.effect.bounded
@@ -178,7 +178,7 @@ def _verdict(judged: Judgement) -> list[Entry]:
 
 
 def differences(here: Results, there: Results) -> list[tuple[str, str, str]]:
-    """The facts about code, device, packages, data and settings in which they differ.
+    """The facts about code, device, packages, data and settings in which the two differ.
 
     Returns:
         (fact, here, there), with all the values that occur.
@@ -193,7 +193,7 @@ def differences(here: Results, there: Results) -> list[tuple[str, str, str]]:
 
 
 def _facts(results: Results) -> dict[str, str]:
-    """What may explain a change: fact -> the values that occur."""
+    """Facts that may explain a change: fact -> the values that occur."""
     values: dict[str, dict[str, None]] = {}  # an ordered set for each fact
     for row in provenance_page.distinct(results):
         for fact, value in _facts_of(row):

@@ -23,7 +23,7 @@ class Beside:
             under them; the released rates first, then those of the report.
         ladder: results of ``step_size.py``, the sweep over learning rates.
         fidelity: results of ``fidelity.py``.
-        against: what the report is compared with: its name, and its results.
+        against: the results to compare with, and their name.
     """
 
     policies: Mapping[str, Results] = field(default_factory=dict)

@@ -30,8 +30,8 @@ class Judgement:
         learned: informative cells, of all cells with rows; None if rows do not tell.
         ahead: minimum number of cells in which the first method is ahead, of those that count.
         null: the value under a null model instead of the effect, in words.
-        band: effects in other units than points: where the claim is right, or what a null model
-            gives (two standard deviations on either side).
+        band: for effects in other units than points: the region where the claim is right, or the
+            range under a null model (two standard deviations on either side).
     """
 
     claim: str

@@ -7,7 +7,7 @@ from markupsafe import Markup, escape
 from aa_ray.report import statistics
 from aa_ray.report.tables import HYPHEN_MINUS, MINUS, SUPERSCRIPT, Entry
 
-# No score x 100 lies further from 0.
+# No score x 100 is further from 0.
 LARGEST_SCORE = 100.0
 
 
@@ -31,9 +31,9 @@ def words(command: str) -> Markup:
 
 
 def interval(entry: Entry) -> str | None:
-    """The 95 % t interval of an entry's mean over seeds; None where it cannot be known.
+    """The 95 % t interval of an entry's mean over seeds; None if it is not known.
 
-    No score x 100 is below -100 or above 100, so the interval ends there at the latest.
+    The interval is cut off at -100 and 100, since no score x 100 is beyond.
     """
     if entry.mean is None or entry.deviation is None or entry.seeds is None:
         return None

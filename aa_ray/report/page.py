@@ -122,7 +122,7 @@ def page(
 
 
 def _rates(beside: Beside) -> str:
-    """The learning rates under which the page judges, in words; those of the last policy."""
+    """The learning rates of the page's verdicts in words; those of the last policy."""
     if not beside.policies:
         return ""
     name = list(beside.policies)[-1]
@@ -137,7 +137,7 @@ def _counted_verdicts(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
 
 
 def _not_asked(results: Results) -> str:
-    """The paper's tasks and regimes that the study does not have."""
+    """The paper's tasks and regimes that are not in the study."""
     study = results.study
     names = [task.title for task in tasks.TASKS.values()
              if task.origin is None and task.name not in study.tasks]  # fmt: skip

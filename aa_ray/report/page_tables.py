@@ -23,11 +23,11 @@ class ShownTable:
 
     Attributes:
         anchor, title: its place on the page.
-        about: what it is, in a sentence.
-        table: without the columns and lines that the study has nothing for.
-        full: as the command prints it.
-        command: that prints it.
-        pictures: that show it.
+        about: what it shows, in a sentence.
+        table: the table without columns and lines for which the study has no data.
+        full: the table as the command prints it.
+        command: the command that prints it.
+        pictures: the figures that belong to it.
     """
 
     anchor: str
@@ -40,7 +40,7 @@ class ShownTable:
 
     @property
     def has_entries(self) -> bool:
-        """Whether there is anything in it but dashes."""
+        """Whether it has any entry other than a dash."""
         return any(
             entry.text != DASH
             for section in self.table.sections
@@ -125,12 +125,12 @@ def of_others(beside: Beside, options: Sequence[str], margin: float) -> list[Sho
 
 @dataclass(frozen=True)
 class Against:
-    """What the page is compared with.
+    """The comparison with other results.
 
     Attributes:
-        name: of the other results.
+        name: name of the other results.
         facts: (fact, here, there) in which the two differ.
-        tables: of verdicts and of scores.
+        tables: the tables of verdicts and of scores.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Against:
 
 
 def against(results: Results, beside: Beside, margin: float) -> Against | None:
-    """The comparison with other results, where the page was asked for one."""
+    """The comparison with other results, if requested."""
     if beside.against is None:
         return None
     name, there = beside.against

@@ -1,4 +1,4 @@
-"""What the results of a study rest on: how far it is, where its rows come from, each run."""
+"""The basis of a study's results: its completeness, its training runs, and their provenance."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Group:
         key: a short name, unique on a page.
         title: its title on the page.
         metric: the deciding metric's name.
-        runs: in the order of tables.
+        runs: the training runs in the order of tables.
     """
 
     key: str
@@ -112,10 +112,10 @@ class Group:
 
     @property
     def curves(self) -> list[dict[str, Any]]:
-        """Per architecture its runs' curves, for JSON: development metric x 100 and loss."""
+        """The curves of each architecture's runs, for JSON: development metric x 100 and loss."""
         by_title: dict[str, dict[str, dict[str, Any]]] = {}
         titles: dict[str, list[str]] = {}
-        for run in self.runs:  # the depths of one AdapterDrop run share it
+        for run in self.runs:  # the depths of an AdapterDrop run share one curve
             titles.setdefault(run.row["trial_id"], []).extend(run.titles)
         for run in self.runs:
             row = run.row
@@ -135,7 +135,7 @@ def _short(value: float) -> float | None:
 
 
 def groups(results: Results) -> list[Group]:
-    """The finished training runs by regime and task, those that others depend on included."""
+    """The finished training runs by regime and task, including those that others depend on."""
     study = results.study
     cells = [*study.grid(), *study.cells]  # first the grid, then what it depends on
     nonempty = []
@@ -202,7 +202,7 @@ def _packages(rows: list[Row]) -> list[str]:
 
 
 def _counted(values: Iterable[str]) -> list[str]:
-    """Each value once, with its number of training runs where they differ."""
+    """Each value once, with its number of training runs if values differ."""
     counts = Counter(values)
     if len(counts) == 1:
         return list(counts)
@@ -246,7 +246,7 @@ def _interruptions(rows: list[Row]) -> list[str]:
     texts = []
     if resumed:
         verb = "training run was" if len(resumed) == 1 else "training runs were"
-        texts.append(f"{len(resumed)} {verb} interrupted and went on from a checkpoint")
+        texts.append(f"{len(resumed)} {verb} interrupted and continued from a checkpoint")
     if side_by_side:
         groups = {tuple(row["array"] or ()) for row in side_by_side}
         texts.append(

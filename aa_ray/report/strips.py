@@ -1,7 +1,7 @@
-"""The strips beside the claims of the report's page: an effect, its interval, and what decides it.
+"""The strips beside the claims on the report's page: effect, interval, and decisive band.
 
-Effects in points share one scale. Other units have a scale of their own, with its ends written on
-the strip.
+Effects in points share one scale. Other units have separate scales, whose ends are written on the
+strip.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from aa_ray.report.tables import MINUS
 
 POINTS = "points"
 
-# Points of score on either side of 0.
+# The scale's points of score on either side of 0.
 SHOWN_POINTS = 10.0
 
-# Ends of the scales of other units; the rest are as wide as what they show.
+# Ends of the scales of other units; further units get a scale as wide as their values.
 _SCALES = {"share of layers": (0.0, 1.0), "ratio": (0.0, 2.0)}
 _ENDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Where the parts of a strip lie, in percent of its width.
+    """Positions of the parts of a strip, in percent of its width.
 
     Attributes:
         mean: the effect.
         low, width: its 95 % interval; None without one.
-        zero: 0, or 1 for a ratio.
+        zero: the position of 0, or of 1 for a ratio.
         band, band_width: the shaded region; None without one.
         beyond: the sides, "below" and "above", on which the interval goes further.
         ends: the scale's ends, in words; empty for points, whose ends the table's head has.
@@ -46,11 +46,11 @@ class Strip:
 
 
 def strip(judgement: Judgement, margin: float) -> Strip | None:
-    """The strip of a judgement; None where nothing was measured.
+    """The strip of a judgement; None if nothing was measured.
 
     Args:
-        margin: points within which two methods are on par: the band of effects in points. Other
-            units shade the judgement's own band.
+        margin: points within which two methods are on par, the shaded band for effects in points.
+            Other units shade the judgement's own band.
     """
     effect = judgement.effect
     if math.isnan(effect.mean):

@@ -1,4 +1,4 @@
-"""Three paragraphs made from the verdicts: what holds, what does not, and what is open.
+"""Summarises the verdicts in three paragraphs: what holds, what does not, and what is open.
 
 They repeat the tables of claims and contrasts and add nothing.
 """
@@ -30,7 +30,7 @@ def sentences(
 
     Args:
         claims: the judged statements of the paper.
-        contrasts: heading -> this project's judged contrasts, of ``contrasts.judge``. Contrasts
+        contrasts: heading -> this project's judged contrasts, from ``contrasts.judge``. Contrasts
             without rows are left out.
         rates: the learning rates under which the statements were judged, such as "tuned rates";
             empty to say nothing about them.
@@ -69,7 +69,7 @@ def _failing(claims: Sequence[Judgement]) -> str:
 
 
 def _open(claims: Sequence[Judgement]) -> str:
-    """The other statements by reason, with the numbers of the claims."""
+    """The remaining statements by reason, with the numbers of their claims."""
     reasons = {OPEN: ("is", "are", "open for want of data"),
                UNINFORMATIVE: ("is", "are", "at chance, which tells nothing"),
                NOT_RUN: ("was", "were", "not run")}  # fmt: skip

@@ -90,7 +90,7 @@ class Table:
         return self._changed(columns, lambda entries: [entries[i] for i in kept])
 
     def without_empty_lines(self) -> "Table":
-        """The table without lines that have no number, and then without empty sections."""
+        """The table without lines that have no number, and without sections left empty by that."""
         sections = [
             Section(section.heading, [line for line in section.lines if _has_entries(line[1])])
             for section in self.sections

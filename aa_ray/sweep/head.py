@@ -1,7 +1,7 @@
-"""Whether Ray's head still answers.
+"""Checks whether Ray's head still answers.
 
-Without it Ray's own library waits for a minute and then ends the driver from C++, with a log line
-in place of an explanation. So the driver looks for itself.
+If it does not, Ray's own library waits for a minute and then ends the driver from C++, with a log
+line instead of an explanation. So the driver checks by itself.
 """
 
 import os
@@ -13,24 +13,25 @@ from aa_ray.errors import FAILED_WORK
 from aa_ray.store import clock
 
 LOOK_SECONDS = 3.0
-# Of this machine's own head, and of a cluster's, whose network may pause. Ray gives up after 60.
+# Patience with a head on this machine, and with a cluster's, whose network may pause. Ray gives up
+# after 60 seconds.
 PATIENCE, CLUSTER_PATIENCE = 12.0, 45.0
 
 
 def end() -> None:
-    """End the process at once: Ray's threads would keep it, and its exit handlers would wait."""
+    """End the process immediately, since Ray's threads and exit handlers would delay its end."""
     sys.stderr.flush()
     os._exit(FAILED_WORK)
 
 
 class HeadWatch:
-    """Ends the driver when Ray's head has been silent for too long.
+    """Ends the driver if Ray's head has been silent for too long.
 
     Args:
         address: host and port of the head's store (GCS).
         patience: seconds of silence.
-        connect: raises OSError where nobody answers.
-        end: what ends the process.
+        connect: connects to the head; raises OSError if nobody answers.
+        end: ends the process.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class HeadWatch:
     def look(self) -> None:
         """Try once to reach the head."""
         now = clock.monotonic()
-        if now - self._looked > self._patience:  # this process itself was stopped meanwhile
+        if now - self._looked > self._patience:  # this process itself was suspended meanwhile
             self._heard = now
         self._looked = now
         try:
@@ -67,7 +68,7 @@ class HeadWatch:
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a live view has hidden the cursor
         print(
             f"{shown}\nRay's head at {host}:{port} has ended ({error.strerror or error}); finished "
-            "trials are kept, the same command goes on",
+            "trials are kept, the same command continues",
             file=sys.stderr,
         )
 
@@ -77,7 +78,7 @@ def _connect(place: tuple[str, int]) -> None:
 
 
 def watch(address: str, local: bool) -> Callable[[], None]:
-    """Look at the head again and again, in the background, until the function returned is called.
+    """Check the head periodically in the background, until the returned function is called.
 
     Args:
         address: host and port of the head's store (GCS).

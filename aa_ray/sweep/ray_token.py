@@ -1,8 +1,8 @@
-"""The token without which Ray does nothing for anybody.
+"""Protects the token that Ray requires from its clients.
 
-A local run listens on the loopback address, which every user of the machine can reach. Ray makes a
-token and keeps it under the home folder where others may read it. Here it is made first, for its
-owner's eyes alone.
+A local run listens on the loopback address, which all users of the machine can reach. Ray would
+create the token in the home folder with permissions that let others read it. So it is created here
+first, readable only by its owner.
 """
 
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 
 
 def protect() -> None:
-    """Let nobody but its owner read Ray's token; make one where there is none.
+    """Let only its owner read Ray's token; create one if there is none.
 
-    Does nothing where the environment gives a token, or switches tokens off. A home folder that
-    cannot be written to is left to Ray, which says so.
+    Does nothing if the environment sets a token or switches tokens off. If the home folder cannot
+    be written to, Ray itself reports it.
     """
     if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return
@@ -25,12 +25,12 @@ def protect() -> None:
     with suppress(OSError):
         if path.exists():
             _close(path)
-        elif not given:  # a path that was given and is wrong is for Ray to refuse
+        elif not given:  # Ray itself refuses a wrong path from the environment
             _make(path)
 
 
 def _close(path: Path) -> None:
-    """Take the rights of others away, where the file is ours."""
+    """Remove other users' permissions if this user owns the file."""
     status = path.stat()
     if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -38,7 +38,7 @@ def _close(path: Path) -> None:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The file appears whole, and is never readable by others, not even for a moment.
+    # The file appears complete, and is never readable by others, not even for a moment.
     part = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

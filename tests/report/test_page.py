@@ -256,7 +256,7 @@ def test_commands_without_the_data_train_nothing() -> None:
 
 def test_provenance(page: Page) -> None:
     for fact in ("commit 0123456789", "torch 2.13.0", "SHA-256 weights", "CoLA: embedded-1",
-                 "1 training run was interrupted and went on from a checkpoint",
+                 "1 training run was interrupted and continued from a checkpoint",
                  "2026-11-21 12:00 UTC"):  # fmt: skip
         assert fact in page.text, fact
 

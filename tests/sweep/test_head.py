@@ -45,7 +45,7 @@ def test_a_head_that_ends_ends_the_driver_with_one_line(
     said = capsys.readouterr().err.strip()
     assert said == (
         "Ray's head at 127.0.0.1:6379 has ended (Connection refused); finished trials are kept, "
-        "the same command goes on"
+        "the same command continues"
     )
 
 

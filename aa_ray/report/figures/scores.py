@@ -54,7 +54,7 @@ def scores(results: Results) -> Drawing:
 
 
 def _drawn(results: Results) -> tuple[list[str], list[str]]:
-    """The regimes in which a method has an average, and what to say of the others."""
+    """The regimes in which a method has an average, and a note on the others."""
     regimes = results.study.regimes
     drawn = [r for r in regimes if any(results.averages(line, r) for line in results.lines())]
     missing = [
