@@ -1,7 +1,7 @@
 """Appendix A of the paper: Table 2 for BERT-base.
 
-What it costs: the default preset, demo, is that of table2.py and shares its trials. With
---preset paper it is about 860 training runs of bert-base-uncased and wants GPUs.
+What it costs: the default preset, demo, is that of table2.py and shares its trials. --preset paper
+needs about 860 training runs of bert-base-uncased, and GPUs.
 
     python studies/appendix_a.py --preset low-data
     python studies/appendix_a.py --preset paper --address auto \\

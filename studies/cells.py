@@ -1,9 +1,9 @@
 """The comparisons behind the paper's claims, cell by cell, from existing rows. Runs nothing.
 
-For each comparison of two methods: the average difference, what it is without each task, and every
-task and regime by itself, with intervals, shares of the variance, what the methods have learned
-there, and how often their training runs take off. Run table2.py, table3.py and table4.py first,
-with the same options.
+For each comparison of two methods it prints the average difference, the average without each task,
+and a line for each task and regime: interval, share of the variance, what the methods have learned,
+and how often their training runs take off (end above chance). First run table2.py, table3.py and
+table4.py with the same options.
 
     python studies/cells.py
     python studies/cells.py --data DIR --tasks cola rte --regimes 100 500 \\

@@ -1,9 +1,9 @@
 """The paper's claims C1-C13, judged from existing rows. Runs nothing.
 
-For each claim: the effect with its 95 % interval (paired over task, regime and seed), on how many
-learned cells it rests, its tests (adjusted for the number of claims), the verdict, and how many
-seeds would settle an open one. cells.py shows the same comparisons cell by cell. Run table2.py,
-table3.py and table4.py first, with the same options.
+For each claim it prints the effect with its 95 % interval (paired over task, regime and seed), the
+number of learned cells, the tests (adjusted for the number of claims), the verdict, and how many
+seeds would settle an open claim. cells.py shows the same comparisons cell by cell. First run
+table2.py, table3.py and table4.py with the same options.
 
     python studies/claims.py
     python studies/claims.py --data DIR --tasks cola rte --regimes 100 500 \\

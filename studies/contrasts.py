@@ -1,7 +1,7 @@
 """What each part of AA contributes, under the released rates and under those of --rates.
 
-The primary contrasts of docs/protocol.md, from existing rows. Runs nothing: run controls.py first,
-with the same options, once with --rates released and once with the other rates.
+These are the primary contrasts of docs/protocol.md, from existing rows. Runs nothing. First run
+controls.py with the same options, once with --rates released and once with the other rates.
 
     python studies/contrasts.py --rates tuned --last-n 3
     python studies/contrasts.py --rates tuned --last-n 3 --data DIR \\

@@ -1,10 +1,11 @@
 """Does AA-focused win by its activation, by having fewer layers, by which layers, or by its rates?
 
-Beside AA, Switch-only and AdapterDrop: ReLU and rational adapters in every layer and in the last N
-(a 2 x 2), and rational adapters in as many layers as AA selected, drawn at random for each seed.
+In addition to AA, Switch-only and AdapterDrop it runs a 2 x 2 design: ReLU and rational adapters in
+every layer and in the last N. It also runs rational adapters in as many layers as AA selected,
+drawn at random for each seed.
 
-What it costs: the default preset, demo, takes some minutes on two CPU cores, and with --rates
-tuned about an hour, since every method is tried with six settings and three seeds.
+What it costs: the default preset, demo, takes some minutes on two CPU cores. With --rates tuned it
+takes about an hour, since each method is tried with six settings and three seeds.
 
     python studies/controls.py --last-n 3
     python studies/controls.py --last-n 3 --rates tuned

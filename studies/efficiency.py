@@ -1,8 +1,7 @@
 """Claim C13: parameters, storage, training and inference time of AA-focused against Baseline.
 
-Measures, side by side on this machine, the architectures that studies/table2.py found, for the
-first of the tasks and regimes. Needs the rows of table2.py, run with the same options; takes a
-minute.
+It measures the architectures of studies/table2.py side by side on this machine, for the first task
+and regime. It needs the rows of table2.py with the same options, and takes a minute.
 
     python studies/table2.py && python studies/efficiency.py
 """

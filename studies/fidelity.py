@@ -1,9 +1,9 @@
-"""What each difference between the paper and its released code does to the average score.
+"""How does each difference between the paper and its released code affect the average score?
 
-Runs the study as it is, and again with one difference at a time turned the other way (D1 to D6 and
-D9, see aa_ray/core/deviations.py). Trials on which a difference cannot act are shared.
+It runs the study with the defaults, and again with one setting changed at a time (D1 to D6 and D9,
+see aa_ray/core/deviations.py). Trials that a setting does not affect are shared.
 
-What it costs: with the default preset, demo, about ten minutes on two CPU cores.
+What it costs: the default preset, demo, takes about ten minutes on two CPU cores.
 
     python studies/fidelity.py
     python studies/fidelity.py --data DIR --tasks sst2 mrpc --regimes 500 \\

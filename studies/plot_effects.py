@@ -1,10 +1,9 @@
 """Differences between methods, task by task, as forest plots.
 
-One figure for the contrasts of docs/protocol.md, the picture to contrasts.py, and one for the
-comparisons behind the paper's claims, the picture to cells.py: under the released rates and under
-those of --rates, where these have rows. Each line is a task and regime with its 95 % interval,
-hollow where neither method is above chance; the grey band is the margin. Drawn from rows, runs
-nothing.
+It draws one figure for the contrasts of docs/protocol.md (see contrasts.py), and one for the
+comparisons behind the paper's claims (see cells.py), under the released rates and under those of
+--rates if these have rows. Each line is a task and regime with its 95 % interval. It is hollow if
+neither method is above chance. The grey band is the margin. Draws existing rows, runs nothing.
 
     python studies/table2.py && python studies/plot_effects.py
     python studies/plot_effects.py --rates tuned --last-n 3 --data DIR \\

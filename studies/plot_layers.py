@@ -1,6 +1,6 @@
-"""Which layers AA selected, per task and regime: in how many seeds, against random selections.
+"""Which layers AA selected, by task and regime, and how often, compared with random selections.
 
-Grey: where 95 % of random sets of the same sizes lie. Drawn from rows, runs nothing.
+Grey: the range of 95 % of random sets of the same sizes. Draws existing rows, runs nothing.
 
     python studies/table2.py && python studies/plot_layers.py
 """

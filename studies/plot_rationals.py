@@ -1,8 +1,8 @@
 """The learned rational activations per task and layer (paper, Figure 3).
 
-Solid: what AA learned with the first seed, at the best epoch; dashed: the function it started
-from; grey: the inputs that it saw; layers whose switch chose the identity are marked. Drawn from
-rows, runs nothing.
+Solid: the function that AA learned with the first seed, at the best epoch. Dashed: its initial
+function. Grey: the distribution of its inputs. Layers whose switch chose the identity are marked.
+Draws existing rows, runs nothing.
 
     python studies/table2.py && python studies/plot_rationals.py
 """

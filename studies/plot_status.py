@@ -1,8 +1,8 @@
-"""What each method has learned, per task and regime: the map to read before any score.
+"""Which methods have learned which tasks and regimes. Look at this map before any score.
 
 Learned: the mean test score is above chance by more than three standard errors of the test set,
-and the models give more than one answer. Shown under the released rates and under those of
---rates, where these have rows. Drawn from rows, runs nothing.
+and the models give more than one answer. It is drawn under the released rates and under those of
+--rates if these have rows. Draws existing rows, runs nothing.
 
     python studies/table2.py && python studies/plot_status.py
     python studies/plot_status.py --rates tuned --data DIR --tasks sst2 stsb \\

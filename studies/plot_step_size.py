@@ -1,7 +1,7 @@
-"""Test score against learning rate, per method, task and regime: the picture to step_size.py.
+"""Test score against learning rate by method, task and regime: the figures of step_size.py.
 
-Every training run, the mean with its 95 % interval, chance, and how many runs take off. Drawn from
-rows, runs nothing.
+They show all training runs, the mean with its 95 % interval, chance, and how many runs take off
+(end above chance). Draws existing rows, runs nothing.
 
     python studies/step_size.py && python studies/plot_step_size.py
 """

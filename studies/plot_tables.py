@@ -1,5 +1,6 @@
-"""Table 2 as pictures: average score per method and regime with 95 % intervals over the seeds, and
-score against adapter parameters. Drawn from rows, runs nothing.
+"""Table 2 as figures: average score by method and regime, and score against adapter parameters.
+
+Averages have 95 % intervals over the seeds. Draws existing rows, runs nothing.
 
     python studies/table2.py && python studies/plot_tables.py
 """

@@ -1,8 +1,8 @@
-"""Development score against learning rate, for the seeds with which --rates tuned tunes rates.
+"""Development score against learning rate, for the tuning seeds of --rates tuned.
 
-Every training run of each method's ladder, the mean with its interval, chance, how many runs take
-off, and the rate that the method got. Development scores alone: no test score takes part. Drawn
-from rows, runs nothing; run another study with --rates tuned first.
+The figures show all training runs of each method's sweep over learning rates, the mean with its
+interval, chance, how many runs take off (end above chance), and the tuned rate. Test scores are not
+used. Draws existing rows, runs nothing. First run another study with --rates tuned.
 
     python studies/controls.py --last-n 3 --rates tuned
     python studies/plot_tuning.py --last-n 3

@@ -1,9 +1,9 @@
 """Does AA-focused win by architecture or by step size? (an open question of the paper)
 
-Baseline, Rational-only, AA, AA-focused^sim and Baseline^N over a ladder of learning rates for
-adapter weights, rational coefficients and switches. Each method gets the rates that are best for it
-on the development sets; the table compares the methods at the released rates and at their own,
-and says what the difference is owed to. Trials on which a rate cannot act are shared.
+It sweeps over learning rates of adapter weights, rational coefficients and switches for Baseline,
+Rational-only, AA, AA-focused^sim and Baseline^N. Each method gets the rates that are best for it on
+the development sets. The table compares the methods at the released rates and at their own best
+rates, and names the cause of the difference. Trials that a rate does not affect are shared.
 
 What it costs: 65 training runs per task, seed and regime; with the default preset, demo, about an
 hour on two CPU cores.

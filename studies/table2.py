@@ -1,13 +1,13 @@
 """Table 2 of the paper: Baseline, AdapterDrop, AA and the three AA-focused architectures.
 
 What it costs: the default preset, demo, takes a few minutes on two CPU cores and needs no network.
-The paper's own table, --preset paper, is about 860 training runs of BERT-large and wants GPUs.
+The paper's own table, --preset paper, needs about 860 training runs of BERT-large, and GPUs.
 
     python studies/table2.py
     python studies/table2.py --data DIR --tasks cola rte --regimes 100 500
     python studies/table2.py --preset paper --address auto
 
-Run it again after an interruption: it goes on where it was. A finished study prints its table.
+Run it again after an interruption: it continues. A finished study only prints its table.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Table 3 of the paper: AA-focused^sim on the last N, N-1 and N-2 layers.
 
 What it costs: the default preset, demo, takes a few minutes on two CPU cores, less after table2.py,
-whose trials it shares. --preset low-data is 270 training runs more than Table 2 has.
+whose trials it shares. --preset low-data needs 270 training runs in addition to those of Table 2.
 
     python studies/table3.py
     python studies/table3.py --data DIR --tasks cola rte --regimes 100 500

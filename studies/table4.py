@@ -1,7 +1,7 @@
 """Table 4 of the paper: what the switch and the rational each contribute.
 
 What it costs: the default preset, demo, takes a few minutes on two CPU cores, less after table2.py,
-whose trials it shares. --preset low-data is 405 training runs more than Table 2 has.
+whose trials it shares. --preset low-data needs 405 training runs in addition to those of Table 2.
 
     python studies/table4.py
     python studies/table4.py --data DIR --tasks cola rte --regimes 100 500
