@@ -47,14 +47,14 @@ def _caption(results: Results, margin: float) -> str:
     return (
         f"Comparisons cell by cell, for backbone {study.backbone.identity}, tasks "
         f"{listed(study.tasks)}, regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}. "
-        "Effects: first method (A) minus second (B), points of score (x 100), paired by seed; p "
-        "values and intervals of single cells are not adjusted for their number. The margin of the "
-        f"rules is {margin:g} points. Variance: the part that a cell has of the variance of the "
+        "Effects: first method (A) minus second (B), points of score (x 100), paired by seed. "
+        "Intervals and p values of single cells are not adjusted for their number. The margin of "
+        f"the rules is {margin:g} points. Variance: the cell's share of the variance of the "
         "average. P(A > B): share of pairs in which A is better. Takes off: share of training runs "
-        "above chance by more than three standard "
-        "errors of the test set. In brackets 95 % intervals (Wilson). The average is over the "
-        "cells in which A or B has learned something, or of which rows do not tell. Tasks drawn "
-        "at random: a bootstrap over tasks and seeds, for comparison."
+        "above chance by more than three standard errors of the test set. In brackets: 95 % "
+        "intervals (Wilson). The average is over the cells in which A or B has learned something, "
+        "or this is not known. Tasks drawn at random: a bootstrap over tasks and seeds, for "
+        "comparison."
     )
 
 

@@ -74,7 +74,7 @@ def _gain(results: Results, regime: str, margin: float) -> Draft:
     """C2's effect sizes: does AA-focused^uni gain as much as in the paper?"""
     shown = evidence(results, FOCUSED_UNI, BASELINE_LINE, [regime])
     gain = PAPER_GAINS[regime]
-    text = f"AA-focused^uni gains {gain:.2f} points on Baseline with {regime} examples"
+    text = f"AA-focused^uni gains {gain:.2f} points over Baseline with {regime} examples"
     return draft("C2", text, shown, verdicts.near(gain, margin))
 
 

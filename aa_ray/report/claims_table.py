@@ -15,10 +15,10 @@ from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import listed, seeds_text
 
 AT_CHANCE = (
-    "A cell (task and regime) counts where one of the two methods has learned something: its mean "
-    "is above chance by more than three standard errors of the test set. Where rows do not tell "
-    "what chance is, all cells count; where all of them are at chance, as the tables show, a "
-    "verdict on scores says nothing."
+    "A cell (task and regime) counts if one of the two methods has learned something: its mean is "
+    "above chance by more than three standard errors of the test set. If rows do not tell what "
+    "chance is, all cells count. If all cells are at chance, as the tables show, a verdict on "
+    "scores says nothing."
 )
 
 COLUMNS = ["effect", "95 % interval", "unit", "pairs", "df", "largest cell", "learned", "ahead in",
@@ -47,17 +47,18 @@ def _caption(results: Results, margin: float) -> str:
     return (
         f"Claims, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Effects in points of score "
-        f"(x 100) unless said, with 95 % intervals, paired over task, regime and seed. {AT_CHANCE} "
-        "On fewer than two learned cells a verdict is uninformative.\n"
-        f"Rules: {rules}. On every task: each task by itself. p holds, p fails: of the two "
-        "verdicts, adjusted by Holm's method for the claims tested; a verdict falls at 5 %.\n"
-        "df: degrees of freedom of the interval; cells: no cell has a second seed, so cells are "
-        "the sample; take-off: some runs of a cell took off and others did not, so their shares "
-        "have intervals of their own (with few seeds n, such a cell may pass for another). "
-        "Largest cell: the part of the variance that one cell has. Ahead in: the number of cells, "
-        "at least, in which the first method is ahead (5 %). Null model: mean and standard "
-        "deviation for random or relabelled layers. Seeds to settle: per cell, for a verdict with "
-        "probability 80 %, if means and spreads stay."
+        f"(x 100) unless another unit is given, with 95 % intervals, paired over task, regime and "
+        f"seed. {AT_CHANCE} With fewer than two learned cells a verdict is uninformative.\n"
+        f"Rules: {rules}. On every task: each task is tested separately. p holds, p fails: p "
+        "values of the two verdicts, adjusted by Holm's method for the number of claims tested; a "
+        "verdict needs p of at most 5 %.\n"
+        'df: degrees of freedom of the interval. "cells": no cell has a second seed, so the cells '
+        'are the sample. "take-off": some runs of a cell took off (ended above chance) and others '
+        "did not, so the shares of runs that took off have separate intervals (with few seeds n, "
+        "such a cell may be missed). Largest cell: the one with the largest share of the variance. "
+        "Ahead in: minimum number of cells in which the first method is ahead (5 %). Null model: "
+        "mean and standard deviation for random or relabelled layers. Seeds to settle: seeds per "
+        "cell for a verdict with probability 80 %, if means and spreads stay the same."
     )
 
 

@@ -158,7 +158,7 @@ def table(
     caption = (
         f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
-        f"paired by seed, averaged over cells. {AT_CHANCE} On fewer than two learned cells a "
+        f"paired by seed, averaged over cells. {AT_CHANCE} With fewer than two learned cells a "
         f"verdict is uninformative.\nRule: {rule(look.margin, look.alpha).text}. p values "
         "are adjusted by Holm's method for all contrasts of this table, those of the two verdicts "
         f"apart; a verdict falls at {100 * look.alpha:g} %. Seeds to settle: per cell, for a "

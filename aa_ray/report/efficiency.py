@@ -34,7 +34,7 @@ def table(results: Results) -> Table:
     task, regime = study.tasks[0], study.regimes[0]
     reference = architectures.get(BASELINE).title
     if BASELINE not in study.methods:
-        raise UsageError(f"the others are compared with {reference}; add {BASELINE} to --methods")
+        raise UsageError(f"all are compared with {reference}; add {BASELINE} to --methods")
     trials = _trials(results, task, regime)
     from aa_ray.report import measurement  # imports torch; --help need not wait for it
 

@@ -43,10 +43,10 @@ def table(results: Results) -> Table:
             ]
             sections.append(Section(_heading(deviation, value), lines))
     caption = (
-        "Fidelity. Each difference between paper and released code, turned the other way: change "
-        "of the test score (x 100) against the default here, averaged over tasks and regimes, "
-        "with a 95 % interval, paired over task, regime and seed. Selections follow each variant's "
-        f"own aa trials. Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, "
+        "Fidelity. Effect of changing each setting in which paper and released code differ: change "
+        "of the test score (x 100) from the default here, averaged over tasks and regimes, with a "
+        "95 % interval, paired over task, regime and seed. Selections follow each variant's own aa "
+        f"trials. Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, "
         f"regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}."
     )
     return Table(caption, ["change", "95 % interval", "pairs", "average here"], sections)

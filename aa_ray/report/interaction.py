@@ -112,6 +112,6 @@ def _caption(results: Results, policies: Sequence[str], margin: float) -> str:
         f"{policies[1]})? Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}. Points of score (x 100), averaged over the cells in which one "
         "of the two methods has learned something under one of the policies, with 95 % intervals, "
-        f"paired by seed. It depends on it: interval without 0 (p adjusted by Holm's method); it "
-        f"does not: 90 % interval within ±{margin:g} points."
+        "paired by seed. Verdict: it depends if the interval excludes 0 (p adjusted by Holm's "
+        f"method); it does not if the 90 % interval is within ±{margin:g} points."
     )

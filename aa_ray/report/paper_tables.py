@@ -219,7 +219,7 @@ def _legend(sections: Sequence[Section]) -> str:
     states = {entry.state for entry in entries}
     legend = {
         State.CHANCE: "not above chance by more than three standard errors of the test set",
-        State.ONE_CLASS: "one class: most of its models give one answer to every example",
+        State.ONE_CLASS: "one class: most of its models give the same answer to all examples",
     }
     shown = [f"{MARKS[s]} {text}" for s, text in legend.items() if s.value in states]
     if not shown:

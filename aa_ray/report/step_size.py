@@ -92,7 +92,7 @@ def verdict(released: Effect, best: Effect) -> str:
         released, best: the advantage at the released rates, and at each method's best rates.
     """
     if not released.low > 0:
-        return "open: no sure advantage at the released rates"
+        return "open: no significant advantage at the released rates"
     if best.low > 0:
         return "architecture: the advantage stays when each method has its own rates"
     if best.high < MARGIN:
@@ -111,9 +111,9 @@ def table(results: Results) -> Table:
         verdicts.append(f"{results.regime_title(regime)}: {_judge(results, regime, best)}.")
     caption = (
         "Step size. Average test score (x 100) with the released learning rates and with those "
-        "chosen per method on development sets; differences from Baseline with 95 % intervals, "
-        "paired over task and seed. Rates are adapter / rational / switch; those that a method "
-        f"does not have are left out. Backbone {study.backbone.identity}, tasks "
+        "chosen for each method on development sets; differences from Baseline with 95 % "
+        "intervals, paired over task and seed. Rates are adapter / rational / switch, without "
+        f"those that a method does not use. Backbone {study.backbone.identity}, tasks "
         f"{listed(study.tasks)}, seeds {seeds_text(study.seeds)}.\n"
         f"Does AA-focused win by architecture or by step size? {' '.join(verdicts)}"
     )
@@ -124,7 +124,7 @@ def table(results: Results) -> Table:
 def _judge(results: Results, regime: str, best: dict[str, Rates | None]) -> str:
     of_focused, of_baseline = best.get(FOCUSED), best.get(BASELINE)
     if of_focused is None or of_baseline is None:
-        return "open: the ladder is not complete"
+        return "open: the sweep over rates is not complete"
     focused = Line("", FOCUSED)
     released = _over_baseline(results, regime, focused, RELEASED_RATES, RELEASED_RATES)
     return verdict(released, _over_baseline(results, regime, focused, of_focused, of_baseline))

@@ -25,7 +25,7 @@ def rates_text(results: Results) -> str:
     choices = [choice for choice in results.choices().values() if choice is not None]
     tied, at_edge = sum(c.tied for c in choices), sum(c.at_edge for c in choices)
     if tied or at_edge:
-        text += f"; of {len(choices)} choices {tied} by a tie, {at_edge} at the ladder's edge"
+        text += f"; of {len(choices)} choices, {tied} tied and {at_edge} at the edge of the range"
     return text
 
 
@@ -44,8 +44,8 @@ def table(name: str, results: Results) -> Table:
         sections.append(Section(results.regime_title(regime), lines))
     caption = (
         f"{name}. Adapter rates with the best mean development score, and that score x 100; "
-        f"{rates_text(results)}. {TIED} behind a rate: others were exactly as good. {AT_EDGE}: it "
-        "is the smallest or the largest that was tried."
+        f"{rates_text(results)}. {TIED} after a rate: others were exactly as good. {AT_EDGE}: it "
+        "is the smallest or largest rate tried."
     )
     return Table(caption, [tasks.get(task).title for task in study.tasks], sections)
 

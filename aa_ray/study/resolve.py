@@ -81,7 +81,7 @@ def stand_in_text(cells: Iterable[Cell], num_layers: int) -> str:
     count = math.ceil(num_layers / 2)
     return names and (
         f"AA is at chance on its development set ({names}), so its switches select nothing for "
-        f"other methods; the last {count} of {num_layers} layers stand in."
+        f"other methods; the last {count} of {num_layers} layers are used instead."
     )
 
 

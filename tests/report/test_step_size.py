@@ -69,7 +69,7 @@ def architecture_explains(method: str, adapter: float, rational: float) -> float
     [
         (step_size_explains, "step size: the advantage is gone"),
         (architecture_explains, "architecture: the advantage stays"),
-        (lambda method, adapter, rational: 0.0, "open: no sure advantage"),
+        (lambda method, adapter, rational: 0.0, "open: no significant advantage"),
     ],
 )
 def test_verdicts(gain: Callable[[str, float, float], float], expected: str) -> None:
@@ -93,7 +93,7 @@ def test_rates_are_chosen_on_development_sets_and_shown_where_a_method_has_them(
 
 def test_an_incomplete_ladder_is_open() -> None:
     table = step_size.table(Results(study(), []))
-    assert "open: the ladder is not complete" in table.caption
+    assert "open: the sweep over rates is not complete" in table.caption
     assert "–" in table.render("text")
 
 
@@ -103,8 +103,8 @@ def test_an_incomplete_ladder_is_open() -> None:
         ((1.0, 3.0), (1.0, 3.0), "architecture"),
         ((1.0, 3.0), (-3.0, 1.0), "step size"),
         ((1.0, 3.0), (-1.0, 9.0), "open: not enough data"),
-        ((-1.0, 3.0), (1.0, 3.0), "open: no sure advantage"),
-        ((math.nan, math.nan), (1.0, 3.0), "open: no sure advantage"),
+        ((-1.0, 3.0), (1.0, 3.0), "open: no significant advantage"),
+        ((math.nan, math.nan), (1.0, 3.0), "open: no significant advantage"),
     ],
 )
 def test_verdict_rule(

@@ -29,7 +29,7 @@ def test_captions_and_table_say_what_was_tried_and_what_was_close() -> None:
     results = Results(study, made)
     text = tuned_rates.rates_text(results)
     assert "6 settings each (0.0001 0.0003 0.001 0.003 0.01 0.03), seeds 9001 9002 9003" in text
-    assert text.endswith("of 2 choices 1 by a tie, 1 at the ladder's edge")
+    assert text.endswith("of 2 choices, 1 tied and 1 at the edge of the range")
     [section] = tuned_rates.table("Rates", results).sections
     assert [[entry.text for entry in entries] for _, entries in section.lines] == [
         ["0.03| (90.0)"], ["0.0003= (90.0)"]

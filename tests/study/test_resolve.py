@@ -129,4 +129,4 @@ def test_it_is_said_which_aa_trials_decide_nothing() -> None:
     assert resolver.trials[Cell("aa-focused-spec", "cola", "100", 92)].layers == (2, 3, 4)
     text = stand_in_text(resolver.stand_ins(study.grid()), 5)
     assert text.startswith("AA is at chance on its development set (cola 100)")
-    assert text.endswith("the last 3 of 5 layers stand in.") and stand_in_text([], 5) == ""
+    assert text.endswith("the last 3 of 5 layers are used instead.") and stand_in_text([], 5) == ""

@@ -256,8 +256,8 @@ def table(panels: Sequence[Panel], margin: float) -> Table:
     sections = [Section(panel.title, list(_lines(panel))) for panel in panels]
     caption = (
         f"Differences in points of score (x 100), with 95 % intervals, paired by seed; the margin "
-        f"is {margin:g} points. Learned: one of the methods is above chance there, or nobody "
-        "knows; for the average, in enough cells for a verdict."
+        f"is {margin:g} points. Learned: one of the methods is above chance there, or this is not "
+        "known; for the average, in enough cells for a verdict."
     )
     return Table(caption, ["effect", "95 % interval", "learned"], sections)
 

@@ -216,7 +216,7 @@ def table(cells: Sequence[Selected]) -> Table:
         for cell in cells
     ]
     caption = (
-        "Layers that AA selected: number of seeds, and where 95 % of the numbers would lie for "
-        "random sets of the same sizes. * outside."
+        "Layers that AA selected: number of seeds, and the range of 95 % of these numbers for "
+        "random sets of the same sizes. *: outside that range."
     )
     return Table(caption, [*columns, "random sets"], [Section("cell", lines)])

@@ -225,8 +225,8 @@ def table(blocks: Sequence[Sequence[Ladder]], score: str) -> Table:
         for block in blocks
     ]
     caption = (
-        f"Mean {score} x 100 by learning rate of the adapters, with 95 % t intervals over seeds, "
-        "and in brackets how many training runs take off."
+        f"Mean {score} x 100 by learning rate of the adapters, with 95 % t intervals over seeds. "
+        "In brackets: number of training runs that take off (end above chance)."
     )
     return Table(caption, [f"{rate:g}" for rate in rates] + ["chance"], sections)
 

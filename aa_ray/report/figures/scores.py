@@ -193,5 +193,5 @@ def _points_table(results: Results, by_regime: dict[str, dict[Point, list[str]]]
         )
         for regime, places in by_regime.items()
     ]
-    caption = "Average score x 100, and parameters of the adapters in use, mean over training runs."
+    caption = "Average score x 100, and adapter parameters in use, mean over training runs."
     return Table(caption, ["parameters", "average score"], sections)
