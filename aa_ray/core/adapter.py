@@ -189,7 +189,7 @@ def make_adaptable(
     switch: SwitchSettings | None = RELEASED,
     generator: torch.Generator | None = None,
 ) -> list[AdaptableAdapter]:
-    """Put an ``AdaptableAdapter`` in place of each bottleneck of the adapter called ``name``.
+    """Replace each bottleneck of the adapter ``name`` by an ``AdaptableAdapter``.
 
     The weights that AdapterHub has drawn are kept, and no random numbers are drawn:
 

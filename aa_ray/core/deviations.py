@@ -33,7 +33,7 @@ class Deviation(Setting):
 
     Attributes:
         key: its number in the project's list of differences.
-        paper, released: the value that each uses; None where the paper does not say.
+        paper, released: the value that each uses; None if the paper does not say.
     """
 
     key: str

@@ -1,8 +1,8 @@
 """The rational activation on NVIDIA GPUs: one Triton kernel forward, one backward.
 
 The formulas are those of ``aa_ray.core.rational``; the tests compare with ``rational_torch``.
-Each program adds up the coefficients' gradients over its own elements and writes the sums to a
-place of its own; torch adds those up. So there are no atomics, and the same sum every time.
+Each program adds up the coefficients' gradients over its elements and writes the sums to a separate
+place; torch adds those up. So there are no atomics, and the sum is the same every time.
 """
 
 import torch
