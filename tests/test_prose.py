@@ -27,6 +27,23 @@ VOCABULARY = {
     r"\bof no account\b": "ignored",
     r"\bwithout a word\b": "silently",
     r"\b(parameterisation|hyper-?parametri[sz]ation)\b": "settings",
+    r"\bone after the other\b": "one after another, in turn, or concatenated",
+    r"\bso many (?!as\b|that\b)": "this many, or name the parameter",
+    r"\banew\b": "again",
+    r"\bof like (length|size)\b": "of similar length",
+    r"\bif need be\b": "if necessary",
+    r"\bfor ever\b": "forever",
+    r"\bsays? nothing of\b": "says nothing about",
+    r"\b(what|whatever) there is\b": "existing rows, or what exists",
+    r"\bnobody knows\b": "this is not known",
+    r"\ball the same\b": "still",
+    r"\bof no use\b": "useless",
+    r"\bat hand\b": "available",
+    r"\btake note\b": "record",
+    r"\brows? of before\b": "rows before",
+    r"\bbut for (the|those|its|all|one)\b": "except",
+    r"\b(thereof|whereof|wherein|therein)\b": "of it, in it",
+    r"\bdo(es)? not load\b": "cannot be loaded",
 }  # fmt: skip
 # What existing docstrings still say; new ones may not. Take a line out when its file is mended.
 OLD = {
@@ -84,6 +101,28 @@ def test_docstrings_use_the_vocabulary() -> None:
         for start, text in docstrings(module)
         for line, words, better in complaints(text)
         if words not in OLD.get(module.relative_to(ROOT).as_posix(), ())
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_no_entry_of_a_docstring_begins_with_of() -> None:
+    """Such as ``name: of the file``: the reader has to find the noun."""
+    found = [
+        f"{module.relative_to(ROOT)}:{start + text.count(chr(10), 0, match.start())}: {match[0]!r}"
+        for module in MODULES
+        for start, text in docstrings(module)
+        for match in re.finditer(r"^ {4,}\w[\w, ]*: of (the|its|a|an|each|all|those)\b", text, re.M)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("word", ["of", "what", "whatever"])
+def test_no_help_text_begins_with(word: str) -> None:
+    found = [
+        f"{path.name}:{number}: {line.strip()}"
+        for path in (ROOT / "aa_ray" / "commands").glob("*.py")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if re.search(rf'\bhelp=f?"{word} ', line, re.I)
     ]
     assert not found, "\n".join(found)
 

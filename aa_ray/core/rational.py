@@ -153,7 +153,8 @@ class Rational(nn.Module):
         init: the function that it initially approximates, a key of ``INITIAL_COEFFICIENTS``.
         version: denominator "A" (released code) or "B" (paper); the approximations other than
             "one" and "identity" were fitted for version A.
-        gradient: of the denominator's absolute value at 0, "kernel" (released code) or "abs".
+        gradient: gradient of the denominator's absolute value at 0: "kernel" (released code) or
+            "abs".
 
     Parameters: ``numerator`` [6], a0 to a5; ``denominator`` [4], b1 to b4. Both float32.
     The input may have any shape. Half precision is evaluated in float32, since 10^5 already exceeds
