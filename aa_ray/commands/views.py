@@ -104,7 +104,7 @@ def contrast(
     """Print a table of contrasts, as ``compare`` does; returns the exit status.
 
     Args:
-        names: of the contrasts, for ``--only``.
+        names: names of the contrasts, for ``--only``.
         make_table: (policies, the contrasts asked for, the level, the margin) -> the table.
         description, methods, arguments: as in ``show``.
     """

@@ -160,9 +160,9 @@ def table(
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
         f"paired by seed, averaged over cells. {AT_CHANCE} With fewer than two learned cells a "
         f"verdict is uninformative.\nRule: {rule(look.margin, look.alpha).text}. p values "
-        "are adjusted by Holm's method for all contrasts of this table, those of the two verdicts "
-        f"apart; a verdict falls at {100 * look.alpha:g} %. Seeds to settle: per cell, for a "
-        "verdict with probability 80 %, if means and spreads stay."
+        "are adjusted by Holm's method for all contrasts of this table, separately for the two "
+        f"verdicts; a verdict needs p of at most {100 * look.alpha:g} %. Seeds to settle: seeds "
+        "per cell for a verdict with probability 80 %, if means and spreads stay the same."
     )
     columns = [f"{100 - 100 * look.alpha:g} % interval" if c == INTERVAL else c for c in COLUMNS]
     return Table(caption, columns, sections)

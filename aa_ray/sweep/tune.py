@@ -160,11 +160,11 @@ def _fit(
     try:
         tuner.fit()
     except (RayError, TuneError) as error:
-        if searcher.stopped is not None:  # what Tune makes of it names the wrong culprit
+        if searcher.stopped is not None:  # Tune's own error would be misleading
             raise searcher.stopped from error
         raise SweepError(
-            f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept, the "
-            "same command goes on"
+            f"Ray has failed ({str(error).splitlines()[-1]}); finished trials are kept; the "
+            "same command continues the study"
         ) from error
     finally:  # also on Ctrl-C: a live view hides the cursor
         searcher.progress.close()
@@ -223,7 +223,7 @@ def start_ray(resources: Resources, folder: Path | None = None) -> str | None:
     """Connect to the cluster, or start Ray here.
 
     Args:
-        folder: of ``session.folder``, for what a local Ray keeps on disk; None: Ray's own place.
+        folder: folder from ``session.folder`` for the files of a local Ray; None: Ray's default.
 
     Returns:
         Host and port of Ray's dashboard, if it has one.
