@@ -17,7 +17,7 @@ PIECE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Tokenised examples, whose tokens stand one after the other.
+    """Tokenised examples, stored as concatenated tokens.
 
     Attributes:
         input_ids, token_type_ids: of all tokens, int32 and int8; they may lie in a mapped file.
@@ -52,7 +52,7 @@ class Examples:
         lengths: np.ndarray,
         labels: np.ndarray,
     ) -> "Examples":
-        """Of all tokens one after the other; without segment ids these are 0."""
+        """Examples from concatenated tokens; if segment ids are missing, they are 0."""
         if token_type_ids is None:
             token_type_ids = np.broadcast_to(np.int8(0), input_ids.shape)
         return cls(input_ids, token_type_ids, lengths, np.cumsum(lengths) - lengths, labels)
@@ -87,12 +87,12 @@ class Examples:
 
 
 def _flat(lists: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
-    """The numbers of all lists one after the other."""
+    """The numbers of all lists, concatenated."""
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=dtype)
 
 
 def _joined(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
-    """The pieces one after the other; each is let go of as it is copied, so memory holds one."""
+    """The pieces, concatenated; each is freed once copied, so memory holds one."""
     joined: np.ndarray = np.empty(sum(map(len, pieces)), dtype)
     stop = len(joined)
     while pieces:

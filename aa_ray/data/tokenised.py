@@ -124,7 +124,7 @@ def content(table: pa.Table, task: Task) -> str:
 
 
 def _bytes(chunk: pa.Array) -> memoryview:
-    """The texts one after the other, in UTF-8, where Arrow has them."""
+    """The concatenated texts in UTF-8, in Arrow's memory."""
     large = pa.types.is_large_string(chunk.type)
     _, offsets, texts = chunk.buffers()
     if texts is None:

@@ -136,7 +136,7 @@ def _column_widths(table: Table) -> list[int]:
 def _fold(widths: list[int], margin: int, width: int | None) -> list[dict[int, int]]:
     """Column -> its width, for each block of columns that fits beside the labels.
 
-    A column that is too wide on its own is a block all the same.
+    A column that is too wide on its own is still a block.
     """
     blocks: list[dict[int, int]] = [{}]
     used = margin

@@ -78,7 +78,7 @@ def onednn_is_faster(dtype: torch.dtype, features: tuple[int, int]) -> bool:
     """Whether ``cpu_layers.FrozenLinear`` pays on this CPU.
 
     Args:
-        features: of a layer as large as most: [in, out].
+        features: in and out features of a typical layer, [in, out].
     """
     expected = onednn_is_expected_faster(dtype)
     if features[0] * features[1] < LEAST_WEIGHTS or not torch.backends.mkldnn.is_available():

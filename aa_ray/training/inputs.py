@@ -25,7 +25,7 @@ class Facts(NamedTuple):
 
     Attributes:
         chance: what answers score that look at no example.
-        fingerprint: of the exact examples, in their order.
+        fingerprint: fingerprint of the exact examples, in their order.
     """
 
     chance: ChanceColumns
@@ -39,9 +39,9 @@ class Inputs:
     all that is trained on.
 
     Args:
-        source: of the texts.
-        backbone: whose tokenizer is taken.
-        say: is told what the user should hear.
+        source: source of the texts.
+        backbone: the backbone whose tokenizer is used.
+        say: is called with messages for the user.
     """
 
     def __init__(self, source: Source, backbone: Backbone, say: Callable[[str], object]) -> None:

@@ -83,7 +83,7 @@ class TrainerState:
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
         generator: state of the trial's generator.
         error: why the trial ended early; None while it is running.
-        losses: of the steps taken in an epoch that is not over.
+        losses: losses of the steps taken in an epoch that is not over.
     """
 
     history: list[Epoch]
@@ -105,7 +105,7 @@ class TrialTrainer:
         error: why it ended early; None otherwise.
         first_layer: the first layer whose adapter the last training step used.
         steps_taken: in the epoch that is not over.
-        losses: of those steps; the last ones may be on the device still.
+        losses: losses of those steps; the last ones may be on the device still.
         optimizer: its optimizer; None before training.
     """
 

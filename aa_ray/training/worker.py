@@ -180,7 +180,7 @@ class Worker:
 
         Args:
             known: the parts of the rows that do not depend on the outcome.
-            facts: of its examples.
+            facts: facts of its examples.
         """
         num_layers = self._backbone.num_layers
         inputs: InputColumns = {
