@@ -48,7 +48,7 @@ def refusal(cached: bool, folder: Path, instead: str) -> str:
 
     Args:
         cached: whether it has been fetched before.
-        folder: of the cache.
+        folder: folder of the cache.
         instead: the options that do without the hub.
     """
     reason = "" if cached else silence()
