@@ -20,7 +20,7 @@ class Examples:
     """Tokenised examples, stored as concatenated tokens.
 
     Attributes:
-        input_ids, token_type_ids: of all tokens, int32 and int8; they may lie in a mapped file.
+        input_ids, token_type_ids: ids of all tokens, int32 and int8; they may lie in a mapped file.
         lengths: tokens of each example, [n].
         starts: where each example starts, [n].
         labels: [n].

@@ -61,7 +61,7 @@ class Table:
 
         Args:
             all_columns: whether to print columns without an entry too.
-            width: width of a line of text in characters; a wider table is folded, so that its columns
+            width: characters of a line of text; a wider table is folded, so that its columns
                 stand in blocks one below the other. None: a table is as wide as it needs to be.
                 Other formats are never folded.
         """
