@@ -99,7 +99,8 @@ def test_some_are_tested_together_at_a_level_of_their_own() -> None:
     assert {name: list(lines) for name, lines in shown.items()} == {
         "released": [BOTH, SELECTION], "tuned": [BOTH]
     }  # fmt: skip
-    assert table.columns[1] == "97.5 % interval" and "a verdict needs p of at most 2.5 %" in table.caption
+    assert table.columns[1] == "97.5 % interval"
+    assert "a verdict needs p of at most 2.5 %" in table.caption
     assert "95 % interval within ±3 points; differs: 97.5 % interval without 0" in table.caption
     # Of three tests, not of eleven: the smallest p is multiplied by three.
     alone = contrasts.judge(policies, look=Look(("released:selection",)))["released"][0]
