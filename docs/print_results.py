@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ENDS = ("#", "![", "    python ", "*")
+ENDS = ("#", "    python ")
 
 
 def pages() -> list[Path]:
@@ -38,23 +38,36 @@ def printed(command: str) -> list[str]:
 
 
 def renewed(lines: list[str]) -> list[str]:
-    """The page's lines with all tables printed again."""
+    """The page's lines with every table printed again; all other lines stay."""
     kept: list[str] = []
     while lines:
         line, *lines = lines
         kept.append(line)
         if is_command(line):
-            while lines and not lines[0].startswith(ENDS):
-                lines = lines[1:]
-            kept += ["", *printed(line), *([""] if lines else [])]
+            stop = next((i for i, text in enumerate(lines) if text.startswith(ENDS)), len(lines))
+            kept += replaced(lines[:stop], printed(line))
+            lines = lines[stop:]
     return kept
+
+
+def replaced(lines: list[str], new: list[str]) -> list[str]:
+    """What follows a command, with the new output in place of the old one, or before it all.
+
+    Output begins with a caption, whose first word stays, and ends with the last row of a table.
+    """
+    word = new[0].split(" ")[0]
+    start = next((i for i, line in enumerate(lines) if line.startswith(f"{word} ")), None)
+    rows = [i for i, line in enumerate(lines) if line.startswith("|")]
+    if start is None or not rows:
+    XX
+    return [*lines[:start], *new, *lines[rows[-1] + 1 :]]
 
 
 def main(arguments: list[str]) -> None:
     """Update these pages, or all of them."""
     for page in map(Path, arguments) if arguments else pages():
         text = page.read_text("utf-8")
-        page.write_text("\n".join(renewed(text.splitlines())) + "\n", "utf-8")
+        page.write_text("\n".join(renewed(text.splitlines())).rstrip() + "\n", "utf-8")
 
 
 if __name__ == "__main__":
