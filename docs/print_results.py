@@ -59,7 +59,7 @@ def replaced(lines: list[str], new: list[str]) -> list[str]:
     start = next((i for i, line in enumerate(lines) if line.startswith(f"{word} ")), None)
     rows = [i for i, line in enumerate(lines) if line.startswith("|")]
     if start is None or not rows:
-    XX
+        return ["", *new, *lines]
     return [*lines[:start], *new, *lines[rows[-1] + 1 :]]
 
 
