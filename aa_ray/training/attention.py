@@ -27,7 +27,7 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
     parts = layer.query, layer.key, layer.value
     projections = [linear(part, hidden) for part in parts]  # [rows, T, H]
     kernel = varlen.kernel(hidden.device, projections[0].dtype, heads, units)
-    if kernel is None:
+    if kernel is None or (p > 0 and not varlen.TRAINS):
         return _in_groups(projections, batch, heads, p)
     copies = len(hidden) // batch.num_contexts
     query, key, value = (x.reshape(-1, heads, units) for x in projections)  # [rows * T, ...]

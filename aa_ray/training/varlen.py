@@ -12,11 +12,17 @@ Shapes: N sequences with n tokens in total; heads, and units per head.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# Whether training with dropout may use the kernels. Training runs that did (STS-B and SST-2 on one
+# H100) ended with up to twice the training loss of runs without, and lower scores. Until the cause
+# is known, training pads; evaluation, which has no dropout, does not.
+TRAINS = os.environ.get("AA_RAY_VARLEN_TRAINING") == "1"
 
 
 @dataclass(frozen=True)
@@ -111,13 +117,25 @@ def _agrees(
         output = compute(query, key, value, sequences, 0.0)
         gradients = torch.autograd.grad(output, (query, key, value), upstream.to(place))
         results.append([x.detach().float().cpu() for x in (output, *gradients)])
-    dropped = kernel(query, key, value, sequences, 0.5)
-    [gradient] = torch.autograd.grad(dropped.sum(), value)
-    finite = bool(dropped.isfinite().all() & gradient.isfinite().all())
     most = TOLERANCE.get(dtype, 5e-3)  # TF32 may be on
-    return finite and all(
+    return all(
         bool((a - b).norm() <= most * a.norm()) for a, b in zip(*results, strict=True)
-    )
+    ) and _drops_the_same(kernel, (query, key, value), sequences)
+
+
+def _drops_the_same(
+    kernel: Kernel, inputs: tuple[Tensor, Tensor, Tensor], sequences: Sequences
+) -> bool:
+    """Whether the backward pass drops the weights that the forward pass has dropped.
+
+    The output is linear in the value. So with the output itself as its gradient, the product of
+    value and gradient is the squared norm of the output; with another mask it is about half of it.
+    """
+    dropped = kernel(*inputs, sequences, 0.5)
+    [gradient] = torch.autograd.grad(dropped, inputs[2], dropped.detach())
+    squared = dropped.detach().double().square().sum()
+    product = (inputs[2].detach().double() * gradient.double()).sum()
+    return bool((squared - product).abs() <= 0.1 * squared)  # False for NaN
 
 
 def plain(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, p: float) -> Tensor:

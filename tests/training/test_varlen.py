@@ -4,6 +4,7 @@ tests/test_gpu.py runs the kernels.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,53 @@ def _shifted(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float)
 def _untrained(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
     """Right, but the gradient of the queries is lost."""
     return varlen.plain(query.detach() + 0 * query, key, value, of, p)
+
+
+class _OtherMask(torch.autograd.Function):
+    """Dropout of the value whose backward pass drops other numbers than the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, p: float) -> Tensor:
+        ctx.p = p
+        return torch.dropout(value, p, train=True)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return torch.dropout(upstream, ctx.p, train=True), None
+
+
+def _forgetful(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
+    """Right without dropout."""
+    return varlen.plain(query, key, _OtherMask.apply(value, p), of, 0.0)
+
+
+def test_a_kernel_whose_passes_drop_different_weights_is_not_used() -> None:
+    assert not varlen.works(_forgetful, CPU, torch.float32, 4, 64)
+
+
+def test_training_with_dropout_pads_unless_asked(
+    bert: BertForSequenceClassification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def kernel(*arguments: Any) -> Tensor:
+        calls.append(arguments[-1])
+        return varlen.plain(*arguments)
+
+    monkeypatch.setattr(varlen, "kernel", lambda *_: kernel)
+    batch, _ = unpadded.pack(sets([[3, 5]]), [np.arange(2)], CPU)
+    layer = bert.base_model.encoder.layer[0].attention.self
+    layer.dropout.p = 0.1
+    hidden = torch.randn(1, batch.num_tokens, 32)
+    for training, trains, expected in (
+        (True, False, []),
+        (False, False, [0.0]),
+        (True, True, [0.1]),
+    ):
+        monkeypatch.setattr(varlen, "TRAINS", trains)
+        calls.clear()
+        attention(layer.train(training), hidden, batch)
+        assert calls == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
