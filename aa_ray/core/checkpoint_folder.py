@@ -123,8 +123,8 @@ def _shape_by_transformers(path: str, name: str) -> Shape:
     cached = folder or hub.cached_file(path, "config.json") is not None
     if refused := hub.refusal(cached, hub.cache(), "--backbone FOLDER or minilm"):
         raise UsageError(
-            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model that the hub "
-            f"gives: {refused}"
+            f"--backbone {name}: neither minilm, nor a checkpoint folder, nor a model on the hub: "
+            f"{refused}"
         )
     try:
         with hub.from_cache_if_silent(cached):

@@ -229,7 +229,7 @@ def test_what_docs_say_of_adapterhubs_compositions_in_different_layers(make: Any
 
 def test_switches_on_shared_layers_are_refused_and_nothing_stays() -> None:
     model = encoder("albert")
-    with pytest.raises(AdapterError, match="albert computes 3 layers with the weights of 1, and"):
+    with pytest.raises(AdapterError, match="albert computes 3 layers with the weights of 1, but"):
         model.add_adapter("sst2", config=AdaptableConfig())
     assert "sst2" not in model.adapters_config
     model.add_adapter("sst2", config=AdaptableConfig(switched=False))

@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 from aa_ray.commands import execution
+from aa_ray.core import backbones
 from aa_ray.errors import StorageError, SweepError, UsageError
 from aa_ray.report.tables import Table
 from aa_ray.store import clock, leases, parquet, processes, provenance, rows, storage
@@ -196,6 +197,7 @@ class Simulation:
             (tune, "ray", ray),
             (tune, "tune", ray_tune),
             (head, "watch", lambda address, local: lambda: None),
+            (backbones, "check_available", lambda backbone: None),
             (session, "folder", lambda: contextlib.nullcontext(Path("session"))),
             (ray_token, "protect", lambda: None),
             (tune, "run_study", partial(tune.run_study, actor=self.actor)),

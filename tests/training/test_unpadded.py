@@ -119,7 +119,7 @@ def test_the_drawing_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
         assert drawn(name, cells) == marks, name
     is_padding = set(batch.positions.padding.tolist())
     standing = [names[ids[token]] for token in batch.positions.token_at.tolist()]
-    assert drawn("so there stand", 8) == [
+    assert drawn("which is", 8) == [
         "." if position in is_padding else name for position, name in enumerate(standing)
     ]
     [group] = batch.groups
