@@ -129,7 +129,7 @@ def regime(text: str) -> str:
 
 # The words that ``--rates`` accepts besides numbers.
 RATES = ("backbone", "released", "tuned")
-MOST_RATE = 1000.0
+MOST_RATE = 1e30
 
 
 def rates(text: str) -> str | float:

@@ -115,7 +115,7 @@ def test_a_regime_larger_than_the_data(command: Command) -> None:
 
 
 def test_a_failed_trial(command: Command) -> None:
-    options = ("--method", "baseline", "--rates", "1000")
+    options = ("--method", "baseline", "--rates", "1e30")
     status, said, err = command("run", *options, task="stsb")
     assert status == 1 and "failed: baseline stsb 100 seed 42: TrainingError:" in err
     [row] = read("results").to_pylist()
