@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ PREFIX = "aa_ray_session_"
 MOST_BYTES = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 
 _OWNER = "owner.json"
+
+# How long Ray's last processes may go on after their driver.
+LATE_SECONDS = 3600.0
 
 
 @contextmanager
@@ -61,6 +65,8 @@ def _is_abandoned(folder: Path) -> bool:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             return False
+        if not (folder / _OWNER).exists():  # late processes of Ray have made it again
+            return time.time() - status.st_mtime > LATE_SECONDS
         owner = json.loads((folder / _OWNER).read_text())
         same = owner["machine"] == processes.machine()
         return bool(same and processes.started(int(owner["pid"])) != owner["started"])

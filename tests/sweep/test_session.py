@@ -1,6 +1,7 @@
 """aa_ray.sweep.session: a folder that only its owner enters, and that does not stay."""
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -44,8 +45,11 @@ def test_those_of_dead_processes_go_and_others_stay(parent: Path) -> None:
     damaged = left_behind(parent, "damaged", pid=None)
     unknown = parent / f"{session.PREFIX}unknown"
     unknown.mkdir()
+    made_again = parent / f"{session.PREFIX}made-again"
+    made_again.mkdir()
+    os.utime(made_again, (0, 0))
     with session.folder() as living:
-        assert not dead.exists()
+        assert not dead.exists() and not made_again.exists()
         with session.folder() as other:
             assert other != living
             assert all(f.exists() for f in (elsewhere, damaged, unknown, living))
