@@ -20,7 +20,7 @@ if __name__ == "__main__":
             __doc__ or "",
             architectures.CONTROLS,
             contrasts.NAMES,
-            lambda policies, *look: contrasts.table(policies, look=contrasts.Look(*look)),
+            lambda policies, *look: contrasts.table(policies, contrasts.Look(*look)),
             sys.argv[1:],
         )
     )

@@ -4,7 +4,6 @@ Each function is, or returns, the ``type`` of an ``argparse`` option. It raises 
 which argparse passes on, since argparse's own messages do not say what to do.
 """
 
-import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from aa_ray.core import deviations
 from aa_ray.data import regimes
 from aa_ray.errors import UsageError, shortened, unknown
+from aa_ray.sweep.resources import host_and_port
 
 # A longer range of seeds must be a typing error, and so must a larger number.
 MOST_SEEDS = 10_000
@@ -174,17 +174,13 @@ def place(option: str) -> Callable[[str], str]:
 
 def address(text: str) -> str:
     """The address of a Ray cluster: auto, host:port or ray://host:port."""
-    if text == "auto":
-        return text
     try:
-        parts = urllib.parse.urlsplit(text if "://" in text else f"//{text}")
-        known = parts.hostname and parts.port and parts.scheme in ("", "ray")
-    except ValueError:
-        known = None
-    if not known:
+        if text != "auto":
+            host_and_port(text)
+    except ValueError as error:
         raise UsageError(
             f"--address {shortened(text)}: expected host:port, ray://host:port or auto"
-        )
+        ) from error
     return text
 
 

@@ -72,16 +72,21 @@ Place = tuple[Line, str, str]
 
 def _changes(here: Results, there: Results) -> dict[Place, Change]:
     """(Line, task, regime) -> change, for places where both have rows."""
-    changes = {}
-    theirs_by_name = {_key(line): line for line in there.lines()}
-    for line in here.lines():
-        other = theirs_by_name.get(_key(line))
-        for regime in set(here.study.regimes) & set(there.study.regimes) if other else ():
-            for task in set(here.study.tasks) & set(there.study.tasks):
-                change = _change(here, there, (line, other or line), task, regime)
-                if change is not None:
-                    changes[line, task, regime] = change
-    return changes
+    theirs = {_key(line): line for line in there.lines()}
+    places = [
+        (line, theirs[_key(line)], task, regime)
+        for line in here.lines()
+        if _key(line) in theirs
+        for regime in here.study.regimes
+        if regime in there.study.regimes
+        for task in here.study.tasks
+        if task in there.study.tasks
+    ]
+    changes = {
+        (line, task, regime): _change(here, there, (line, other), task, regime)
+        for line, other, task, regime in places
+    }
+    return {place: change for place, change in changes.items() if change is not None}
 
 
 def _key(line: Line) -> tuple[object, ...]:

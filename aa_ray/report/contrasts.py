@@ -86,6 +86,10 @@ class Look(NamedTuple):
         return not self.only or name in self.only or f"{policy}:{name}" in self.only
 
 
+# All contrasts at 5 %, as the protocol plans them.
+PLANNED = Look()
+
+
 def rule(margin: float, alpha: float = ALPHA) -> Rule:
     """The rule for "the two are on par", which any difference refutes."""
     return Rule(
@@ -96,20 +100,16 @@ def rule(margin: float, alpha: float = ALPHA) -> Rule:
     )
 
 
-def judge(
-    policies: Mapping[str, Results], margin: float = MARGIN, look: Look | None = None
-) -> dict[str, list[Judgement]]:
+def judge(policies: Mapping[str, Results], look: Look = PLANNED) -> dict[str, list[Judgement]]:
     """The contrasts under each policy, and across the first two.
 
     Args:
         policies: name -> the study's results under it.
-        margin: points within which two methods are on par.
-        look: what is tested together, with its own margin; all contrasts at 5 % unless given.
+        look: what is tested together, and how strictly.
 
     Returns:
         Heading -> judgements; p values are adjusted for the total number of judgements.
     """
-    look = Look(margin=margin) if look is None else look
     of_margin = rule(look.margin, look.alpha)
     drafts = {
         name: [
@@ -145,14 +145,11 @@ def _parts(results: Results, shown: Contrast, sign: float) -> list[Part]:
     return [Part(results, pair, sign * weight) for weight, pair in shown.pairs]
 
 
-def table(
-    policies: Mapping[str, Results], margin: float = MARGIN, look: Look | None = None
-) -> Table:
+def table(policies: Mapping[str, Results], look: Look = PLANNED) -> Table:
     """The judged contrasts: a section for each policy, and one across the first two."""
-    look = Look(margin=margin) if look is None else look
     sections = [
         Section(name, [(judged.text, _entries(judged, look.alpha)) for judged in judgements])
-        for name, judgements in judge(policies, look=look).items()
+        for name, judgements in judge(policies, look).items()
     ]
     study = next(iter(policies.values())).study
     caption = (

@@ -64,7 +64,9 @@ def page(
         UsageError: see ``Results``.
     """
     judgements = claims.judge(results, margin)
-    judged = contrasts.judge(beside.policies, margin) if beside.policies else {}
+    judged = (
+        contrasts.judge(beside.policies, contrasts.Look(margin=margin)) if beside.policies else {}
+    )
     groups = provenance_page.groups(results)
     tables = page_tables.of_the_paper(results, options)
     of_claims = claims.table(results, margin, judgements)

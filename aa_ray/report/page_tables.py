@@ -158,7 +158,7 @@ def _contrasts(beside: Beside, options: Sequence[str], margin: float) -> list[Sh
     )
     if not drawn:  # no contrast has rows
         return []
-    table = contrasts.table(beside.policies, margin)
+    table = contrasts.table(beside.policies, contrasts.Look(margin=margin))
     about = (
         "What the rational activation, fewer layers and the selection of layers each contribute, "
         "and whether AA's advantage over Baseline depends on the learning rates."

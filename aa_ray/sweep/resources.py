@@ -1,6 +1,7 @@
 """The resources of a trial, and how many trials fit on a machine or cluster."""
 
 import math
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,3 +151,15 @@ def _count(number: int, noun: str) -> str:
 def _fitting(gpus: float, share: float) -> int:
     """Number of trials that fit on the GPUs; a share below 1 never spans two GPUs."""
     return int(gpus // share) if share >= 1 else int(gpus) * int(1 / share + 1e-9)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The host and the port of a Ray cluster's address, host:port or ray://host:port.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    parts = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
+    if not parts.hostname or not parts.port or parts.scheme not in ("", "ray"):
+        raise ValueError("expected host:port, ray://host:port or auto")
+    return parts.hostname, parts.port

@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import threading
-import urllib.parse
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ from aa_ray.sweep import head, leftovers, memory, node_cpus, node_gpus, ray_toke
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
-from aa_ray.sweep.resources import Resources, Settled, autoscaling_config
+from aa_ray.sweep.resources import Resources, Settled, autoscaling_config, host_and_port
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
@@ -277,11 +276,8 @@ def _check_that_the_dashboard_is_installed() -> None:
 
 def _check_that_somebody_listens(address: str) -> None:
     """Check that the address accepts connections, since Ray itself would retry for minutes."""
-    parts = urllib.parse.urlsplit(address if "://" in address else f"//{address}")
     try:
-        if parts.hostname is None or parts.port is None:
-            raise ValueError("expected host:port, ray://host:port or auto")
-        socket.create_connection((parts.hostname, parts.port), timeout=5).close()
+        socket.create_connection(host_and_port(address), timeout=5).close()
     except (OSError, ValueError) as error:
         raise UsageError(f"--address {address}: no Ray cluster answers ({error})") from error
 

@@ -36,7 +36,7 @@ def study(gains: Mapping[str, float] = GAINS, noise: float = 0.002, **changes: o
 def verdicts(policies: Mapping[str, Results], margin: float = 2.0) -> dict[str, dict[str, str]]:
     return {
         section.heading: {label: entries[-2].text for label, entries in section.lines}
-        for section in contrasts.table(policies, margin).sections
+        for section in contrasts.table(policies, Look(margin=margin)).sections
     }
 
 
@@ -82,7 +82,7 @@ def test_noise_and_chance_decide_nothing() -> None:
 def test_the_margin_is_that_asked_for() -> None:
     wide = verdicts({"released": study()}, margin=20.0)["released"]
     assert set(wide.values()) == {ALIKE}
-    assert "±20 points" in contrasts.table({"released": study()}, margin=20.0).caption
+    assert "±20 points" in contrasts.table({"released": study()}, Look(margin=20.0)).caption
 
 
 def test_without_rows_there_are_dashes() -> None:
