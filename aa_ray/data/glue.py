@@ -126,7 +126,7 @@ class Source:
         train, _ = self._files(task)
         try:
             return int(pq.read_metadata(train).num_rows)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _unreadable(train, error) from error
 
     def load(self, name: str, planned: str | None = None, keep: bool = True) -> Official:
@@ -236,7 +236,7 @@ def _read_parquet(path: Path) -> pa.Table:
         with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             pieces = list(file.iter_batches(2**16, use_threads=False))
             return pa.Table.from_batches(pieces, file.schema_arrow)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 

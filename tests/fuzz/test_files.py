@@ -163,6 +163,16 @@ def test_data(damage: Damage, split: str) -> None:
                 work()
 
 
+def test_a_column_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    for name, table in zip(("train", "validation"), generated.generate("sst2"), strict=True):
+        path = tmp_path / "sst2" / f"{name}.parquet"
+        pq.write_table(table.slice(0, 200), path)
+        path.write_bytes(path.read_bytes().replace(b"sentence", b"sent\xe5nce"))
+    with pytest.raises(UsageError, match="is not a readable Parquet file .*; replace it"):
+        Source(str(tmp_path)).load("sst2")
+
+
 CELLS = st.none() | st.text(max_size=10) | st.integers(-3, 3) | st.floats()
 
 
