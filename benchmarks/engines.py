@@ -1,9 +1,9 @@
-"""The two engines against AdapterHub's AdapterTrainer, padded to the batch's longest and to 128.
+"""Compare both engines with AdapterHub's AdapterTrainer, padded to the batch's longest and to 128.
 
-Each contender trains Baseline on the same examples in a process of its own, which lives through the
-whole measurement. Epoch by epoch they take turns, so that what else the machine does falls on all
-of them. What counts is the CPU time of an epoch: forward, backward, optimiser, batches. Start,
-tokenising and evaluation are left out, and AdapterTrainer saves and logs nothing.
+Each contender trains Baseline on the same examples in its own process, which lives through the
+whole measurement. The contenders take turns epoch by epoch, so other load on the machine affects
+all of them. The CPU time of an epoch counts: forward, backward, optimiser and batches. Startup,
+tokenization and evaluation are excluded, and AdapterTrainer neither saves nor logs.
 
     pip install 'accelerate>=1.10,<2'
     python benchmarks/engines.py --data DIR > benchmarks/engines.md
@@ -189,8 +189,8 @@ def report(options: argparse.Namespace) -> None:
           f"{torch.backends.cpu.get_cpu_capability()}.")  # fmt: skip
     print(f"Baseline, {options.regime} examples, batches of {BATCH}, {options.threads} thread(s). "
           f"Median CPU seconds of {options.rounds - 1} epochs;")  # fmt: skip
-    print("in brackets how often the time goes into AdapterTrainer's, padded to the longest.")
-    print("Peak memory in MB.\n")
+    print("in parentheses, the speed relative to AdapterTrainer padded to the longest. The last")
+    print("column is peak memory in MB, in the same order.\n")
     print(f"| model | task | tokens, mean (most) | {' | '.join(CONTENDERS)} | memory |")
     print(f"|---|---|---:|{'---:|' * len(CONTENDERS)}---:|", flush=True)
     ratios: dict[tuple[str, str], list[float]] = {}
@@ -199,10 +199,11 @@ def report(options: argparse.Namespace) -> None:
         for model in options.models:
             for name in options.tasks:
                 _row(options, model, paths[model], name, ratios)
-    print()
+    print("\nSpeed relative to AdapterTrainer padded to the longest, over the tasks:\n")
+    print("| model | engine | geometric mean | range |\n|---|---|---:|---:|")
     for (model, contender), values in ratios.items():
         mean = statistics.geometric_mean(values)
-        print(f"{model}, {contender}: {mean:.2f} times, geometric mean over the tasks.\n")
+        print(f"| {model} | {contender} | {mean:.2f} | {min(values):.2f} to {max(values):.2f} |")
 
 
 def _row(options: argparse.Namespace, model: str, path: str, name: str, ratios: Any) -> None:
