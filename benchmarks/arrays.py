@@ -46,7 +46,7 @@ ARCHITECTURES: dict[str, tuple[str, bool, int | None]] = {
 def random_encoder(
     config: BertConfig, device: torch.device | str, precision: Precision
 ) -> PreTrainedModel:
-    """A frozen encoder with random weights, as ``aa_ray.training`` gets it from a checkpoint."""
+    """Return a frozen encoder with random weights, prepared as ``aa_ray.training`` prepares one."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     with torch.device(device):  # adapters are noted in the configuration, so each has its own
         encoder = AutoModelForSequenceClassification.from_config(deepcopy(config))
@@ -58,7 +58,7 @@ def random_encoder(
 def made_up_trials(
     name: str, count: int, config: BertConfig, precision: Precision = "fp32", **changes: Any
 ) -> list[Trial]:
-    """So many trials of an architecture, which differ by seed."""
+    """Return trials of one architecture that differ only by seed."""
     activation, switched, depth = ARCHITECTURES[name]
     num_layers = config.num_hidden_layers
     lowest = 0 if depth is None else max(0, num_layers - depth)
@@ -73,11 +73,11 @@ def made_up_trials(
 
 
 def made_up_examples(size: int, mean: float, seed: int = 0, spread: float = 0.4) -> Examples:
-    """Random texts of about so many tokens each, from 3 to 128.
+    """Return random texts with about ``mean`` tokens each, between 3 and 128.
 
     Args:
-        spread: standard deviation of the lengths over their mean, which is 0.3 to 0.5 in GLUE's
-            tasks; texts of 128 tokens are all equally long.
+        spread: standard deviation of the lengths over their mean. GLUE's tasks have 0.3 to 0.5;
+            texts of 128 tokens all have the same length.
     """
     rng = np.random.default_rng(seed)
     lengths = np.full(size, 128)
@@ -88,10 +88,10 @@ def made_up_examples(size: int, mean: float, seed: int = 0, spread: float = 0.4)
 
 
 class Array:
-    """Trials side by side on an encoder, trained by the package's own loop; none is evaluated.
+    """Trials side by side on one encoder. The package's own loop trains them; nothing is evaluated.
 
     Attributes:
-        steps: of an epoch.
+        steps: per epoch.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Array:
         self._epochs = loop.train(self.engine, self.trainers)
 
     def train(self) -> None:
-        """One epoch; the device has finished when it returns, since the losses are read."""
+        """Train one epoch. The device has finished on return, since the losses are read."""
         with mock.patch.object(loop, "evaluate", _no_evaluation):
             next(self._epochs)
         errors = [trainer.error for trainer in self.trainers if trainer.error is not None]
@@ -124,5 +124,5 @@ class Array:
 
 
 def _no_evaluation(engine: Engine, jobs: Sequence[Job]) -> list[Scores]:
-    """In place of ``evaluate``: the same score for all."""
+    """Replaces ``evaluate``: every trial gets the same score."""
     return [Scores(dict.fromkeys(job.trainer.task.metrics, 0.0), 1) for job in jobs]

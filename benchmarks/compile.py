@@ -1,8 +1,9 @@
-"""Does torch.compile pay for trials of seconds? A step of a Baseline trial, compiled and not.
+"""Does torch.compile pay for trials that last seconds? Compares a compiled and an eager step.
 
-The plain step is AdapterHub's own forward pass on a padded batch with a gradient for its adapters;
-ours is what a trial runs. Compiling is timed as the first two calls, of two shapes, as batches of
-text have; shapes are dynamic from then on.
+The plain step is AdapterHub's own forward pass on a padded batch, with gradients for its adapters.
+Our step is what a trial runs. Compile time is the time of the first two calls, which have
+different
+shapes, as batches of text do. Shapes are dynamic from then on.
 
     python benchmarks/compile.py > benchmarks/compile.md
 """
@@ -35,7 +36,7 @@ def texts(length: int) -> Examples:
 
 
 def plain(path: str) -> Callable[[int], None]:
-    """AdapterHub's forward pass, and the gradients of its adapters."""
+    """AdapterHub's forward pass and the gradients of its adapters."""
     bert = BertForSequenceClassification.from_pretrained(path, use_safetensors=True)
     adapters.init(bert)
     bert.add_adapter("a", config=adapters.SeqBnConfig(reduction_factor=16))
@@ -55,7 +56,7 @@ def compiled(path: str) -> Callable[[int], None]:
 
 
 def ours(path: str, trial: Trial) -> Callable[[int], None]:
-    """What a trial runs."""
+    """The step that a trial runs."""
     bert = freeze(model.load(path), precision=trial.precision).train()
     [trial_model] = model.attach(bert, [trial], outputs=2)
 

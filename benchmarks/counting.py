@@ -1,8 +1,9 @@
-"""Counts what a GPU would have to do: kernels, bytes, operations on numbers, copies and waits.
+"""Count the work of a GPU: kernels, bytes, floating-point operations, copies and waits.
 
 ``Counter`` sees every operator on a fake GPU (``benchmarks.fake_gpu``), below autograd. One
-operator is one kernel, but for those in ``KERNELS``. Bytes are those of an operator's arguments and
-results, each once, as if nothing stayed in a cache.
+operator counts as one kernel, except for those in ``KERNELS``. An operator's bytes are those of
+its
+arguments and results, each counted once, as if no cache kept anything.
 """
 
 import math
@@ -54,12 +55,12 @@ WAITING = frozenset(
 
 @dataclass
 class Work:
-    """What a phase of a step asks of the device.
+    """The work of one phase of a step.
 
     Attributes:
-        seconds: by a ``Roofline``, if the counter has one.
+        seconds: estimated by a ``Roofline``, if the counter has one.
         copies: between host and device.
-        waits: for each reason, how often the host waited for the device.
+        waits: how often the host waited for the device, by reason.
     """
 
     kernels: int = 0
@@ -71,7 +72,7 @@ class Work:
     elementwise_bytes: list[int] = field(default_factory=list)
 
     def add(self, name: str, count: int, moved: int, flops: int, dtype: torch.dtype | None) -> None:
-        """An operator: its kernels, bytes and operations, the last in products of such numbers."""
+        """Count one operator: its kernels, bytes and FLOPs."""
         self.kernels += count
         self.bytes += moved
         self.flops += flops
@@ -83,11 +84,11 @@ class Work:
 
 
 class Counter(TorchDispatchMode):
-    """Counts by phase; ``phase`` names the current one, and None counts nothing.
+    """Counts by phase. ``phase`` names the current phase; None counts nothing.
 
     Attributes:
-        pairs: of tokens that attend to each other in the current batch; the shapes of an attention
-            without padding do not say how many there are.
+        pairs: number of token pairs that attend to each other in the current batch. The shapes of
+            attention without padding do not show it.
     """
 
     def __init__(self) -> None:
@@ -147,7 +148,7 @@ def _kernels(name: str, inputs: list[Tensor]) -> int:
 
 
 def _bytes(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> int:
-    """Of arguments and results; of a table, only what is looked up."""
+    """Return the bytes of arguments and results. Of a table, only the rows looked up count."""
     if name in ("aten.index_select", "aten.embedding", "aten.index", "aten.gather"):
         inputs = [*inputs[1:], *outputs]  # reads as much as it writes
     written = {id(x) for x in inputs}
@@ -157,7 +158,7 @@ def _bytes(name: str, inputs: list[Tensor], outputs: list[Tensor]) -> int:
 
 
 def _size(x: Tensor) -> int:
-    """Bytes behind a tensor, where a repeated dimension counts once."""
+    """Return the bytes behind a tensor. An expanded dimension counts once."""
     if not x.is_cuda:
         return 0
     elements = math.prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride != 0)
@@ -165,7 +166,7 @@ def _size(x: Tensor) -> int:
 
 
 def _product(left: int, right: int) -> Callable[[Counter, Any, list[Tensor]], int]:
-    """2 m k n for matrices that stand at these places of the arguments, times the batch."""
+    """2 m k n for the matrices at these argument positions, times the batch."""
 
     def flops(counter: Counter, args: Any, outputs: list[Tensor]) -> int:
         return 2 * math.prod(args[left].shape) * args[right].shape[-1]
@@ -174,7 +175,7 @@ def _product(left: int, right: int) -> Callable[[Counter, Any, list[Tensor]], in
 
 
 def _varlen(products: int, at: int) -> Callable[[Counter, Any, list[Tensor]], int]:
-    """So many products of the sequences' pairs; the query stands at this place."""
+    """Count this many products over the sequences' token pairs; the query is at ``at``."""
 
     def flops(counter: Counter, args: Any, outputs: list[Tensor]) -> int:
         return 2 * products * counter.pairs * args[at].shape[-1] * args[at].shape[-2]
@@ -183,7 +184,7 @@ def _varlen(products: int, at: int) -> Callable[[Counter, Any, list[Tensor]], in
 
 
 def _padded(products: int, at: int) -> Callable[[Counter, Any, list[Tensor]], int]:
-    """The same for queries [rows, heads, length, units], padding included."""
+    """The same for queries of shape [rows, heads, length, units], padding included."""
 
     def flops(counter: Counter, args: Any, outputs: list[Tensor]) -> int:
         return 2 * products * math.prod(args[at].shape) * args[at].shape[2]

@@ -1,11 +1,11 @@
-"""What a training step and an evaluation batch of BERT-large ask of a GPU, counted without one.
+"""Count what a training step and an evaluation batch of BERT-large ask of a GPU, without a GPU.
 
-    python benchmarks/device_work.py                   counts, and writes benchmarks/device_work.md
-    python benchmarks/device_work.py --save FILE       counts, and keeps the counts as JSON
+    python benchmarks/device_work.py                   count and write benchmarks/device_work.md
+    python benchmarks/device_work.py --save FILE       count and save the counts as JSON
 
-The package's own code runs on tensors without numbers (``benchmarks.fake_gpu``), so that the counts
-are the same on every machine. benchmarks/device_work.json has those of an earlier commit, which the
-page shows beside today's.
+The package's own code runs on tensors without data (``benchmarks.fake_gpu``), so every machine
+gets the same counts. benchmarks/device_work.json holds the counts of an earlier commit; the page
+shows them beside the current ones.
 """
 
 import argparse
@@ -52,13 +52,13 @@ EVALUATION_TOKENS = 65_536  # of a batch, over all trials
 
 
 class Case(NamedTuple):
-    """Something to count.
+    """A step or batch to count.
 
     Attributes:
         method: a key of ``ARCHITECTURES``, or "mixed" for one trial of each in turn.
-        mean: tokens per text, on average.
-        evaluated: a batch of a test set; else a training step.
-        layers: of a BERT as wide as BERT-large.
+        mean: mean number of tokens per text.
+        evaluated: count a batch of a test set instead of a training step.
+        layers: number of layers, each as wide as BERT-large's.
     """
 
     method: str
@@ -76,11 +76,11 @@ class Case(NamedTuple):
 
 
 class _Done(Exception):
-    """All that is to be counted has been."""
+    """Raised when everything has been counted."""
 
 
 def count(case: Case) -> dict[str, Work]:
-    """The work of each phase: those of ``TRAINING``, or ``EVALUATION`` alone."""
+    """Return the work of each phase in ``TRAINING``, or of ``EVALUATION`` alone."""
     config = deepcopy(BERT_LARGE)
     config.num_hidden_layers = case.layers
     with fake_gpu(), _choices(), Counter() as counter:
@@ -105,7 +105,7 @@ def _trials(case: Case, config: Any) -> list[Trial]:
 
 @contextlib.contextmanager
 def _choices() -> Iterator[None]:
-    """What is not decided without a GPU or numbers: the kernel, and how much AdapterDrop skips."""
+    """Fix what only a GPU or real numbers decide: the kernel, and how much AdapterDrop skips."""
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("aa_ray.training.varlen"):  # earlier commits have none
             varlen: Any = importlib.import_module("aa_ray.training.varlen")
@@ -120,7 +120,7 @@ def _choices() -> Iterator[None]:
 
 
 def _drawn(*arguments: Any) -> torch.Tensor:
-    """Noise is drawn on the CPU, from a generator, which fake tensors do not have."""
+    """Noise drawn on the CPU, since fake tensors have no random generator."""
     with unset_fake_temporarily():
         return sample_gumbel(*arguments)
 
@@ -129,7 +129,7 @@ def _drawn(*arguments: Any) -> torch.Tensor:
 def _phases(counter: Counter, encoder: Any) -> Iterator[None]:
     """Count from the end of the second backward pass to the end of the third.
 
-    The first step is another: Adam's moments begin there.
+    The first step differs, because it creates Adam's moments.
     """
     passes = 0
 
@@ -168,13 +168,13 @@ def _phases(counter: Counter, encoder: Any) -> Iterator[None]:
 
 
 def _pairs(parts: Any, indices: Any) -> int:
-    """Pairs of tokens that attend to each other."""
+    """Return the number of token pairs that attend to each other."""
     pairs = (part.lengths[of] ** 2 for part, of in zip(parts, indices, strict=True))
     return sum(int(of_part.sum()) for of_part in pairs)
 
 
 def _evaluate(array: Array, counter: Counter, case: Case) -> None:
-    """The largest batch of a test set, which all trials look at."""
+    """Evaluate the largest batch of a test set with all trials."""
     examples = made_up_examples(EVALUATION_TOKENS // case.mean, case.mean, seed=7)
     contexts = [TrialContext(trainer.trial_model) for trainer in array.trainers]
     *_, indices = batches.by_length(examples, EVALUATION_TOKENS // case.trials)
@@ -191,13 +191,13 @@ Counts = dict[str, dict[str, float]]  # phase -> what is counted
 
 
 def same_work(precision: Precision) -> tuple[Precision, ...]:
-    """The precisions that differ from it in speed alone."""
+    """Return the precisions that differ from this one only in speed."""
     return ("bf16",) if precision == "bf16" else ("fp32", "tf32")
 
 
 @functools.cache
 def counts(case: Case) -> Counts:
-    """What the page and its JSON have of a case; milliseconds by GPU and precision."""
+    """Return what the page and its JSON hold of a case, with milliseconds by GPU and precision."""
     shown: Counts = {}
     for phase, work in count(case).items():
         shown[phase] = {
@@ -211,7 +211,7 @@ def counts(case: Case) -> Counts:
 
 
 def cases(everything: bool = False) -> list[Case]:
-    """Those of the page, or every method, number of trials and precision."""
+    """Return the cases of the page, or every method, number of trials and precision."""
     training: list[Case] = []
     precision: Precision
     for precision in ("bf16", "fp32"):

@@ -1,4 +1,4 @@
-"""The page of benchmarks/device_work.py."""
+"""Writes the page benchmarks/device_work.md."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +15,20 @@ EVALUATION = "Evaluation"
 
 
 def write(path: Path, counted: Counted, before: Mapping[str, Any], commit: str) -> None:
-    """Today's counts beside those of an earlier commit.
+    """Write the current counts beside those of an earlier commit.
 
     Args:
-        before: ``commit``, and its ``cases``.
+        before: the earlier ``commit`` and its ``cases``.
     """
     page = Page(path, "The work of a step on a GPU, counted")
     earlier = before["commit"][:7]
     page.section(
         "",
         "    python benchmarks/device_work.py\n",
-        f"Commit {commit}; before: {earlier}. BERT-large on made-up texts, batches of 32 per "
-        "trial, counted on tensors without numbers: nothing here was timed. A kernel is an "
-        "operator, but for a few that take more; bytes are those of arguments and results, each "
-        "once. Waits are moments in which the host waits for the GPU.",
+        f"Commit {commit}; before: {earlier}. BERT-large on random texts, batches of 32 per "
+        "trial, counted on tensors without data: nothing here was timed. One operator counts as "
+        "one kernel, except for a few that need more. Bytes are those of arguments and results, "
+        "each counted once. Waits are calls in which the host waits for the GPU.",
     )
     _steps(page, counted, before["cases"])
     _phases(page, counted, before["cases"])
@@ -41,7 +41,7 @@ def _total(phases: Mapping[str, Mapping[str, float]], name: str) -> float:
 
 
 def _precisions(precision: str) -> tuple[str, ...]:
-    """Those that are the same work."""
+    """Return the precisions that do the same work."""
     return ("bf16",) if precision == "bf16" else ("fp32", "tf32")
 
 
@@ -51,8 +51,8 @@ def _change(now: float, then: float, digits: int = 0) -> str:
 
 def _steps(page: Page, counted: Counted, earlier: Counted) -> None:
     page.table(
-        STEPS, "Before → now. Milliseconds are the device's by the roofline below, then, on an "
-        "H100, those of the host: the longer of the two is what a step takes.",
+        STEPS, "Before → now. Milliseconds are the device's by the roofline below, then the "
+        "host's beside an H100. A step takes the longer of the two.",
         "method", "precision", "trials", "tokens", "kernels", "GB", "TFLOP", "waits",
         *(f"{gpu}, ms" for gpu in GPUS), "host, ms",
     )  # fmt: skip
@@ -77,13 +77,13 @@ def _steps(page: Page, counted: Counted, earlier: Counted) -> None:
 
 
 def host(phases: Mapping[str, Mapping[str, float]]) -> float:
-    """Milliseconds of the host."""
+    """Milliseconds on the host."""
     return 1000 * HOST * _total(phases, "kernels")
 
 
 def _phases(page: Page, counted: Counted, earlier: Counted) -> None:
     page.table(
-        PHASES, "bf16, texts of 40 tokens on average; before → now.",
+        PHASES, "bf16, 40 tokens per text on average; before → now.",
         "trials", "phase", "kernels", "GB", "copies", "waits",
     )  # fmt: skip
     for trials in (1, 8):
@@ -99,8 +99,8 @@ def _phases(page: Page, counted: Counted, earlier: Counted) -> None:
 
 def _evaluations(page: Page, counted: Counted, earlier: Counted) -> None:
     page.table(
-        EVALUATION, "The longest batch of a test set that the trials share, 65,536 tokens over all "
-        "of them; before → now.",
+        EVALUATION, "The longest batch of a shared test set, 65,536 tokens over all trials; "
+        "before → now.",
         "method", "precision", "trials", "kernels", "GB", "TFLOP", "waits",
         *(f"{gpu}, ms" for gpu in GPUS),
     )  # fmt: skip
@@ -121,10 +121,10 @@ def _evaluations(page: Page, counted: Counted, earlier: Counted) -> None:
 def _assumptions(page: Page) -> None:
     page.table(
         "Assumptions",
-        "A product takes as long as its operations or its bytes, whichever is longer; all else as "
-        f"long as its bytes; and each kernel {GAP * 1e6:.0f} µs more. The host takes "
-        f"{HOST * 1e6:.0f} µs per kernel (Python, autograd, launch). The rates are what "
-        "well-shaped products and copies are taken to reach; the peaks are those of data sheets, "
+        "A matrix product takes the time of its FLOPs or its bytes, whichever is longer. "
+        f"Everything else takes the time of its bytes. Each kernel adds {GAP * 1e6:.0f} µs. The "
+        f"host takes {HOST * 1e6:.0f} µs per kernel (Python, autograd, launch). Rates are what "
+        "well-shaped products and copies are assumed to reach; peaks are from data sheets, "
         "dense.",
         "GPU", "bf16, TFLOP/s", "tf32, TFLOP/s", "fp32, TFLOP/s", "memory, TB/s",
         "peaks: bf16, tf32, fp32, TFLOP/s; memory, TB/s",

@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
 
 def run_engine(name: str, job: Job, turn: Callable[[], None]) -> None:
-    """Train with an engine; ``turn`` is called before each epoch and after the last."""
+    """Train with an engine. ``turn`` is called before each epoch and after the last."""
     from aa_ray.core import model
     from aa_ray.training import engine, loop
     from aa_ray.training.cpu_layers import freeze
@@ -73,9 +73,9 @@ def run_engine(name: str, job: Job, turn: Callable[[], None]) -> None:
 
 
 def run_trainer(name: str, job: Job, turn: Callable[[], None]) -> None:
-    """The same with AdapterTrainer."""
+    """Train the same job with AdapterTrainer."""
     from adapters import AdapterTrainer, AutoAdapterModel, SeqBnConfig
-    from transformers import TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
     torch.manual_seed(42)
     model = AutoAdapterModel.from_pretrained(job.path)
@@ -114,12 +114,13 @@ def run_trainer(name: str, job: Job, turn: Callable[[], None]) -> None:
             model=model, args=arguments, train_dataset=rows, data_collator=collate,
             callbacks=[Turns()],
         )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)  # the page is what this script prints
         trainer.train()
     turn()
 
 
 def contend(name: str, job: Job, parent: Connection) -> None:
-    """A contender's process: at each turn report the CPU seconds since the last, and wait."""
+    """Run one contender: at each turn, report CPU seconds since the last turn, then wait."""
     torch.set_num_threads(job.threads)
     started: list[float] = []
 
@@ -135,7 +136,7 @@ def contend(name: str, job: Job, parent: Connection) -> None:
 
 
 def measure(job: Job) -> dict[str, tuple[list[float], float]]:
-    """Contender -> CPU seconds of each epoch but the first, and peak megabytes."""
+    """Return, by contender, the CPU seconds of each epoch but the first, and peak megabytes."""
     context = multiprocessing.get_context("spawn")
     pipes = {name: context.Pipe() for name in CONTENDERS}
     processes = [context.Process(target=contend, args=(name, job, pipes[name][1]))
@@ -160,7 +161,7 @@ def measure(job: Job) -> dict[str, tuple[list[float], float]]:
 
 
 def roberta(folder: Path) -> str:
-    """A RoBERTa of base size with random weights; gives its path."""
+    """Save a randomly initialised model of the size of RoBERTa-base and return its path."""
     from transformers import RobertaConfig, RobertaModel
 
     torch.manual_seed(0)
@@ -170,7 +171,7 @@ def roberta(folder: Path) -> str:
 
 
 def examples_of(options: argparse.Namespace, name: str) -> Examples:
-    """The training examples, as MiniLM's tokeniser has them, for both models."""
+    """Return the training examples in MiniLM's tokens, which both models are given."""
     from transformers import AutoTokenizer
 
     task = tasks.get(name)

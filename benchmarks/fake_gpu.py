@@ -1,9 +1,9 @@
-"""A GPU that computes nothing: tensors on it have shapes, types and a device, but no numbers.
+"""A GPU that computes nothing: its tensors have a shape, a dtype and a device, but no data.
 
 torch's FakeTensorMode simulates any device, but autograd asks the device's own library for streams
-and events, which a build of torch for CPUs does not have. ``fake_gpu`` puts entries that do nothing
-into torch's two tables for that, found by the headers that come with torch. So every operator sees
-the device that it would see on a GPU, and torch chooses as it does there.
+and events, and a CPU build of torch has none. ``fake_gpu`` adds entries that do nothing to the two
+tables in which torch looks for them. It finds the tables through the headers that ship with torch.
+Every operator then sees the device it would see on a GPU, and torch makes the same choices.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _GET_HOOKS = "_ZN2at6detail12getCUDAHooksEv"
 
 @contextlib.contextmanager
 def fake_gpu() -> Iterator[FakeTensorMode]:
-    """Within it tensors on "cuda" are fake, and so are results of operators on others."""
+    """In this context, tensors on "cuda" are fake, and so are results of operators on others."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with contextlib.ExitStack() as stack:
         if not torch.backends.cuda.is_built():
@@ -54,7 +54,7 @@ def fake_gpu() -> Iterator[FakeTensorMode]:
 def _efficient(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, p: float = 0.0
 ) -> Tensor:
-    """What torch chooses on a GPU where there is a mask; it cannot choose without one."""
+    """The kernel that torch chooses on a GPU when there is a mask. Here it cannot choose one."""
     if mask is not None:
         mask = mask.expand(*query.shape[:3], key.shape[2])
     outputs = torch.ops.aten._scaled_dot_product_efficient_attention(
@@ -66,7 +66,7 @@ def _efficient(
 def _applied(
     module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True
 ) -> nn.Module:
-    """``nn.Module._apply``, which would exchange what is inside of tensors that others refer to."""
+    """Replaces ``nn.Module._apply``, which would swap the data of tensors that others refer to."""
     if recurse:
         for child in module.children():
             _applied(child, change)
@@ -82,7 +82,7 @@ def _applied(
 
 @contextlib.contextmanager
 def _with(target: list[Any], value: Any) -> Iterator[None]:
-    """The list has one element more."""
+    """Make the list one element longer inside this context."""
     target.append(value)
     try:
         yield
@@ -97,7 +97,7 @@ _Number = ctypes.CFUNCTYPE(ctypes.c_int64)
 
 @contextlib.contextmanager
 def _device_library() -> Iterator[None]:
-    """Stand-ins for what torch asks the device's library for."""
+    """Stand-ins for what torch asks of the device's library."""
     # A device, a stream's first half, and a number of devices: all of them are 1 for cuda:0.
     one, none, nothing = _Number(lambda: CUDA), _Number(lambda: 0), _Nothing(lambda: None)
     guard_calls = dict.fromkeys(
@@ -128,16 +128,16 @@ def _device_library() -> Iterator[None]:
 
 
 def _table_of(address: int | None) -> Any:
-    """An object's virtual functions: its first entry points to them."""
+    """Return an object's virtual function table, which its first field points to."""
     assert address, "torch has no such object"
     return ctypes.cast(ctypes.c_void_p.from_address(address), _Table)
 
 
 def _changed(table: Any, header: str, calls: dict[str, Any], more: int = 0) -> Any:
-    """A copy of a table of virtual functions with others in some places.
+    """Return a copy of a virtual function table with some entries replaced.
 
     Args:
-        header: which declares them, in their order in the table.
+        header: declares the functions in the order of the table.
         more: entries that follow those of the header.
     """
     names = _virtual_functions(_FOLDER / "include" / header)
@@ -148,6 +148,6 @@ def _changed(table: Any, header: str, calls: dict[str, Any], more: int = 0) -> A
 
 
 def _virtual_functions(header: Path) -> list[str]:
-    """In the order of the table; a destructor has two entries."""
+    """Return the functions in table order. A destructor has two entries."""
     declared = re.findall(r"^ +virtual [\w:<>&* ]*?(~?\w+)\(", header.read_text(), re.MULTILINE)
     return [name for name in declared for _ in range(2 if name.startswith("~") else 1)]

@@ -1,7 +1,7 @@
-"""FrozenLinear (oneDNN) against torch's nn.Linear (MKL on x86) on the CPU, float32, one thread.
+"""Compare FrozenLinear (oneDNN) with torch's nn.Linear (MKL on x86): CPU, float32, one thread.
 
-Forward and gradient of the input, for the shapes of MiniLM and BERT-base; repeated and interleaved;
-prints medians and the ratio.
+Times the forward pass and the gradient of the input for the shapes of MiniLM and BERT-base. Both
+sides alternate. Prints medians and their ratio.
 
     python benchmarks/frozen_linear.py        (about a minute)
 """

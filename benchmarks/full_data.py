@@ -1,7 +1,7 @@
-"""A training set of MNLI's size: what it takes to tokenise, and of memory in each process.
+"""What a training set of MNLI's size costs: time to tokenise it, and memory in each process.
 
-The task's training data at hand is copied up to the official number of rows. Each measurement is a
-process of its own, with MiniLM loaded; what is said of memory is what the examples add to that.
+The task's available training data is repeated up to the official number of rows. Each measurement
+runs in its own process with MiniLM loaded. Memory is what the examples add to that process.
 
     python benchmarks/full_data.py --data DIR > benchmarks/full_data.md     (about five minutes)
 """
@@ -50,7 +50,7 @@ WAYS = {
 
 
 def copied(folder: str, task: str, rows: int, target: str) -> None:
-    """A data folder whose training set has so many rows, copies of those that are there."""
+    """Make a data folder whose training set repeats the available rows up to this number."""
     source = Path(folder, task)
     Path(target, task).mkdir(parents=True)
     test = f"{tasks.get(task).test_split}.parquet"
@@ -61,7 +61,7 @@ def copied(folder: str, task: str, rows: int, target: str) -> None:
 
 
 def memory() -> dict[str, float]:
-    """Megabytes of this process: resident, of these its own, and its part of what is shared."""
+    """Return megabytes of this process: resident, private, and its share of shared pages."""
     text = Path("/proc/self/smaps_rollup").read_text()
     found = {name: int(kb) / 1000 for name, kb in re.findall(r"^(\w+): +(\d+) kB", text, re.M)}
     peak = re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.M)
@@ -71,7 +71,7 @@ def memory() -> dict[str, float]:
 
 
 class Way:
-    """One process's work."""
+    """What one process does."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         backbone = backbones.find("minilm")
@@ -92,7 +92,7 @@ class Way:
         raise SystemExit(text)
 
     def lists(self) -> Any:
-        """As the tokenizer gives them."""
+        """Examples as the tokenizer returns them."""
         task = tasks.get(self.trial.task)
         splits = split(self.source.load(task.name, keep=False), "full", 42)
         found = []
@@ -104,7 +104,7 @@ class Way:
         return found
 
     def examples(self) -> Any:
-        """As a worker has them."""
+        """Examples as a worker holds them."""
         return self.inputs.examples([self.trial], self.inputs.tokeniser, self.encoder)
 
     def measure(self, work: Callable[[], Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Way:
         return measured
 
     def _batches(self, train: batches.Examples) -> float:
-        """Milliseconds of CPU time to make a training batch."""
+        """Return milliseconds of CPU time per training batch."""
         cpu = time.process_time()
         for _, indices in zip(
             range(BATCHES), batches.shuffled(len(train), 32, 42, 1), strict=False
@@ -135,7 +135,7 @@ class Way:
 
 
 def run_way(options: argparse.Namespace) -> None:
-    """In a process of its own; prints what it has measured, and waits to be ended."""
+    """Measure in this process, print the result, and wait to be ended."""
     torch.set_num_threads(1)
     way = Way(options)
     facts = way.measure(way.facts) if options.way != "lists" else None
@@ -146,7 +146,7 @@ def run_way(options: argparse.Namespace) -> None:
 
 @contextmanager
 def started(way: str, folder: str, kept: str, task: str) -> Iterator[dict[str, Any]]:
-    """A process that has measured, and still runs."""
+    """Start a process, which stays alive after it has measured."""
     command = [sys.executable, __file__, "--data", folder, "--task", task, "--way", way]
     environment = os.environ | {
         cache.VARIABLE: "" if way == "memory" else kept, "TOKENIZERS_PARALLELISM": "false",
@@ -175,14 +175,15 @@ def report(options: argparse.Namespace) -> None:
         )
     )
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
-    print(f"{task.title}, {rows:,} rows, copies of those at hand; three quarters train, the rest")
+    print(f"{task.title}, {rows:,} rows, copied from the available data; three quarters train, the")
+    print("rest is the development set. Megabytes are what examples add to a process with MiniLM")
     print(
-        "develops. Megabytes are what examples add to a process that has MiniLM loaded: *resident*"
+        "loaded: *resident* counts mapped pages in full, *own* excludes them, *fair* divides them"
     )
-    print("counts mapped pages in full, *own* leaves them out, *fair* divides them among those who")
     print(
-        f"map them. *Trained* is resident after {BATCHES} batches of 32. One thread, CPU seconds.\n"
+        f"among the processes that map them. *Trained* is resident after {BATCHES} batches of 32."
     )
+    print("One thread, CPU seconds.\n")
     columns = ["s", *(f"{name}, MB" for name in COLUMNS), "a batch, ms"]
     print(f"| examples as | {' | '.join(columns)} |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")

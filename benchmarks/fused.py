@@ -1,8 +1,8 @@
-"""K trials side by side against one after the other, and against processes sharing the device.
+"""K trials side by side, against one after the other and against processes that share the device.
 
-The trials are seeds and architectures of a cell of Table 2: one task with 100 examples. The ways
-alternate, so that what else the machine does falls on all of them. On a CPU each way has all of
---threads cores: side by side and one by one as threads, the processes one core each.
+The trials are seeds and architectures of a Table 2 cell: one task with 100 examples. The ways
+alternate, so other load on the machine affects all of them. On a CPU each way uses all --threads
+cores: as threads side by side and one by one, as one core per process otherwise.
 
     python benchmarks/fused.py --data DIR --task cola > benchmarks/fused.md
 """
@@ -49,7 +49,7 @@ def cell(backbone: Backbone, source: Source, task: str, epochs: int) -> list[Tri
 
 
 def prepare(backbone: Backbone, source: Source, threads: int) -> None:
-    """Give this process its copy of the backbone."""
+    """Load this process's copy of the backbone."""
     global _worker
     torch.set_num_threads(threads)
     _worker = Worker(backbone, source, (None, None))
@@ -63,7 +63,7 @@ def run(trials: Sequence[Trial]) -> None:
 
 
 def run_all(every: list[list[Trial]]) -> None:
-    """Run arrays one after the other."""
+    """Run the arrays one after the other."""
     for trials in every:
         run(trials)
 
@@ -113,7 +113,7 @@ def main() -> None:
 def report(
     options: argparse.Namespace, taken: dict[str, list[float]], count: int, backbone: Backbone
 ) -> None:
-    """Print the table, as Markdown."""
+    """Print the table as Markdown."""
     commit, dirty = provenance.commit()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = statistics.median(next(iter(taken.values())))

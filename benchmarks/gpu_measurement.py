@@ -1,4 +1,4 @@
-"""What ``benchmarks/h100.py --measure`` goes through on a GPU, and the page it writes."""
+"""The measurements of ``benchmarks/h100.py --measure`` on a GPU, and the page they fill."""
 
 import functools
 import itertools
@@ -35,13 +35,13 @@ REPEATED = "The same run twice"
 
 
 class OutOfTime(Exception):
-    """The seconds are used up."""
+    """No seconds are left."""
 
 
 class Measured:
-    """Speed of arrays of one size, by lines through two lengths of text.
+    """The speed of arrays of one size, as lines through the times at two text lengths.
 
-    ``evaluation`` is seconds per token and trial.
+    ``evaluation`` is in seconds per token and trial.
     """
 
     def __init__(self, steps: list[Step], evaluation: float) -> None:
@@ -49,7 +49,7 @@ class Measured:
         self._evaluation = evaluation
 
     def step(self, method: str, tokens: float) -> float:
-        """As Baseline without a rational or switch; all others as AA, which is slower."""
+        """Return seconds per step: of Baseline if nothing adapts, else of AA, which is slower."""
         kind = "baseline" if method in ("baseline", "baseline-last-n", "adapter-drop") else "aa"
         short, long = sorted((s for s in self._steps if s.method == kind), key=lambda s: s.mean)
         slope = (1 / long.per_second - 1 / short.per_second) / (long.mean - short.mean)
@@ -60,10 +60,10 @@ class Measured:
 
 
 class Measurement:
-    """Goes through the list, and leaves out what no time is left for.
+    """Works through the list of measurements and skips those for which no time is left.
 
     Args:
-        seconds: after which nothing new is begun.
+        seconds: no measurement begins after these.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Measurement:
         self._evaluation: dict[Precision, float] = {}
 
     def encoder(self, precision: Precision) -> PreTrainedModel:
-        """BERT-large; one at a time is on the GPU."""
+        """Return BERT-large. Only one copy is on the GPU at a time."""
         if precision not in self._encoders:
             self._encoders.clear()
             self._encoders[precision] = random_encoder(self._config, self._device, precision)
         return self._encoders[precision]
 
     def run(self) -> None:
-        """Everything, most telling first."""
+        """Run everything, the most informative first."""
         self._begin()
         parts: list[Callable[[], None]] = [
             self._attention,
@@ -104,11 +104,11 @@ class Measurement:
                 return
 
     def _attempted(self, part: Callable[[], None]) -> bool:
-        """False when the time is over; what fails is noted, and the next begun."""
+        """Return False when time is up. A failure is noted, and the next measurement begins."""
         try:
             part()
         except OutOfTime:
-            self.page.add("Not measured", "The time was over before the rest of the list.")
+            self.page.add("Not measured", "Time ran out before the rest of the list.")
             return False
         except Exception as error:
             traceback.print_exc()
@@ -122,8 +122,8 @@ class Measurement:
     def _begin(self) -> None:
         begin_cost(self.page)
         self.page.table(
-            STEPS, "Batches of 32 texts per trial, forward, backward and optimiser. Memory: the "
-            "peak of what PyTorch has allocated, and what `--fuse auto` reckons with.",
+            STEPS, "Batches of 32 texts per trial: forward, backward and optimiser. Memory: "
+            "PyTorch's peak of allocated memory, and the estimate behind `--fuse auto`.",
             "method", "precision", "trials side by side", "tokens", "ms per step",
             "steps of single trials per second", "peak, GB", "reckoned, GB",
         )  # fmt: skip
@@ -153,8 +153,8 @@ class Measurement:
     def _evaluations(self, precision: Precision) -> None:
         if precision == "bf16":
             self.page.table(
-                EVALUATION, f"AA on a test set of {EVALUATED:,} texts of 40 tokens on average, "
-                "which the trials share.", "precision", "trials side by side", "first pass, ms",
+                EVALUATION, f"AA on a shared test set of {EVALUATED:,} texts with 40 tokens on "
+                "average.", "precision", "trials side by side", "first pass, ms",
                 "second pass, ms", "million tokens per second, over all trials",
             )  # fmt: skip
         for trials in (8, 1):
@@ -172,7 +172,7 @@ class Measurement:
         self._cost(precision)
 
     def _cost(self, precision: Precision) -> None:
-        """The hours of all tables, for every size of array that was measured completely."""
+        """Return the hours of all tables for every array size that was measured completely."""
         for trials in sorted(ARRAYS):
             steps = [s for s in self._steps if (s.precision, s.trials) == (precision, trials)]
             if len(steps) == len(METHODS) * len(MEANS):
@@ -181,8 +181,8 @@ class Measurement:
 
     def _profiles(self, precision: Precision) -> None:
         self.page.table(
-            PROFILE, "AA in bf16, from torch's profiler; busy is the time in kernels and copies "
-            "over the time of a step above.", "trials side by side", "tokens", "kernels", "copies",
+            PROFILE, "AA in bf16, from torch's profiler. Busy: time in kernels and copies over "
+            "the step time above.", "trials side by side", "tokens", "kernels", "copies",
             "in kernels and copies, ms", "busy", "waits of the host",
         )  # fmt: skip
         for trials, mean in ((8, 40), (1, 40), (8, 128), (1, 128)):
@@ -201,7 +201,7 @@ class Measurement:
 
     def _host(self) -> None:
         self.page.table(
-            HOST, "Steps on texts of 3 tokens, where the GPU waits for the host, in bf16.",
+            HOST, "Steps on texts of 3 tokens in bf16, where the GPU waits for the host.",
             "method", "trials side by side", "ms per step",
         )  # fmt: skip
         for trials in sorted(ARRAYS):
@@ -215,7 +215,7 @@ class Measurement:
     def _attention(self) -> None:
         self.page.table(
             ATTENTION, "One layer, forward and backward, 8 trials. A kernel that fails its check "
-            "is left out; without any, texts are padded to the longest.",
+            "is left out. *Padded* uses no kernel and pads texts to the longest.",
             "precision", "kernel", "tokens", "ms",
         )  # fmt: skip
         precision: Precision
@@ -260,17 +260,18 @@ class Measurement:
 
 
 def begin_cost(page: Page) -> None:
-    """The head of the page: all of the tables, in hours, and what is counted."""
+    """Begin the page: the hours of all tables, and what they count."""
     low, full = study_cost.low_data(), study_cost.full_data()
     limit = study_cost.Arithmetic(550e12)
     page.table(
         COST,
         f"{sum(of.runs for of in low):,} training runs at 100, 300 and 500 examples, and "
-        f"{sum(of.runs for of in full):,} on full data (Table 2), each with 20 epochs, an "
-        "evaluation of the development set after each, and the test set; the lengths of GLUE's "
-        "texts by BERT's tokeniser. The steps below at two lengths give all others. Left out: "
-        "loading, tokenising, and waiting for the AA runs that select layers. The frozen layers' "
-        f"products alone, at 550 TFLOP/s, take {60 * study_cost.hours(low, limit):.0f} minutes and "
+        f"{sum(of.runs for of in full):,} on full data (Table 2). Each has 20 epochs, with the "
+        "development set after every epoch and the test set at the end. Texts are as long as "
+        "GLUE's in BERT's tokens. All hours follow from the steps below at two lengths. Not "
+        "included: loading, tokenising, and waiting for the AA runs that select layers. The "
+        "matrix products of the frozen layers alone, at 550 TFLOP/s, take "
+        f"{60 * study_cost.hours(low, limit):.0f} minutes and "
         f"{study_cost.hours(full, limit):.1f} hours.",
         "precision", "trials side by side", "100, 300 and 500 examples, hours",
         "full data, hours",
@@ -278,14 +279,14 @@ def begin_cost(page: Page) -> None:
 
 
 def add_cost(page: Page, precision: Precision, trials: int, speed: Measured) -> None:
-    """The hours of all tables at that speed."""
+    """Add the hours of all tables at that speed."""
     low = study_cost.hours(study_cost.low_data(), speed)
     full = study_cost.hours(study_cost.full_data(), speed)
     page.row(COST, precision, trials, f"{low:.2f}", f"{full:.1f}")
 
 
 def reckoned(precision: Precision, trials: int) -> int:
-    """Bytes that ``--fuse auto`` takes an array for."""
+    """Return the bytes that ``--fuse auto`` expects an array to need."""
     backbone = Backbone("random", "random", BERT_LARGE.num_hidden_layers, BERT_LARGE.hidden_size)
     of_trial = memory.of_trial(backbone, precision)
     return memory.of_weights(backbone, precision) + trials * of_trial

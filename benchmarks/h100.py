@@ -1,10 +1,10 @@
-"""How long Tables 2 to 4 take on BERT-large with one GPU: estimated, or measured on one.
+"""How long do Tables 2 to 4 take on BERT-large with one GPU? Estimates it, or measures it.
 
-    python benchmarks/h100.py              writes the estimate, from counted work
-    python benchmarks/h100.py --measure    measures on this machine's GPU instead
+    python benchmarks/h100.py              write the estimate, based on counted work
+    python benchmarks/h100.py --measure    measure on this machine's GPU instead
 
-Both write benchmarks/h100.md (or --output). A measurement takes about --seconds, needs no weights,
-no data and no network, and writes the page as it goes: what comes first counts most.
+Both write benchmarks/h100.md (or --output). A measurement takes about --seconds and needs no
+weights, data or network. It updates the page as it goes, most informative results first.
 """
 
 import argparse

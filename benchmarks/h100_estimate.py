@@ -1,4 +1,4 @@
-"""The estimate of benchmarks/h100.md, by the roofline of an H100."""
+"""The estimate of benchmarks/h100.py, from an H100's roofline."""
 
 import sys
 
@@ -15,10 +15,10 @@ ESTIMATED: tuple[tuple[Precision, int], ...] = (
 
 
 def write(page: Page, state: str) -> None:
-    """The whole page, from the work that ``benchmarks.device_work`` counts.
+    """Write the page from the work that ``benchmarks.device_work`` counts.
 
     Args:
-        state: commit and day.
+        state: commit and date.
     """
     page.section(
         "",
@@ -39,7 +39,7 @@ def write(page: Page, state: str) -> None:
 
 
 def _estimated(page: Page, precision: Precision, trials: int) -> Measured:
-    """The speed of an array, whose steps are added to the page."""
+    """Return an array's estimated speed, and add its steps to the page."""
     same: Precision = "bf16" if precision == "bf16" else "fp32"  # tf32 is the same work
     steps = []
     for mean in MEANS:

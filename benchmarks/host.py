@@ -1,13 +1,15 @@
 """What a training step of the fused engine costs the host: this version against an earlier one.
 
-A model with many narrow layers: its products take next to no time, so what is left is what Python
-and torch do to start them, which on a GPU is what keeps it waiting. Each version runs in a process
-of its own, which lives through the whole measurement. They take turns, epoch by epoch, so that what
-else the machine does falls on both. What counts is CPU time: batches, forward, backward, optimiser.
+The model has many narrow layers. Their matrix products take next to no time, so the time of a step
+is what Python and torch need to launch operations. On a GPU, that is the time the device spends
+waiting. Each version runs in its own process, which lives through the whole measurement. The
+versions take turns epoch by epoch, so other load on the machine affects both. CPU time counts:
+batches, forward, backward and optimiser.
 
-As on a GPU, the examples of a batch form one group for attention, dropout is torch's own, and
-attention is one operation. (For that, there is no dropout within attention, which on a CPU
-would take other operations.)
+As on a GPU, the examples of a batch form one attention group, dropout is torch's own, and
+attention
+is one operation. (For that, attention itself has no dropout; on a CPU it would use other
+operations.)
 
     git worktree add /tmp/before ffece89
     python benchmarks/host.py --before /tmp/before > benchmarks/host.md
@@ -50,7 +52,7 @@ class Version:
         )
 
     def epoch(self, method: str, size: int) -> float:
-        """CPU milliseconds per step of one epoch."""
+        """Return CPU milliseconds per step of one epoch."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{json.dumps([method, size])}\n")
         self._process.stdin.flush()
@@ -63,7 +65,7 @@ class Version:
 
 
 def train(path: str) -> None:
-    """In the process of a version: one epoch for each line that comes."""
+    """Runs in the process of a version: train one epoch for each line on stdin."""
     import torch
 
     from aa_ray.training import loop
@@ -85,7 +87,7 @@ def train(path: str) -> None:
 
 
 def prepare(path: str, method: str, size: int) -> tuple[Any, Any]:
-    """The engine, and trainers of so many trials."""
+    """Return the engine and the trainers of this many trials."""
     from torch import nn
 
     from aa_ray.core import model
@@ -113,7 +115,7 @@ def prepare(path: str, method: str, size: int) -> tuple[Any, Any]:
 
 
 def examples(seed: int) -> Any:
-    """Texts of 4 to 7 tokens."""
+    """Return texts of 4 to 7 tokens."""
     import numpy as np
 
     from aa_ray.data.batches import Examples
@@ -124,7 +126,7 @@ def examples(seed: int) -> Any:
 
 
 def make_model(folder: str) -> None:
-    """A BERT of many narrow layers with random weights."""
+    """Save a BERT with many narrow layers and random weights."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -137,7 +139,7 @@ def make_model(folder: str) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[tuple[str, int], list[list[float]]]:
-    """(method, trials) -> milliseconds per step of each epoch, before and after."""
+    """Return milliseconds per step by (method, trials): one per epoch, before and after."""
     here = Path(__file__).parent.parent
     measured: dict[tuple[str, int], list[list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +160,7 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, int], list[list[floa
 
 
 def report(options: argparse.Namespace) -> None:
-    """Print the table, as Markdown."""
+    """Print the table as Markdown."""
     import torch
 
     from aa_ray.store import provenance
@@ -174,7 +176,7 @@ def report(options: argparse.Namespace) -> None:
           "thread.")  # fmt: skip
     print(f"CPU milliseconds per step, medians of {options.epochs} epochs of {STEPS} steps each, "
           "in turns;")  # fmt: skip
-    print("in brackets the fastest and the slowest epoch.\n")
+    print("in parentheses the fastest and the slowest epoch.\n")
     print("| method | trials | before | after | after / before |")
     print("|---|---:|---:|---:|---:|")
     for (method, size), taken in measured.items():

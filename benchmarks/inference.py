@@ -70,7 +70,7 @@ def main() -> None:
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)},")
     print(f"{options.threads} thread(s). {backbone.identity}, {EXAMPLES} test examples, without")
-    print(f"tokenising; medians of {REPEATS} alternating repeats, in brackets the ratio to")
+    print(f"tokenising; medians of {REPEATS} alternating repeats, in parentheses the ratio to")
     print("Baseline.\n")
     print("| task | precision | " + " | ".join(architectures(backbone, "", "sst2", "fp32")) + " |")
     print("|---|---|" + "---:|" * 5)

@@ -1,4 +1,4 @@
-"""What a machine's CPU can do, for the head of a page of measurements."""
+"""Describes a machine's CPU, for the head of a page of measurements."""
 
 import os
 import re
@@ -24,14 +24,14 @@ AVX2_ONLY = {
 
 
 def features() -> str:
-    """Cores, memory and what the CPU can do, on one line."""
+    """Return cores, memory and the CPU's features on one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{cores} cores, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
 
 
 def flags() -> list[str]:
-    """Those of ``FLAGS`` that the CPU has, by Linux; torch's own word for it elsewhere."""
+    """Return the CPU's flags among ``FLAGS`` on Linux; elsewhere, torch's own word for them."""
     try:
         [line] = re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[:1]
     except (OSError, ValueError):
@@ -40,7 +40,7 @@ def flags() -> list[str]:
 
 
 def in_use() -> str:
-    """What this process's torch computes with, which variables may restrict."""
+    """Return what this process's torch computes with; environment variables may restrict it."""
     capability = torch.backends.cpu.get_cpu_capability()
     bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return f"{capability}, bfloat16 {'in' if bfloat16 else 'not in'} oneDNN"

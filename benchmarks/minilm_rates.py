@@ -1,8 +1,9 @@
-"""Which adapter learning rate should the packaged MiniLM use? Chosen on development sets.
+"""Which adapter learning rate suits the packaged MiniLM? Chosen on development sets.
 
-The released rate, 1e-4, was chosen for BERT-large. This walks a ladder of rates for adapters and
-classifier (rational and switch rates stay as released) for three methods, several tasks and one
-seed, and prints the mean score on the development sets at the best epoch. No test set is looked at.
+The released rate, 1e-4, was chosen for BERT-large. This script tries a ladder of rates for
+adapters
+and classifier on three methods, several tasks and one seed. Rational and switch rates stay as
+released. It prints the mean best score on the development sets and never reads a test set.
 
     python benchmarks/minilm_rates.py --data DIR        (about 20 minutes on one core)
 """
@@ -26,7 +27,7 @@ SEEDS = (42,)
 
 
 class WithoutTest(Source):
-    """A source whose test sets hold one example, so that no time goes into tests."""
+    """A source whose test sets hold one example, so that testing takes no time."""
 
     def load(self, name: str, planned: str | None = None, keep: bool = True) -> Official:
         official = super().load(name, planned, keep)

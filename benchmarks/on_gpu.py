@@ -1,5 +1,4 @@
-"""What benchmarks/h100.py measures where there is a GPU; each function does one thing, and returns
-numbers."""
+"""The measurements of benchmarks/h100.py on a GPU. Each function measures one thing."""
 
 import gc
 import importlib
@@ -32,7 +31,7 @@ class Step(NamedTuple):
         trials: side by side.
         mean: tokens per text.
         milliseconds: from one step to the next.
-        peak_bytes: of allocated memory, weights included.
+        peak_bytes: peak of allocated memory, weights included.
     """
 
     method: str
@@ -44,7 +43,7 @@ class Step(NamedTuple):
 
     @property
     def per_second(self) -> float:
-        """Steps of single trials in a second."""
+        """Return steps of single trials per second."""
         return 1000 * self.trials / self.milliseconds
 
 
@@ -57,10 +56,10 @@ def step(
     mean: int,
     seconds: float = 0.7,
 ) -> Step:
-    """Time steps for about so many seconds, after a warm-up.
+    """Time steps for about ``seconds`` after a warm-up.
 
     Raises:
-        torch.OutOfMemoryError: so many trials do not fit.
+        torch.OutOfMemoryError: this many trials do not fit.
     """
     gc.collect()
     torch.cuda.empty_cache()
@@ -78,18 +77,18 @@ def made_up_array(
     encoder: PreTrainedModel, config: BertConfig, precision: Precision, method: str, trials: int,
     mean: int,
 ) -> Array:  # fmt: skip
-    """An array whose epochs have ``steps_of`` steps."""
+    """Return an array whose epochs have ``steps_of`` steps."""
     of_epoch = steps_of(trials, mean)
     return Array(encoder, made_up_trials(method, trials, config, precision), mean, of_epoch)
 
 
 def steps_of(trials: int, mean: int) -> int:
-    """Steps of an epoch: many if these are short, so that the epoch's end weighs little."""
+    """Return the steps per epoch: many if they are short, so that its end matters little."""
     return 8 if trials * mean <= 640 else 4 if trials * mean <= 1024 else 2
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds until the GPU has finished."""
+    """Return the seconds until the GPU has finished."""
     torch.cuda.synchronize()
     started = time.perf_counter()
     work()
@@ -102,7 +101,7 @@ class Profile(NamedTuple):
 
     Attributes:
         kernels, copies: number of each.
-        busy_milliseconds: in which a kernel or copy ran.
+        busy_milliseconds: time in which a kernel or copy ran.
         waits: calls in which the host waited for the GPU.
     """
 
@@ -113,7 +112,7 @@ class Profile(NamedTuple):
 
 
 def profile(array: Array) -> Profile:
-    """Of an array that has trained before, per step; the epoch's own end is part of it."""
+    """Profile an array that has trained before, per step. The epoch's end is included."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
         array.train()
         torch.cuda.synchronize()
@@ -130,7 +129,7 @@ def profile(array: Array) -> Profile:
 
 
 def waits(array: Array) -> int:
-    """Calls of an epoch in which the host waited for the GPU."""
+    """Return the calls of an epoch in which the host waited for the GPU."""
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -142,14 +141,14 @@ def waits(array: Array) -> int:
 
 
 class Pass(NamedTuple):
-    """One pass over a test set: milliseconds of the first and of the second."""
+    """Milliseconds of the first and the second pass over a test set."""
 
     first: float
     second: float
 
 
 def evaluation(array: Array, texts: int, mean: int) -> Pass:
-    """All trials of the array on one test set of so many texts."""
+    """Evaluate all trials of the array on one test set of this many texts."""
     examples = made_up_examples(texts, mean, seed=7)
     num_layers = array.trainers[0].num_layers
     jobs = [Job(trainer, num_layers, examples) for trainer in array.trainers]
@@ -158,7 +157,7 @@ def evaluation(array: Array, texts: int, mean: int) -> Pass:
 
 
 def repeatable(make: Callable[[], Array], epochs: int = 3) -> tuple[bool, int]:
-    """Whether two training runs with dropout end bit by bit equal, and how many numbers differ."""
+    """Return whether two training runs with dropout agree bit for bit, and what differs."""
     ends: list[list[Tensor]] = []
     for _ in range(2):
         array = make()
@@ -173,7 +172,7 @@ def repeatable(make: Callable[[], Array], epochs: int = 3) -> tuple[bool, int]:
 def attention_milliseconds(
     encoder: PreTrainedModel, trials: int, mean: int, kernel: Kernel | None
 ) -> float:
-    """Forward and backward pass of one layer's attention, dropout included; without one, padded."""
+    """Time one layer's attention, forward and backward, with dropout."""
     layer = encoder.base_model.encoder.layer[0].attention.self.train()
     parts = [made_up_examples(32, mean, seed) for seed in range(trials)]
     batch, _ = unpadded.pack(parts, [np.arange(32)] * trials, encoder.device)
@@ -193,7 +192,7 @@ def attention_milliseconds(
 def rational_milliseconds(
     tokens: int, groups: int, implementation: str, device: str = "cuda"
 ) -> float:
-    """Forward and backward pass of so many rationals on [tokens, 64] each."""
+    """Time this many rationals on [tokens, 64] each, forward and backward."""
     module = importlib.import_module(f"aa_ray.core.rational_{implementation}")
     coefficients = (
         torch.tensor(c, device=device).repeat(groups, 1) for c in INITIAL_COEFFICIENTS["relu"]

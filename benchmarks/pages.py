@@ -1,13 +1,13 @@
-"""A Markdown page that is written again after every addition, so that a cut-off leaves the rest."""
+"""A Markdown page that is rewritten after every addition, so an interruption loses nothing."""
 
 from pathlib import Path
 
 
 class Page:
-    """Sections in the order in which they were begun.
+    """Sections in the order in which they began.
 
     Args:
-        path: where it is kept.
+        path: where the page is written.
         title: its first line.
     """
 
@@ -17,17 +17,17 @@ class Page:
         self._sections: dict[str, list[str]] = {}
 
     def section(self, heading: str, *lines: str) -> None:
-        """Begin a section, or put others in place of its lines."""
+        """Begin a section, or replace its lines."""
         self._sections[heading] = list(lines)
         self.write()
 
     def add(self, heading: str, *lines: str) -> None:
-        """More lines at the section's end."""
+        """Add lines to the end of a section."""
         self._sections.setdefault(heading, []).extend(lines)
         self.write()
 
     def table(self, heading: str, text: str, *columns: str) -> None:
-        """Begin a section with the head of a table, whose first column alone is text."""
+        """Begin a section with a table head. Only the first column is text."""
         lines = [text, ""] if text else []
         rule = "|---|" + "---:|" * (len(columns) - 1)
         self.section(heading, *lines, f"| {' | '.join(columns)} |", rule)

@@ -1,13 +1,14 @@
-"""One Baseline trial of ours against the same by AdapterHub's AdapterTrainer, on a CPU.
+"""Compare a Baseline trial of ours with the same trial by AdapterHub's AdapterTrainer, on a CPU.
 
-The peer does as AdapterHub's GLUE example and the released code do: an evaluation after each epoch,
-the best checkpoint on disk and loaded for the test. It pads every text to 128 tokens, as the
-released code does, and once more only to the longest of the batch, as one would today. Same
-backbone, examples, epochs, batch size, learning rate and decay. Each trial is a process of its own;
-the sides alternate, task by task and seed by seed. Times are without the imports.
+The peer follows AdapterHub's GLUE example and the released code: it evaluates after each epoch,
+saves the best checkpoint to disk, and loads it for the test. It pads every text to 128 tokens, as
+the released code does, and in a second run to the longest of the batch, as one would today.
+Backbone, examples, epochs, batch size, learning rate and decay are the same. Each trial runs in
+its
+own process. The sides alternate, task by task and seed by seed. Times exclude imports.
 
-A second table has the same with AVX2 as all that libraries may use, as on older processors; they
-cannot multiply in bfloat16, so bf16 is left out there.
+A second table repeats this with libraries limited to AVX2, as on older processors. These cannot
+multiply in bfloat16, so bf16 is left out.
 
     pip install 'accelerate>=1.10,<2'
     python benchmarks/peer_trial.py --data DIR > benchmarks/peer_trial.md
@@ -47,8 +48,8 @@ class Way(NamedTuple):
     """What libraries may use of the processor.
 
     Attributes:
-        sides: that are measured.
-        environment: variables that see to it.
+        sides: the sides to measure.
+        environment: variables that impose the restriction.
     """
 
     title: str
@@ -63,7 +64,7 @@ WAYS = {
 
 
 class Shortened(Source):
-    """A source whose test sets are cut to so many examples."""
+    """A source whose test sets are cut to this many examples."""
 
     most = 1000
 
@@ -73,7 +74,7 @@ class Shortened(Source):
 
 
 def ours(options: argparse.Namespace, source: Source) -> Callable[[], float]:
-    """What gives our worker's test metric."""
+    """Return a function that gives our worker's test metric."""
     from aa_ray.training.worker import Worker
 
     backbone = backbones.find(options.backbone)
@@ -95,7 +96,7 @@ def ours(options: argparse.Namespace, source: Source) -> Callable[[], float]:
 
 
 def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
-    """What gives AdapterTrainer's test metric."""
+    """Return a function that gives AdapterTrainer's test metric."""
     from adapters import AdapterTrainer, AutoAdapterModel, SeqBnConfig
     from datasets import Dataset
     from transformers import AutoTokenizer, DataCollatorWithPadding, TrainingArguments
@@ -154,7 +155,7 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
 
 
 def measure(way: Way, side: str, options: argparse.Namespace, task: str, seed: int) -> Measured:
-    """CPU and wall seconds, peak megabytes and test metric of one trial in its own process."""
+    """Run one trial in its own process; return CPU and wall seconds, peak MB and test metric."""
     command = [
         sys.executable, __file__, "--data", options.data, "--backbone", options.backbone,
         "--epochs", str(options.epochs), "--tests", str(options.tests), "--task", task,
@@ -172,7 +173,7 @@ def measure(way: Way, side: str, options: argparse.Namespace, task: str, seed: i
 
 
 def run_side(options: argparse.Namespace, source: Source) -> Measured:
-    """Times and metric of one side's trial in this process."""
+    """Run one side's trial in this process and return its times and metric."""
     work = (ours if options.side in OURS else peer)(options, source)
     wall, cpu = time.perf_counter(), time.process_time()
     metric = work()
@@ -185,7 +186,7 @@ def run_side(options: argparse.Namespace, source: Source) -> Measured:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Measure every task and seed and print the tables, as Markdown."""
+    """Measure every task and seed and print the tables as Markdown."""
     commit, dirty = provenance.commit()
     arguments = " ".join(sys.argv[1:]).replace(options.data, "DIR")
     print("# One trial against AdapterTrainer\n")
@@ -203,7 +204,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def _report_way(way: Way, options: argparse.Namespace) -> None:
-    """The tables of what a processor may use."""
+    """Print the tables for one set of processor features."""
     print(f"\n## {way.title}\n")
     print(f"| task | {' / '.join(way.sides)}: CPU | wall | peak memory | test metric x 100 |")
     print("|---|---:|---:|---:|---:|")
@@ -233,7 +234,7 @@ def _report_way(way: Way, options: argparse.Namespace) -> None:
 
 
 def _cells(of_task: dict[str, dict[str, float]]) -> list[str]:
-    """Each figure's medians, side by side."""
+    """Return each figure's medians side by side."""
     styles = {"cpu": (1, 1), "wall": (1, 1), "memory": (1, 0), "metric": (100, 1)}
     return [
         " / ".join(f"{scale * value:.{digits}f}" for value in of_task[name].values())
@@ -242,7 +243,7 @@ def _cells(of_task: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]]) -> None:
-    """How many times as much AdapterTrainer takes: geometric means over the tasks."""
+    """Return how much more AdapterTrainer needs: geometric means over the tasks."""
     print("\nHow many times as much AdapterTrainer takes, geometric means over the tasks:\n")
     print("| ours | padded to | CPU | wall | peak memory |")
     print("|---|---|---:|---:|---:|")
@@ -258,9 +259,9 @@ def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def _compare(way: Way, metrics: dict[str, dict[str, list[float]]]) -> None:
-    """Differences of the test metrics, paired by seed."""
+    """Print the differences of the test metrics, paired by seed."""
     sides = [side for side in way.sides if side in OURS]
-    print("\nTest metric x 100, ours less AdapterTrainer's (padded to 128), paired by seed; 95 %")
+    print("\nTest metric x 100, ours minus AdapterTrainer's (padded to 128), paired by seed; 95 %")
     print("intervals:\n")
     print(f"| task | {' | '.join(sides)} |")
     print(f"|---|{'---:|' * len(sides)}")

@@ -1,7 +1,8 @@
-"""Our rational against GELU, ReLU and the released package's torch function: time and memory.
+"""Compare our rational with GELU, ReLU and the released package's torch function: time and memory.
 
-Forward and backward on the bottleneck's activations, for several sizes, interleaved in one run; on
-the GPU if there is one. Needs the package to compare with:
+Runs forward and backward passes on bottleneck activations of several sizes, interleaved in one
+run,
+on the GPU if there is one. Needs the released package:
 
     pip install --no-deps rational-activations==0.2.0
     python benchmarks/rational.py > benchmarks/rational.md
@@ -26,7 +27,7 @@ SIZES = [(tokens, units) for units in (24, 48, 64) for tokens in (1_000, 32 * 12
 
 
 def released_function() -> Callable[..., Tensor]:
-    """The package's; its name is that of this file, whose folder Python would look into first."""
+    """Return the package's function. This file has the same name and would shadow it on import."""
     path, sys.path = sys.path, sys.path[1:]
     try:
         module = importlib.import_module("rational.torch.rational_pytorch_functions")
@@ -36,7 +37,7 @@ def released_function() -> Callable[..., Tensor]:
 
 
 def functions(device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Name -> activation; both rationals have the same coefficients, those of a leaky ReLU."""
+    """Return name -> activation. Both rationals have the coefficients of a leaky ReLU."""
     ours = Rational("leaky_relu").to(device)
     numerator, denominator = ours.numerator, ours.denominator
     released = released_function()
@@ -49,7 +50,7 @@ def functions(device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def step(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) -> float:
-    """Seconds of one forward and backward pass."""
+    """Return the seconds of one forward and backward pass."""
     x.grad = None
     started = time.perf_counter()
     function(x).sum().backward()
@@ -59,7 +60,7 @@ def step(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device) 
 
 
 def kept_bytes(function: Callable[[Tensor], Tensor], x: Tensor) -> int:
-    """Bytes that stay in memory between forward and backward pass."""
+    """Return the bytes kept between the forward and the backward pass."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ def main() -> None:
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)}, torch")
     print(f"{torch.__version__}. Forward and backward, float32, medians of {REPEATS} interleaved")
-    print("repeats; in brackets, bytes per element that are kept for the backward pass.\n")
+    print("repeats; in parentheses, bytes per element that are kept for the backward pass.\n")
     print("| tokens x units | " + " | ".join(f"{name}, ms" for name in candidates) + " |")
     print("|---|" + "---:|" * len(candidates))
     for tokens, units in SIZES:

@@ -1,14 +1,14 @@
-"""A study killed again and again ends as an undisturbed one: what was lost, repeated, different.
+"""Does a study that is killed again and again end like an undisturbed one?
 
-Runs a study undisturbed, then the same study with its driver, workers or whole Ray killed at random
-moments, each time starting the same command again, and compares the rows. With --nodes the
-study runs on a cluster of several Ray nodes on this machine, of which one disappears now and then
-and another comes.
+Runs a study undisturbed. Then runs it again and kills its driver, its workers or all of Ray at
+random moments, restarting the same command each time. Compares the rows and counts what was lost,
+repeated or changed. With --nodes, the study runs on a local cluster of several Ray nodes, and from
+time to time one disappears and another joins.
 
     python benchmarks/resilience.py --kills 25 > benchmarks/resilience.md
     python benchmarks/resilience.py --kills 10 --nodes 2 >> benchmarks/resilience.md
 
-Arguments after -- are the study's (default: the demo preset).
+Arguments after -- go to the study (default: the demo preset).
 """
 
 import argparse
@@ -53,7 +53,7 @@ INCIDENTAL = {"train_seconds", "test_seconds", "peak_memory_bytes", "started_at"
 
 @dataclass
 class Report:
-    """What the torture did and what came of it."""
+    """What was killed, and with what effect."""
 
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
@@ -66,7 +66,7 @@ class Report:
     seconds: float = 0.0
 
     def markdown(self) -> str:
-        """One row of the table in resilience.md."""
+        """Return one row of the table in resilience.md."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
         return (
             f"| {self.kills.total()} ({kinds}) | {self.starts} | {self.trials} | {self.resumed} "
@@ -78,7 +78,7 @@ class Report:
 def start(
     arguments: list[str], folder: Path, name: str, environment: dict[str, str]
 ) -> subprocess.Popen[str]:
-    """The study's command, as a user would run it."""
+    """Start the study's command as a user would."""
     command = [sys.executable, str(TABLE2), *arguments, "--results", str(folder / name)]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -87,7 +87,7 @@ def start(
 
 
 def processes(mark: str) -> dict[int, str]:
-    """Id -> command of every process with the mark in its environment, children included."""
+    """Return id -> command of every process with the mark in its environment, children included."""
     found = {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
@@ -99,7 +99,7 @@ def processes(mark: str) -> dict[int, str]:
 
 
 def victims(kind: str, driver: int, running: dict[int, str], draw: random.Random) -> list[int]:
-    """The processes to end for that kind of kill; none where there is none yet."""
+    """Return the processes to end for this kind of kill, or none if there are none yet."""
     if kind.startswith("driver"):
         return [driver]
     if kind.startswith("worker"):
@@ -117,14 +117,14 @@ def torture(
     longest: float,
     cluster: Any = None,
 ) -> Report:
-    """Kill the study that many times, then let it finish, and compare with an undisturbed run.
+    """Kill the study this many times, let it finish, and compare it with an undisturbed run.
 
     Args:
-        arguments: the study's.
-        kinds: of kills, from which those used least are drawn.
-        draw: decides whom and when, at most ``longest`` seconds after the last.
-        folder: for the two runs' results.
-        cluster: the ``Nodes`` to run on; None lets every start have a Ray of its own.
+        arguments: of the study.
+        kinds: of kills; those used least are drawn first.
+        draw: decides what to kill and when, at most ``longest`` seconds after the last kill.
+        folder: holds the results of both runs.
+        cluster: the ``Nodes`` to run on; with None, every start has its own Ray.
     """
     report = Report()
     undisturbed = start(arguments, folder, "undisturbed", dict(os.environ))
@@ -163,7 +163,7 @@ def _disturb(
     cluster: Any,
     report: Report,
 ) -> bool:
-    """Kill now and then until the driver has ended; whether it ended by itself."""
+    """Kill from time to time until the driver has ended. Return whether it ended by itself."""
     while report.kills.total() < kills:
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(draw.uniform(0, longest))
@@ -189,19 +189,19 @@ def _disturb(
 
 
 def cluster_workers(cluster: Any) -> dict[int, str]:
-    """The processes of the cluster, which do not descend from the driver."""
+    """Return the cluster's processes, which are not children of the driver."""
     return processes(cluster.mark) if cluster else {}
 
 
 def _count_repeated(folder: Path, finished: dict[str, Any], report: Report) -> None:
-    """A finished trial must keep the very row that it had."""
+    """Count finished trials whose row changed."""
     for row in read(str(folder)).to_pylist():
         before = finished.setdefault(row["trial_id"], row["finished_at"])
         report.repeated += before != row["finished_at"]
 
 
 def compare(folder: Path, report: Report) -> None:
-    """Count what the killed study has lost, has twice, or has otherwise than the undisturbed."""
+    """Count rows that the killed study lost, holds twice, or holds with other values."""
     tables = [read(str(folder / name)).to_pylist() for name in ("undisturbed", "killed")]
     expected, found = (
         {(row["trial_id"], tuple(row["adapter_layers"] or ())): row for row in rows}
@@ -222,7 +222,7 @@ def compare(folder: Path, report: Report) -> None:
 class Nodes:
     """A Ray cluster of several nodes on this machine's loopback address.
 
-    The head runs no trials; the others have one core each.
+    The head runs no trials. The other nodes have one core each.
     """
 
     cluster: Any
@@ -234,7 +234,7 @@ class Nodes:
         return str(self.cluster.address)
 
     def lose_one(self, draw: random.Random) -> None:
-        """One node disappears without a word, and a new one comes."""
+        """Kill one node without notice and start a new one."""
         lost = draw.choice(self.nodes)
         self.cluster.remove_node(lost, allow_graceful=False)
         self.nodes.remove(lost)
@@ -243,7 +243,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def nodes(count: int) -> Iterator[Nodes]:
-    """A cluster of that many worker nodes, for as long as the context lasts."""
+    """Run a cluster with this many worker nodes inside the context."""
     mark = uuid.uuid4().hex
     os.environ |= {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only

@@ -1,8 +1,9 @@
-"""Time that a GPU takes for counted work, by what it computes and moves at most.
+"""Estimate the time a GPU needs for counted work, from its peak compute and bandwidth.
 
-An operator takes as long as its products or its bytes, whichever is longer, and each kernel adds
-``GAP``. Rates are what well-shaped products and copies reach, not what data sheets name; they are
-assumptions, and nothing here was measured.
+An operator takes the time of its FLOPs or of its bytes, whichever is longer. Each kernel adds
+``GAP``. Rates are what well-shaped products and copies typically reach, below the data sheet's.
+They
+are assumptions; nothing here was measured.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ HOST = 12e-6
 
 
 class Gpu(NamedTuple):
-    """Products per second by type of numbers, and bytes per second; what is reached.
+    """FLOP rates by dtype and bandwidth, as reached in practice.
 
     Attributes:
         peak: of the data sheet, dense, in TFLOP/s (bfloat16, TF32, float32) and TB/s.
@@ -38,10 +39,10 @@ GPUS = {
 
 
 def milliseconds(work: Work, gpu: str, precision: Precision) -> float:
-    """Of the device alone.
+    """Return milliseconds on the device alone.
 
     Args:
-        precision: fp32 and tf32 are the same work, at other rates.
+        precision: fp32 and tf32 are the same work at different rates.
     """
     of = GPUS[gpu]
     rates = {"half": of.bf16, "full": of.fp32 if precision == "fp32" else of.tf32}

@@ -1,9 +1,9 @@
-"""The whole study on many GPUs, in simulation, and a results folder of 100,000 rows, in earnest.
+"""Simulate the whole study on many GPUs, and fill a real results folder with 100,000 rows.
 
-The simulation is the one behind ``--plan``. A trial takes what trials of its method, task and
-regime took in the rows of --results, or where there are none what its number of examples lets
-expect, times a log-normal factor that is as wide as those rows are around their means. The folder
-is filled with copies of those rows, one per trial of a study with many seeds, as drivers would.
+The simulation is the one behind ``--plan``. A trial takes as long as trials of the same method,
+task and regime in the rows of --results; without such rows, the number of examples gives an
+expectation. A log-normal factor adds the spread those rows have around their means. The folder is
+filled with copies of these rows, one per trial of a study with many seeds, as drivers would do.
 
     python benchmarks/scale.py --results DIR > benchmarks/scale.md
 """
@@ -43,7 +43,7 @@ REPEATS = 5  # draws of the trial times; medians are shown
 
 
 def study(backbone: Backbone, regimes: tuple[str, ...], seeds: tuple[int, ...]) -> Study:
-    """Tables 2 to 4 on all tasks."""
+    """Return Tables 2 to 4 on all tasks."""
     return Study(
         methods=architectures.ALL_TABLES, tasks=tuple(tasks.TASKS), regimes=regimes, seeds=seeds,
         backbone=backbone, source=Source("embedded"), rates=backbones.RELEASED_RATES, epochs=20,
@@ -58,7 +58,7 @@ def forecast_of(of: Study, rows: list[Row]) -> Forecast:
 
 
 def spread(rows: list[Row], expected: Forecast) -> float:
-    """Standard deviation of the logarithm of measured over expected seconds."""
+    """Return the standard deviation of log(measured / expected seconds)."""
     factors = []
     for row in rows:
         cell = Cell(row["method"], row["task"], row["regime"], row["seed"])
@@ -69,9 +69,9 @@ def spread(rows: list[Row], expected: Forecast) -> float:
 
 
 def drawn(of: Study, expected: Forecast, width: float, draw: int) -> dict[Cell, float]:
-    """Seconds of each cell's trial; cells that are one trial for sure count once.
+    """Draw the seconds of each cell's trial. Cells known to share a trial count once.
 
-    Which focused architectures will coincide is not known before; none are taken to.
+    Which focused architectures will coincide is unknown beforehand, so all count as different.
     """
     rng = np.random.default_rng([SEED, draw])
     queue = TrialQueue(of, [])
@@ -82,13 +82,13 @@ def drawn(of: Study, expected: Forecast, width: float, draw: int) -> dict[Cell, 
 
 
 def median(plans: list[Plan]) -> Plan:
-    """The plan with the median makespan."""
+    """Return the plan with the median makespan."""
     return sorted(plans, key=lambda plan: plan.makespan)[len(plans) // 2]
 
 
 def tell_gpus(of: Study, times: list[dict[Cell, float]]) -> None:
     longest = max(times[0], key=lambda cell: times[0][cell])
-    print(f"{len(times[0]):,} trainings; the longest is {longest}.\n")
+    print(f"{len(times[0]):,} training runs; the longest is {longest}.\n")
     print("| GPUs | makespan | GPUs in use | over the longest chain | over work / GPUs |")
     print("|---:|---:|---:|---:|---:|")
     for gpus in GPUS:
@@ -101,7 +101,7 @@ def tell_gpus(of: Study, times: list[dict[Cell, float]]) -> None:
 
 
 def orders(of: Study, expected: Forecast, weight: Mapping[Cell, float]) -> dict[str, Any]:
-    """Name -> (cell -> value), by what is known before: the cell with the highest starts first."""
+    """Return name -> (cell -> value known beforehand). Higher values start first."""
     known = {cell: expected.weight(cell) for cell in weight}
     chance = np.random.default_rng(SEED).random(len(weight))
     place = {cell: -k for k, cell in enumerate(of.grid())}
@@ -128,7 +128,7 @@ def tell_orders(of: Study, expected: Forecast, times: list[dict[Cell, float]]) -
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Print a line with the time that the block takes, and the process's peak memory so far."""
+    """Print the time of the block and the process's peak memory so far."""
     started = time.perf_counter()
     yield
     taken = time.perf_counter() - started
@@ -136,7 +136,7 @@ def step(name: str) -> Iterator[None]:
 
 
 def fill(queue: TrialQueue, store: Store, templates: list[Row]) -> int:
-    """Write a row for each trial of the queue, as they become runnable."""
+    """Write a row for each trial of the queue as it becomes runnable."""
     for number in range(10**9):
         following = queue.next()
         if following is None:
@@ -186,7 +186,7 @@ def tell_folder(backbone: Backbone, templates: list[Row], rows: int) -> None:
 
 
 def _continue(of: Study, store: Store, how: str) -> None:
-    """What a driver does that finds everything finished."""
+    """Do what a driver does when it finds everything finished."""
     with step(f"read what a driver needs{how}"):
         rows = store.read(QUEUE_COLUMNS).to_pylist()
     with step(f"the queue of a study that goes on{how}"):
@@ -202,17 +202,17 @@ def simulated(options: argparse.Namespace, backbone: Backbone) -> None:
         [drawn(of, expected, width, draw) for draw in range(REPEATS)] for of in (low, every)
     )
     print("## Simulated: Tables 2 to 4, nine tasks, five seeds\n")
-    print("A GPU stands for a place where one trial after the other runs as fast as the")
-    print(f"{len(rows)} measured ones of {backbone.identity} did, on {rows[0]['device']}.")
-    print("Ratios and use do not depend on that speed, makespans do. Measured times scatter by")
+    print("A GPU here is a slot that runs one trial at a time, as fast as the")
+    print(f"{len(rows)} measured trials of {backbone.identity} on {rows[0]['device']}.")
+    print("Makespans depend on that speed; ratios and use do not. Measured times vary by")
     print(f"{math.exp(width):.2f}x (one standard deviation); medians of {REPEATS} draws.\n")
     print("### 100, 300 and 500 examples\n")
     tell_gpus(low, of_low)
     print("### The same, and full data with one seed\n")
     tell_gpus(every, of_every)
     print("### Orders\n")
-    print("Makespan over what no order can fall below (the longest chain, or all work evenly on")
-    print("all GPUs). First 100, 300 and 500 examples, then full data too.\n")
+    print("Makespan over its lower bound: the longest chain, or all work spread evenly over the")
+    print("GPUs. First with 100, 300 and 500 examples, then with full data as well.\n")
     tell_orders(low, expected, of_low)
     tell_orders(every, expected, of_every)
 

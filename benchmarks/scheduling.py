@@ -1,7 +1,8 @@
-"""What scheduling costs: trials that sleep instead of training, with the study's dependencies.
+"""What does scheduling cost? Trials sleep instead of training, with the study's dependencies.
 
-Real driver, searcher, leases, actors, rows and Ray Tune; only the training is replaced. The machine
-has --slots CPUs by claim, so that so many trials run at once whatever it has.
+Driver, searcher, leases, actors, rows and Ray Tune are real. Only training is replaced. Ray is
+told
+that the machine has --slots CPUs, so that many trials run at once on any machine.
 
     python benchmarks/scheduling.py > benchmarks/scheduling.md
 """
@@ -42,7 +43,7 @@ SEED = 0
 
 
 class SleepingWorker:
-    """Sleeps as long as a trial's epochs say, in milliseconds, in place of training it."""
+    """Sleeps instead of training, for as many milliseconds as the trial's epochs say."""
 
     remarks: tuple[str, ...] = ()
 
@@ -63,7 +64,7 @@ class SleepingWorker:
 
 
 class SleepingActor(TrialActor):
-    """An actor whose worker sleeps."""
+    """An actor with a sleeping worker."""
 
     def make_worker(self, setting: dict[str, Any], store: Store) -> Any:
         return SleepingWorker()
@@ -73,7 +74,7 @@ class SleepingActor(TrialActor):
 class SleepingStudy(Study):
     """A study whose trials take a time that depends on task and regime.
 
-    The time is in the place of the epochs, in milliseconds.
+    The number of epochs holds that time in milliseconds.
     """
 
     times: tuple[tuple[tuple[str, str], float], ...] = ()
@@ -89,7 +90,7 @@ class SleepingStudy(Study):
 
 
 def study(seeds: int, times: dict[tuple[str, str], float]) -> SleepingStudy:
-    """Table 2 on all tasks and low-data regimes with so many seeds: 162 trials per seed."""
+    """Return Table 2 on all tasks and low-data regimes with these seeds: 162 trials per seed."""
     return SleepingStudy(
         methods=architectures.TABLE2,
         tasks=tuple(tasks.TASKS),
@@ -104,12 +105,12 @@ def study(seeds: int, times: dict[tuple[str, str], float]) -> SleepingStudy:
 
 
 def even(seconds: float) -> dict[tuple[str, str], float]:
-    """Every trial takes as long."""
+    """Every trial takes the same time."""
     return {(task, regime): seconds for task in tasks.TASKS for regime in ("100", "300", "500")}
 
 
 def spread(mean: float) -> dict[tuple[str, str], float]:
-    """Log-normal over tasks, in proportion to the examples over regimes; as measured on GLUE."""
+    """Log-normal over tasks and proportional to examples over regimes, as measured on GLUE."""
     rng = np.random.default_rng(SEED)
     of_task = rng.lognormal(0, 0.7, len(tasks.TASKS))
     found = {
@@ -157,7 +158,7 @@ def _cpu() -> float:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has at present."""
+    """Return the bytes of memory this process holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -181,10 +182,12 @@ def main() -> None:
     device = provenance.device_name(torch.device("cpu"))
     print(f"Commit {commit}{state}, {date.today()}, {device}.")
     print(
-        f"Trials sleep; {options.slots} at once on {os.cpu_count()} cores. Start: until the slots"
+        f"Trials sleep; {options.slots} at once on {os.cpu_count()} cores. Start: mean time until a"
     )
-    print("begin their first trial, on average (Ray, workers, imports). Cost per trial: what the")
-    print("rest took beyond the simulated makespan; and the driver's CPU time.\n")
+    print(
+        "slot begins its first trial (Ray, workers, imports). Cost per trial: the time beyond the"
+    )
+    print("simulated makespan, and the driver's CPU time.\n")
     print("| study | trials | start, s | rest, s | plan, s | rest/plan | cost per trial, s "
           "| driver CPU per trial, s | driver memory, MB |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)

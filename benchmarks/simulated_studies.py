@@ -1,6 +1,6 @@
-"""Studies drawn from a known truth, judged by the functions that judge rows.
+"""Draw studies from a known truth and judge them with the functions that judge rows.
 
-``verdicts.py`` prints what becomes of many; ``tests/report/test_coverage.py`` looks at fewer.
+``verdicts.py`` prints the outcome of many; ``tests/report/test_coverage.py`` checks fewer.
 """
 
 import itertools
@@ -20,7 +20,7 @@ HIGH, LOW, WITHIN = 60.0, 5.0, 3.0  # a run that takes off, one that does not, s
 
 
 class Normal(NamedTuple):
-    """A cell with normal paired differences."""
+    """A cell with normally distributed paired differences."""
 
     deviation: float
     mean: float = 0.0
@@ -37,7 +37,7 @@ class Normal(NamedTuple):
 
 
 class TwoPoints(NamedTuple):
-    """A cell in which each method's runs take off with some probability, or do not."""
+    """A cell in which each method's runs either take off, with some probability, or fail to."""
 
     first: float
     second: float
@@ -63,17 +63,17 @@ Cell = Normal | TwoPoints
 
 
 def study(cells: Sequence[Cell], seeds: int, rng: np.random.Generator) -> dict[int, Stratum]:
-    """One study's paired differences."""
+    """Draw one study's paired differences."""
     return {k: cell.draw(seeds, rng) for k, cell in enumerate(cells)}
 
 
 def truth(cells: Sequence[Cell]) -> float:
-    """The mean difference that studies of these cells estimate."""
+    """Return the mean difference that studies of these cells estimate."""
     return float(np.mean([cell.truth for cell in cells]))
 
 
 class Coverage(NamedTuple):
-    """How often an interval holds the truth, and its mean width."""
+    """How often an interval covers the truth, and its mean width."""
 
     share: float
     width: float
@@ -90,7 +90,7 @@ def coverage(
     level: float = 0.95,
     only_t: bool = False,
 ) -> Coverage:
-    """Of the interval that verdicts rest on; ``only_t``: of the t interval in its place."""
+    """Coverage of the interval behind the verdicts; with ``only_t``, of the t interval instead."""
     hits, widths, wanted = 0, 0.0, truth(cells)
     for _ in range(simulations):
         drawn = study(cells, seeds, rng)
@@ -105,7 +105,7 @@ def coverage(
 def decisions(
     rule: Rule, cells: Sequence[Cell], seeds: int, simulations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """How often a rule says "holds" and "does not hold"."""
+    """Return how often a rule says "holds" and "does not hold"."""
     made = [rule.decide(stratified_effect(study(cells, seeds, rng))) for _ in range(simulations)]
     return made.count(verdicts.HOLDS) / simulations, made.count(verdicts.FAILS) / simulations
 
@@ -113,7 +113,7 @@ def decisions(
 def false_in_table(
     claims: int, seeds: int, simulations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """How often any of so many claims is said to hold, all of them wrong; and without Holm."""
+    """Return how often any of several false claims "holds", with and without Holm's method."""
     rules = itertools.cycle([(verdicts.better(), 0.0), (verdicts.on_par(), MARGIN),
                              (verdicts.considerably_better(), MARGIN),
                              (verdicts.not_better(), MARGIN)])  # fmt: skip
@@ -132,7 +132,7 @@ def false_in_table(
 def improvement_coverage(
     probabilities: Sequence[float], seeds: int, simulations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Coverage of P(A > B): Wilson's interval, and that of a stratified percentile bootstrap."""
+    """Coverage of P(A > B): Wilson's interval and a stratified percentile bootstrap."""
     wanted, wilson, bootstrap = float(np.mean(probabilities)), 0, 0
     for _ in range(simulations):
         wins = rng.random((len(probabilities), seeds)) < np.array(probabilities)[:, None]
@@ -148,9 +148,9 @@ def improvement_coverage(
 def false_where_learned(
     cells: Sequence[TwoPoints], seeds: int, simulations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """How often "beats" is said, all cells alike, where only those count in which a run takes off.
+    """How often "beats" is said of equal cells if only cells count in which a run takes off.
 
-    Also how often too few of them count for any verdict.
+    Also returns how often too few cells count for a verdict.
     """
     made = uninformative = 0
     for _ in range(simulations):
@@ -164,7 +164,7 @@ def false_where_learned(
 
 
 def null_rejections(simulations: int, rng: np.random.Generator, draws: int = 199) -> list[float]:
-    """How often the null models are rejected at 5 % where they are right: sets, then labels."""
+    """Return how often true null models are rejected at 5 %: sets, then labels."""
     rejected = np.zeros(2)
     for _ in range(simulations):
         groups = [rng.random((3, 6)) < 0.6 for _ in range(5)]
@@ -177,7 +177,7 @@ def null_rejections(simulations: int, rng: np.random.Generator, draws: int = 199
 
 
 def conjunction_error(seeds: int, simulations: int, rng: np.random.Generator) -> float:
-    """How often "in at least k cells" is too large, with three real effects in six cells."""
+    """Return how often "in at least k cells" is too large, with three real effects in six cells."""
     cells = [Normal(3.0, 10.0)] * 3 + [Normal(3.0)] * 3
     better, wrong = verdicts.better().holds, 0
     for _ in range(simulations):
@@ -189,7 +189,7 @@ def conjunction_error(seeds: int, simulations: int, rng: np.random.Generator) ->
 def predicted_power(
     rule: Rule, cells: Sequence[Normal], simulations: int, rng: np.random.Generator
 ) -> tuple[int, float]:
-    """Seeds that settle a claim if the cells' spreads are known, and how often they do."""
+    """Return seeds that settle a claim given the cells' spreads, and how often they do."""
     spreads = [power.Spread(cell.mean, cell.deviation) for cell in cells]
     seeds = next(n for n in range(2, power.MOST_SEEDS)
                  if power.decided([spreads], rule, n) >= power.POWER)  # fmt: skip

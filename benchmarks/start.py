@@ -1,9 +1,9 @@
-"""How long commands take before they do anything, here and at an earlier commit.
+"""How long do commands take before they do anything, now and at an earlier commit?
 
-CPU seconds (user and system, child processes included) of whole processes: those are what a user
-waits for on an idle machine, and other work on the machine changes them less than wall time. Both
-sides run in turn, in one Python environment, each from its own checkout; the earlier one is there
-for the time of the measurement.
+Measures CPU seconds of whole processes: user and system, child processes included. That is what a
+user waits for on an idle machine, and other load affects it less than wall time. Both sides take
+turns in one Python environment, each in its own checkout. The earlier checkout exists only for the
+measurement.
 
     python benchmarks/start.py --before 42958bf > benchmarks/start.md
 """
@@ -33,9 +33,9 @@ FINISHED = (
 
 
 class Command(NamedTuple):
-    """A command, as the page shows it and as each side runs it; None: that side does not have it.
+    """A command, as the page shows it and as each side runs it. None: that side does not have it.
 
-    Arguments are separated by spaces; ``studies/`` is that of the side's checkout.
+    Spaces separate arguments. ``studies/`` means that side's checkout.
     """
 
     shown: str
@@ -60,7 +60,7 @@ COMMANDS = (
 
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
-    """The files of the commit, in a folder that is removed again."""
+    """Check out the commit into a folder that is removed afterwards."""
     git = ["git", "-C", str(TOP), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkout")
@@ -72,7 +72,7 @@ def checkout(commit: str) -> Iterator[Path]:
 
 
 def cpu_seconds(top: Path, arguments: str, cwd: str) -> float:
-    """User and system time of Python with those arguments, and of the processes it waited for."""
+    """Return user and system time of Python with these arguments and of its child processes."""
     words = [word.replace("#", " ").replace("studies/", f"{top}/studies/")
              for word in arguments.split()]  # fmt: skip
     process = subprocess.Popen(
@@ -89,7 +89,7 @@ def cpu_seconds(top: Path, arguments: str, cwd: str) -> float:
 
 
 def measure(before: Path, repeats: int) -> dict[str, list[list[float]]]:
-    """Command -> seconds before, seconds after; the first round compiles and is left out."""
+    """Return command -> seconds before and after. The first round compiles and is dropped."""
     seconds: dict[str, list[list[float]]] = {command.shown: [[], []] for command in COMMANDS}
     with tempfile.TemporaryDirectory() as cwd:
         for repeat in range(repeats + 1):
@@ -105,7 +105,7 @@ def measure(before: Path, repeats: int) -> dict[str, list[list[float]]]:
 
 
 def processor() -> str:
-    """The CPU's model, as Linux names it."""
+    """Return the CPU's model name on Linux."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -113,7 +113,7 @@ def processor() -> str:
 
 
 def shown(seconds: list[float]) -> str:
-    """Median and range."""
+    """Format median and range."""
     if not seconds:
         return "–"
     return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f})"

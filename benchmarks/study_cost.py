@@ -1,7 +1,7 @@
-"""How much work Tables 2 to 4 are on BERT-large: training steps, and texts to evaluate.
+"""How much work are Tables 2 to 4 on BERT-large? Counts training steps and texts to evaluate.
 
 Pure arithmetic from the paper's protocol (section 4): 20 epochs in batches of 32, the development
-set after each, then the test set. Trials that several tables share count once.
+set after each epoch, the test set at the end. Trials that several tables share count once.
 """
 
 import math
@@ -26,13 +26,13 @@ TOKENS = {
 
 
 class Speed(Protocol):
-    """How fast an array trains and evaluates, per trial of it."""
+    """How fast an array trains and evaluates, per trial."""
 
     def step(self, method: str, tokens: float) -> float:
-        """Seconds of a training step on texts of so many tokens."""
+        """Return the seconds of a training step on texts with this many tokens."""
 
     def evaluation(self, method: str, tokens: float) -> float:
-        """Seconds for so many tokens in evaluation."""
+        """Return the seconds to evaluate this many tokens."""
 
 
 class Runs(NamedTuple):
@@ -40,8 +40,8 @@ class Runs(NamedTuple):
 
     Attributes:
         runs: one per seed.
-        steps: of each.
-        tokens: of a training text, on average.
+        steps: per run.
+        tokens: mean per training text.
         evaluated: tokens that each run evaluates.
     """
 
@@ -59,7 +59,7 @@ class Runs(NamedTuple):
 
 
 def runs_of(method: str, task: str, regime: str) -> Runs:
-    """The runs of one method, task and regime."""
+    """Return the runs of one method, task and regime."""
     rows = regimes.get(regime).size or tasks.get(task).train_rows
     train_rows = int(rows * TRAIN_SHARE)
     tokens, test_tokens = TOKENS[task]
@@ -72,13 +72,13 @@ def runs_of(method: str, task: str, regime: str) -> Runs:
 
 
 def low_data() -> list[Runs]:
-    """All methods of Tables 2 to 4 at 100, 300 and 500 examples."""
+    """Return all methods of Tables 2 to 4 at 100, 300 and 500 examples."""
     names = [regime.name for regime in LOW_DATA]
     return list(_all(architectures.ALL_TABLES, names))
 
 
 def full_data() -> list[Runs]:
-    """Table 2's methods on all data; Tables 3 and 4 have none."""
+    """Return Table 2's methods on full data. Tables 3 and 4 have no full data."""
     return list(_all(architectures.TABLE2, [FULL.name]))
 
 
@@ -90,15 +90,16 @@ def _all(methods: Sequence[str], names: Sequence[str]) -> Iterator[Runs]:
 
 
 def hours(work: Sequence[Runs], speed: Speed) -> float:
-    """Hours of all the training runs, one after the other."""
+    """Return the hours of all training runs, one after the other."""
     return sum(runs.seconds(speed) for runs in work) / 3600
 
 
 class Arithmetic:
-    """The limit: products of the frozen layers alone, at a rate in FLOP per second.
+    """A lower bound on time: only the matrix products of frozen layers, at a rate in FLOP/s.
 
-    BERT-large's layers have 302 million weights in products, so a token costs 0.6 GFLOP forward,
-    and as much backward, which has the gradient of the input alone.
+    BERT-large's layers have 302 million weights in matrix products. A token costs 0.6 GFLOP
+    forward and
+    as much backward, since only the input needs a gradient.
     """
 
     WEIGHTS = 24 * 12 * 1024**2
@@ -115,5 +116,5 @@ class Arithmetic:
         return tokens * self._forward(40) / self.rate
 
     def _forward(self, tokens: float) -> float:
-        """FLOPs per token in texts of so many."""
+        """Return FLOPs per token in texts of this many tokens."""
         return 2 * self.WEIGHTS + 24 * 4 * 1024 * tokens

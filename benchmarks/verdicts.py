@@ -1,9 +1,9 @@
-"""Do intervals cover the truth, and verdicts err, as often as they say? Simulated studies tell.
+"""Do intervals cover the truth, and do verdicts err, as often as they claim? Checked by simulation.
 
-Every table rests on studies drawn from a known truth, judged by the functions that judge rows. The
+Every table uses studies drawn from a known truth and judged by the functions that judge rows. The
 spreads are those of this project's paired differences: 3.0 points (SST-2, 500 examples), 5.7
-(SST-2, 100), 18 (STS-B, 500), and cells in which a training run takes off (60 points) or does not
-(5 points).
+(SST-2, 100), 18 (STS-B, 500), and cells in which a training run either takes off (60 points) or
+fails to (5 points).
 
     python -m benchmarks.verdicts                          (about five minutes)
     python -m benchmarks.verdicts --simulations 200
@@ -74,7 +74,7 @@ WORLDS = [
 
 
 def show(heading: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, line by line as they are ready."""
+    """Print a table, each line as soon as it is ready."""
     print(f"\n## {heading}\n")
     print("| " + " | ".join(columns) + " |")
     print("|---|" + "---:|" * (len(columns) - 1))
@@ -91,7 +91,7 @@ def by_seeds(
     rows: Iterable[tuple[object, Item]],
     entry: Callable[[Item, int], object],
 ) -> None:
-    """A table with an entry (what is simulated, number of seeds) for each row's item."""
+    """Print a table with an entry (what is simulated, number of seeds) for each row's item."""
     columns = [label, *(f"{seeds} seeds" for seeds in SEEDS)]
     show(heading, columns, ([name, *(entry(item, n) for n in SEEDS)] for name, item in rows))
 
@@ -156,7 +156,7 @@ def show_errors(count: int, rng: np.random.Generator) -> None:
 
 
 def at(cells: Sequence[Cell], mean: float) -> list[Cell]:
-    """Normal cells, with that mean."""
+    """Return normal cells with that mean."""
     return [cell._replace(mean=mean) if isinstance(cell, Normal) else cell for cell in cells]
 
 
