@@ -90,4 +90,4 @@ def test_what_fails_or_does_not_fit_is_noted_and_the_rest_done(
     assert not measurement._attempted(mock.Mock(side_effect=gpu_measurement.OutOfTime))
     text = (tmp_path / "h100.md").read_text()
     assert "| aa | bf16 | 16 | 128 | does not fit |" in text
-    assert "RuntimeError: broken" in text and "time was over" in text
+    assert "RuntimeError: broken" in text and "Time ran out" in text
