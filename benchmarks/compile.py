@@ -1,8 +1,7 @@
 """Does torch.compile pay for trials that last seconds? Compares a compiled and an eager step.
 
 The plain step is AdapterHub's own forward pass on a padded batch, with gradients for its adapters.
-Our step is what a trial runs. Compile time is the time of the first two calls, which have
-different
+Our step is what a trial runs. Compile time is the time of the first two calls, which have different
 shapes, as batches of text do. Shapes are dynamic from then on.
 
     python benchmarks/compile.py > benchmarks/compile.md

@@ -1,8 +1,7 @@
 """Count the work of a GPU: kernels, bytes, floating-point operations, copies and waits.
 
 ``Counter`` sees every operator on a fake GPU (``benchmarks.fake_gpu``), below autograd. One
-operator counts as one kernel, except for those in ``KERNELS``. An operator's bytes are those of
-its
+operator counts as one kernel, except for those in ``KERNELS``. An operator's bytes are those of its
 arguments and results, each counted once, as if no cache kept anything.
 """
 

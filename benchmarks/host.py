@@ -6,8 +6,7 @@ waiting. Each version runs in its own process, which lives through the whole mea
 versions take turns epoch by epoch, so other load on the machine affects both. CPU time counts:
 batches, forward, backward and optimiser.
 
-As on a GPU, the examples of a batch form one attention group, dropout is torch's own, and
-attention
+As on a GPU, the examples of a batch form one attention group, dropout is torch's own, and attention
 is one operation. (For that, attention itself has no dropout; on a CPU it would use other
 operations.)
 

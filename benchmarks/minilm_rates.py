@@ -1,7 +1,6 @@
 """Which adapter learning rate suits the packaged MiniLM? Chosen on development sets.
 
-The released rate, 1e-4, was chosen for BERT-large. This script tries a ladder of rates for
-adapters
+The released rate, 1e-4, was chosen for BERT-large. This script tries a ladder of rates for adapters
 and classifier on three methods, several tasks and one seed. Rational and switch rates stay as
 released. It prints the mean best score on the development sets and never reads a test set.
 

@@ -3,8 +3,7 @@
 The peer follows AdapterHub's GLUE example and the released code: it evaluates after each epoch,
 saves the best checkpoint to disk, and loads it for the test. It pads every text to 128 tokens, as
 the released code does, and in a second run to the longest of the batch, as one would today.
-Backbone, examples, epochs, batch size, learning rate and decay are the same. Each trial runs in
-its
+Backbone, examples, epochs, batch size, learning rate and decay are the same. Each trial runs in its
 own process. The sides alternate, task by task and seed by seed. Times exclude imports.
 
 A second table repeats this with libraries limited to AVX2, as on older processors. These cannot

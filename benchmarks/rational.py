@@ -1,7 +1,6 @@
 """Compare our rational with GELU, ReLU and the released package's torch function: time and memory.
 
-Runs forward and backward passes on bottleneck activations of several sizes, interleaved in one
-run,
+Runs forward and backward passes on bottleneck activations of several sizes, interleaved in one run,
 on the GPU if there is one. Needs the released package:
 
     pip install --no-deps rational-activations==0.2.0

@@ -2,8 +2,7 @@
 
 An operator takes the time of its FLOPs or of its bytes, whichever is longer. Each kernel adds
 ``GAP``. Rates are what well-shaped products and copies typically reach, below the data sheet's.
-They
-are assumptions; nothing here was measured.
+They are assumptions; nothing here was measured.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,6 @@
 """What does scheduling cost? Trials sleep instead of training, with the study's dependencies.
 
-Driver, searcher, leases, actors, rows and Ray Tune are real. Only training is replaced. Ray is
-told
+Driver, searcher, leases, actors, rows and Ray Tune are real. Only training is replaced. Ray is told
 that the machine has --slots CPUs, so that many trials run at once on any machine.
 
     python benchmarks/scheduling.py > benchmarks/scheduling.md

@@ -97,9 +97,8 @@ def hours(work: Sequence[Runs], speed: Speed) -> float:
 class Arithmetic:
     """A lower bound on time: only the matrix products of frozen layers, at a rate in FLOP/s.
 
-    BERT-large's layers have 302 million weights in matrix products. A token costs 0.6 GFLOP
-    forward and
-    as much backward, since only the input needs a gradient.
+    BERT-large's layers have 302 million weights in matrix products. A token costs 0.6 GFLOP forward
+    and as much backward, since only the input needs a gradient.
     """
 
     WEIGHTS = 24 * 12 * 1024**2
