@@ -20,6 +20,9 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab
 # No encoder has more. Building a model with a larger number would take hours.
 MOST_LAYERS, MOST_UNITS = 1000, 100_000
 
+# The ends of the names that encoders give to the table with a row per token.
+_EMBEDDINGS = ("word_embeddings.weight", "tok_embeddings.weight")
+
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
@@ -36,15 +39,16 @@ def check_folder(folder: Path, shape: Shape, name: str) -> None:
             f"--backbone {name}: model.safetensors is not a complete safetensors file ({error}); "
             "copy it again"
         ) from error
-    if _written_shape(folder / "config.json") is None:
-        _check_weights(folder, shapes, name)
-    else:
+    if _written_shape(folder / "config.json") is not None:
         _check_bert(shape, shapes, name)
+    if not _is_plain_bert(folder / "config.json", shapes):
+        _check_weights(folder, shapes, name)
     if not any(path.is_file() for pattern in VOCABULARIES for path in folder.glob(pattern)):
         raise UsageError(
             f"--backbone {name}: the folder has no tokenizer (tokenizer.json, vocab.txt or a "
             "SentencePiece model)"
         )
+    _check_tokenizer(folder / "tokenizer.json", shapes, name)
 
 
 def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
@@ -57,10 +61,10 @@ def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
             "it again"
         ) from error
     if missing:
+        count = f"{len(missing)} weight{'s' * (len(missing) > 1)}"
         raise UsageError(
-            f"--backbone {name}: model.safetensors lacks {len(missing)} weights that config.json "
-            f"describes, or holds them in another shape ({missing[0]}, ...); copy both from one "
-            "model"
+            f"--backbone {name}: model.safetensors lacks {count} that config.json describes, or "
+            f"holds them in another shape ({missing[0]}, ...); copy both from one model"
         )
 
 
@@ -75,6 +79,66 @@ def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
             f"--backbone {name}: config.json describes {shape.num_layers} layers of "
             f"{shape.hidden_size} units, model.safetensors holds {len(layers)} layers of "
             f"{' or '.join(map(str, sorted(widths))) or 'unknown'} units; copy both from one model"
+        )
+
+
+def _is_plain_bert(config: Path, shapes: dict[str, Any]) -> bool:
+    """Whether config.json surely describes a BERT with weights of these shapes.
+
+    It spares the import of transformers. Where it says no, transformers decides.
+    """
+    try:
+        fields = json.loads(config.read_text("utf-8"))
+        units, inner = fields["hidden_size"], fields["intermediate_size"]
+        expected = {
+            "word_embeddings.weight": [fields["vocab_size"], units],
+            "position_embeddings.weight": [fields["max_position_embeddings"], units],
+            "token_type_embeddings.weight": [fields["type_vocab_size"], units],
+            **{f"{part}.weight": [units, units] for part in ("query", "key", "value")},
+            **{f"{part}.bias": [units] for part in ("query", "key", "value")},
+            "attention.output.dense.weight": [units, units],
+            "intermediate.dense.weight": [inner, units],
+            "intermediate.dense.bias": [inner],
+            "output.dense.weight": [units, inner],
+            "LayerNorm.weight": [units],
+            "LayerNorm.bias": [units],
+        }
+        dropouts = [fields["hidden_dropout_prob"], fields["attention_probs_dropout_prob"]]
+        plain = (
+            fields["model_type"] == "bert"
+            and fields["hidden_act"] in ("gelu", "gelu_new", "relu")
+            and units % fields["num_attention_heads"] == 0
+            and all(0 <= dropout <= 1 for dropout in dropouts)
+        )
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return False
+    checked = (
+        next((shape for end, shape in expected.items() if key.endswith(f".{end}")), of_key)
+        == of_key
+        for key, of_key in shapes.items()
+        if "pooler" not in key and "cls." not in key
+    )
+    return plain and all(checked)
+
+
+def _check_tokenizer(path: Path, shapes: dict[str, Any], name: str) -> None:
+    """Refuse a tokenizer that cannot be read, or with more tokens than the weights have rows."""
+    if not path.is_file():
+        return  # transformers makes one of the vocabulary
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare ones
+        raise UsageError(
+            f"--backbone {name}: tokenizer.json cannot be read ({one_line(error)}); copy it again"
+        ) from error
+    tokens = tokenizer.get_vocab_size(with_added_tokens=False)
+    rows = max((s[0] for key, s in shapes.items() if key.endswith(_EMBEDDINGS)), default=tokens)
+    if tokens > rows:
+        raise UsageError(
+            f"--backbone {name}: tokenizer.json has {tokens:,} tokens, model.safetensors holds "
+            f"{rows:,}; copy both from one model"
         )
 
 

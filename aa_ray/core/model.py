@@ -30,7 +30,8 @@ def load(path: str) -> PreTrainedModel:
     each layer of their own classifiers.
 
     Raises:
-        TrainingError: the checkpoint lacks weights of the encoder, which would be random.
+        TrainingError: the checkpoint lacks weights of the encoder, which would be random, or holds
+            weights that are not numbers.
     """
     # transformers warns that the checkpoint has no classifier, and that no layer is sharded.
     with only_errors("transformers.modeling_utils", "transformers.integrations.tensor_parallel"):
@@ -46,6 +47,11 @@ def load(path: str) -> PreTrainedModel:
             f"the checkpoint lacks {len(missing)} weights of its own configuration ({missing[0]}, "
             "...); copy it again"
         )
+    for name, weight in model.base_model.named_parameters():
+        if not weight.isfinite().all():
+            raise TrainingError(
+                f"the checkpoint's weights hold NaN or infinity ({name}); copy it again"
+            )
     encoders.init(model)
     model.dropout = nn.Dropout(heads.head_dropout(model.config))
     return cast(PreTrainedModel, model)

@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from aa_ray.core import backbones
+from aa_ray.core import backbones, model
 from aa_ray.core.backbones import RELEASED_RATES
-from aa_ray.errors import ChangedInputError, UsageError
+from aa_ray.errors import ChangedInputError, TrainingError, UsageError
 
 
 def test_minilm_is_found_without_importing_its_package() -> None:
@@ -73,6 +76,59 @@ def test_a_configuration_that_describes_another_model(
     (copy / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(UsageError, match=r"holds 3 layers of 32 units; copy both from one model"):
         backbones.find(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_attention_heads": 5}, "not a multiple of the number of attention heads"),
+        ({"vocab_size": 10}, "in another shape .*word_embeddings"),
+        ({"max_position_embeddings": 8}, "in another shape .*position_embeddings"),
+        ({"intermediate_size": 65}, "in another shape .*intermediate"),
+        ({"hidden_act": "nosuch"}, "no model can be built from config.json"),
+        ({"hidden_dropout_prob": 2.0}, "dropout probability has to be between 0 and 1"),
+    ],
+)
+def test_a_configuration_that_no_weights_match_is_refused_before_a_study(
+    changes: dict[str, Any], message: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_folder, tmp_path / "other")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(UsageError, match=message):
+        backbones.find(str(copy))
+
+
+def test_a_tokenizer_of_another_model(tiny_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_folder, tmp_path / "other")
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary.update({f"more{n}": len(vocabulary) + n for n in range(5)})
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(
+        UsageError, match=r"tokenizer\.json has \d+ tokens, model.safetensors holds"
+    ):
+        backbones.find(str(copy))
+    (copy / "tokenizer.json").write_text('{"a":1}')
+    with pytest.raises(UsageError, match=r"tokenizer\.json cannot be read"):
+        backbones.find(str(copy))
+
+
+def test_a_plain_bert_is_checked_without_transformers(tiny_folder: Path) -> None:
+    code = (
+        "import sys; from aa_ray.core import backbones; backbones.find(sys.argv[1]); "
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tiny_folder)], check=True)
+
+
+def test_weights_that_are_not_numbers(tiny_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_folder, tmp_path / "other")
+    weights = load_file(copy / "model.safetensors")
+    weights["encoder.layer.1.output.dense.bias"][3] = float("nan")
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(TrainingError, match=r"hold NaN or infinity \(encoder.layer.1.output"):
+        model.load(str(copy))
 
 
 def test_a_folder_without_an_encoder(tiny_folder: Path, tmp_path: Path) -> None:
