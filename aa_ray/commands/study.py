@@ -7,6 +7,7 @@ immediately. The functions below import the rest when they need it.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -120,6 +121,9 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
     except Exception as error:
         if "--debug" in arguments:
             raise
+        if (known := _explained(error)) is not None:
+            print(f"{program}: {known}", file=sys.stderr)
+            return FAILED_WORK
         print(
             f"{program}: unexpected {type(error).__name__}: {one_line(error)}; finished trials are "
             "kept. Please report it with what --debug shows",
@@ -132,3 +136,20 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _explained(error: Exception) -> str | None:
+    """The message for an error of the output or the disk; None for all others."""
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"the output's encoding, {error.encoding}, lacks {error.object[error.start]!a}; set "
+            "PYTHONIOENCODING=utf-8"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # Nothing must be flushed to a full device at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return (
+            f"cannot write {error.filename or 'the output'} ({error.strerror}); free some space. "
+            "Finished trials are kept"
+        )
+    return None

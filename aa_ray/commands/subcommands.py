@@ -6,10 +6,12 @@ immediately.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from aa_ray.commands import options, values
 from aa_ray.commands.parser import Formatter, Parser, add_debug, add_version, examples
+from aa_ray.errors import UsageError
 
 RUN = """Train one trial; show its settings, learning curve, layers and scores.
 
@@ -148,6 +150,8 @@ def _add_compact(command: argparse.ArgumentParser) -> None:
         from aa_ray.store.rows import Store
 
         store = Store(parsed.results)
+        if store.folder.local and not Path(store.uri).is_dir():
+            raise UsageError(f"--results {parsed.results}: no such folder; nothing to compact")
         moved = store.compact()
         print(f"{moved:,} trials merged into {store.uri}/compacted")
         return 0

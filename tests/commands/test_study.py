@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aa_ray.commands import from_options, options
+from aa_ray.commands import cli, from_options, options
 from aa_ray.commands.from_options import study_from
 from aa_ray.commands.study import main
 from aa_ray.core import architectures
@@ -152,3 +152,29 @@ def test_tuned_rates_and_a_fixed_n() -> None:
         study_from(parsed("--rates", "tuned", "--seeds", "1", "9003", "9001"), ("aa",), "minilm")
     with pytest.raises(UsageError, match="--tuning-budget 9: expected 2 to 8"):
         study_from(parsed("--rates", "tuned", "--tuning-budget", "9"), ("aa",), "minilm")
+
+
+def _outcome(work: str, output: str = "", **environment: str) -> tuple[int, str]:
+    """Exit status and standard error of guarded work, with standard output sent to a file."""
+    code = (
+        f"import sys; from aa_ray.commands import study; sys.exit(study.guarded('p', [], {work}))"
+    )
+    with open(output or os.devnull, "w") as file:
+        done = subprocess.run([sys.executable, "-c", code], stdout=file, stderr=subprocess.PIPE,
+                              text=True, env=os.environ | environment, check=False)  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def test_an_output_that_takes_no_more_or_not_these_characters() -> None:
+    full = _outcome("lambda: print('x' * 100_000) or 0", "/dev/full")
+    assert full == (1, "p: cannot write the output (No space left on device); free some space. "
+                       "Finished trials are kept\n")  # fmt: skip
+    ascii_only = _outcome("lambda: print('73.9 \\u00b1 2') or 0", PYTHONIOENCODING="ascii")
+    assert ascii_only == (
+        1, "p: the output's encoding, ascii, lacks '\\xb1'; set PYTHONIOENCODING=utf-8\n"
+    )  # fmt: skip
+
+
+def test_nothing_to_compact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compact", "--results", str(tmp_path / "none")]) == 2
+    assert "no such folder; nothing to compact" in capsys.readouterr().err
