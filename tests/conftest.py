@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["AA_RAY_CACHE"] = ""  # no test depends on what an earlier one has left
+os.environ["AA_RAY_CACHE"] = ""  # tests must not share cached files
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the machine
 
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels are then run by Python
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # Python interprets the kernels
 
 from hypothesis import settings
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -26,23 +26,24 @@ from aa_ray.data import generated, tasks
 from aa_ray.data.glue import Source
 from aa_ray.trial import Trial
 
-# Properties are about results; a busy machine must not fail them.
+# Properties check results, so a busy machine must not make them fail.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 TINY_LAYERS = 3
 
-# Files that run whole sweeps: begun first, so that the two processes end at about the same time.
+# Files that run whole sweeps start first, so that the two test processes end at about the same
+# time.
 LONG = ("test_resilience.py", "test_studies.py", "test_table2.py", "test_leases.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONG)  # stable
+    items.sort(key=lambda item: item.path.name not in LONG)  # the sort is stable
 
 
 @pytest.fixture(scope="session")
 def released() -> dict[str, torch.Tensor]:
-    """Values computed by the released classes; see tests/reference/README.md."""
+    """Return the values computed by the released classes; see tests/reference/README.md."""
     path = Path(__file__).parent / "reference" / "released-code-values.npz"
     with np.load(path) as values:
         return {name: torch.from_numpy(values[name]) for name in values.files}
@@ -50,7 +51,7 @@ def released() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder: BERT with 3 layers, hidden size 32, random weights."""
+    """Save a BERT checkpoint with 3 layers, hidden size 32 and random weights."""
     folder = tmp_path_factory.mktemp("tiny-bert")
     words: dict[str, None] = {}
     for name in generated.TASKS:
@@ -73,7 +74,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.2,  # large enough that random features tell words apart
     )
     bert = BertModel(config)
-    torch.nn.init.normal_(bert.pooler.dense.bias, std=0.02)  # as if it had been trained
+    torch.nn.init.normal_(bert.pooler.dense.bias, std=0.02)  # as in a pre-trained pooler
     bert.save_pretrained(folder)
     return folder
 
@@ -85,7 +86,7 @@ def tiny(tiny_folder: Path) -> Backbone:
 
 @pytest.fixture(scope="session")
 def make_trial() -> Callable[..., Trial]:
-    """A trial on the tiny model: one epoch of the baseline unless told otherwise."""
+    """Return a factory of trials on the tiny model; the default is one epoch of the baseline."""
 
     def make(**changes: Any) -> Trial:
         settings: dict[str, Any] = {

@@ -1,5 +1,7 @@
-"""Tiny encoders of every architecture, with random weights and a tokeniser of the kind that the
-architecture has on the hub, made on the spot."""
+"""Tiny encoders of every supported architecture, built on the fly.
+
+Each has random weights and the kind of tokeniser that its architecture uses on the hub.
+"""
 
 import functools
 import tempfile
@@ -31,13 +33,13 @@ import_architectures()
 
 @functools.lru_cache
 def encoder_folder(kind: str) -> Path:
-    """The folder of a checkpoint of that model type."""
+    """Save a checkpoint of this model type and return its folder."""
     folder = Path(tempfile.mkdtemp(prefix=f"tiny-{kind}-"))
     tokenizer = _tokenizer(kind, folder)
     config = config_of(kind, len(tokenizer))
     torch.manual_seed(0)
-    # As on the hub: some are stored as what pre-training made of them, with its head, whose weights
-    # are those of the embeddings.
+    # As on the hub, some checkpoints keep the pre-training head, whose weights are tied to the
+    # embeddings.
     as_encoder = kind in ("albert", "bert")
     model = (AutoModel if as_encoder else AutoModelForMaskedLM).from_config(config)
     model.save_pretrained(folder)
@@ -46,7 +48,7 @@ def encoder_folder(kind: str) -> Path:
 
 @functools.lru_cache
 def _texts() -> list[str]:
-    """What the embedded tasks are made of."""
+    """Return the texts of the embedded tasks."""
     return [
         text
         for name in generated.TASKS
@@ -56,7 +58,7 @@ def _texts() -> list[str]:
 
 
 def _tokenizer(kind: str, folder: Path) -> PreTrainedTokenizerFast:
-    """Save the tokeniser; gives it."""
+    """Save the tokeniser and return it."""
     pieces = {
         "albert": (AlbertTokenizerFast, "spiece.model"),
         "camembert": (CamembertTokenizerFast, "sentencepiece.bpe.model"),
@@ -85,7 +87,7 @@ def _tokenizer(kind: str, folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _words(path: Path) -> Path:
-    """A vocabulary of whole words."""
+    """Write a vocabulary of whole words."""
     words = dict.fromkeys(
         word
         for text in _texts()
@@ -96,7 +98,7 @@ def _words(path: Path) -> Path:
 
 
 def _sentencepiece(path: Path, **special: Any) -> Path:
-    """A SentencePiece model, trained on the texts."""
+    """Train a SentencePiece model on the texts."""
     with path.open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(_texts()), model_writer=stream, vocab_size=400,
@@ -106,7 +108,10 @@ def _sentencepiece(path: Path, **special: Any) -> Path:
 
 
 def _with_sentencepiece_alone(folder: Path) -> PreTrainedTokenizerFast:
-    """As deberta-v3 comes from the hub: transformers makes the fast tokeniser of spm.model."""
+    """Save only spm.model, as deberta-v3 does on the hub.
+
+    transformers builds the fast tokeniser from it.
+    """
     from transformers import AutoTokenizer
 
     _sentencepiece(
@@ -114,5 +119,5 @@ def _with_sentencepiece_alone(folder: Path) -> PreTrainedTokenizerFast:
         bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]",
     )  # fmt: skip
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
-    (folder / "config.json").write_text('{"model_type": "deberta-v2"}')  # until there is a model
+    (folder / "config.json").write_text('{"model_type": "deberta-v2"}')  # until the model is saved
     return AutoTokenizer.from_pretrained(folder)

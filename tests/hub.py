@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """What the hub answers to an upload of small files."""
+    """Handles the upload of small files as the hub does."""
 
     made: dict[str, bytes]
     token = "Bearer hf_right"
@@ -53,12 +53,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The hub's address, and the files that are uploaded to it."""
+    """Serve the hub; yield its address and the uploaded files."""
     made: dict[str, bytes] = {}
     handler = type("Handler", (Hub,), {"made": made})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -1,11 +1,11 @@
-"""Hosts made of Linux namespaces: a cluster of this machine, with ssh, and nothing outside them.
+"""A cluster of hosts made of Linux namespaces on this machine, reachable over ssh.
 
-Each host has processes, network, host name, /dev/shm and file system of its own: an overlay over
-this machine's, so that what is installed here is installed there, and what is written there is
-gone with the host. /shared is one folder for them all, as if it were NFS. The hosts are on one
-network, 10.77.0.0/24, which exists in a namespace too. The first, "laptop", is for the user.
+Each host has its own processes, network, host name, /dev/shm and file system. The file system is
+an overlay over this machine's, so a host sees what is installed here, and its writes vanish with
+it. All hosts share one folder, /shared, as if it were on NFS. Their network, 10.77.0.0/24, is a
+namespace too, without access to the outside. The first host, "laptop", is for the user.
 
-Needs root, Linux with overlayfs, and the Debian packages openssh-server, rsync and iproute2.
+Requires root, Linux with overlayfs, and the Debian packages openssh-server, rsync and iproute2.
 
     python -m tests.namespaces                                # a shell on the laptop
     python -m tests.namespaces -- ssh 10.77.0.2 hostname      # or one command
@@ -29,7 +29,7 @@ LAPTOP, HEAD, WORKERS = "laptop", "head", ("worker-1", "worker-2")
 ADDRESSES = {n: f"{NETWORK}.{i}" for i, n in enumerate((LAPTOP, HEAD, *WORKERS), start=1)}
 TOOLS = {"sshd": "openssh-server", "rsync": "rsync", "ip": "iproute2", "unshare": "util-linux"}
 
-# The first process of a host: builds its file system, then becomes its sshd.
+# The first process of a host builds its file system, then becomes its sshd.
 INIT = """
 set -e
 mount -t tmpfs tmpfs "$folder"
@@ -54,7 +54,7 @@ exec chroot . /usr/sbin/sshd -D -h /root/.ssh/id_ed25519 -o StrictModes=no -o Us
     -o PidFile=none -o MaxStartups=100 -o PermitRootLogin=yes -f /dev/null
 """
 
-# What a login on a host finds: this Python's commands first, and pip that needs no network.
+# Login environment of a host: this Python's commands come first, and pip needs no network.
 PROFILE = f"""
 export PATH={shlex.quote(str(Path(sys.executable).parent))}:/usr/sbin:/usr/bin:/sbin:/bin
 export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0 PIP_ROOT_USER_ACTION=ignore
@@ -63,7 +63,7 @@ export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_worker_n
 
 
 def missing() -> str:
-    """Why hosts cannot be made here; empty if they can."""
+    """Return why hosts cannot be created here, or an empty string if they can."""
     if os.geteuid() != 0:
         return "not root"
     packages = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
@@ -90,7 +90,7 @@ class Host:
             "PATH": os.environ["PATH"],
         }
         self._log = folder.with_suffix(".log")
-        # Its processes end with unshare, and unshare with the host.
+        # The host's processes end with unshare, and unshare ends with the host.
         with self._log.open("w") as log:
             self._unshare = subprocess.Popen(
                 ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork",
@@ -100,7 +100,7 @@ class Host:
         self.pid = self._first_process()
 
     def _first_process(self) -> int:
-        """Id, on this machine, of the host's process 1, once it is the sshd."""
+        """Wait until the host's process 1 is the sshd; return its process id on this machine."""
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         for _ in range(200):
             if self._unshare.poll() is not None:
@@ -112,7 +112,7 @@ class Host:
         raise RuntimeError(f"host {self.name} has no sshd after ten seconds")
 
     def command(self, *command: str, directory: str = "/") -> list[str]:
-        """The arguments that run a command on the host, as after a login."""
+        """Return the arguments that run a command on the host, as after a login."""
         script = f"cd {shlex.quote(directory)}; . ~/.bash_profile; exec {shlex.join(command)}"
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--uts", "--ipc",
                  "--root", "--wd"]  # fmt: skip
@@ -121,7 +121,7 @@ class Host:
         return [*enter, *clean, "bash", "-c", script]
 
     def processes(self) -> list[str]:
-        """The commands that run on the host, sshd and this look itself aside."""
+        """Return the commands running on the host, except sshd and this ps."""
         listed = subprocess.run(
             self.command("ps", "-eo", "pid=,args="), check=True, capture_output=True, text=True
         )
@@ -129,18 +129,18 @@ class Host:
         return [line for line in lines if "sshd" not in line and not line.startswith("ps -eo")]
 
     def kill(self) -> None:
-        """As if its power had been cut."""
+        """Kill the host, as if its power had been cut."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._unshare.wait()
 
 
 class Hosts:
-    """The laptop, a head and two workers; a context, after which nothing is left of them.
+    """The laptop, a head and two workers, as a context manager that removes them on exit.
 
     Attributes:
         hosts: name -> host.
-        shared: the folder, on this machine, that is /shared on every host.
+        shared: the folder on this machine that is /shared on every host.
     """
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class Hosts:
 
 
 def _keys(folder: Path) -> Path:
-    """A folder with one key, which every host accepts, and holds."""
+    """Create a folder with one key, which every host both holds and accepts."""
     folder.mkdir()
     key = folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -190,7 +190,7 @@ def _keys(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _switch():  # type: ignore[no-untyped-def]
-    """Process id of a network namespace with a bridge, to which hosts are plugged in."""
+    """Yield the process id of a network namespace with a bridge that connects the hosts."""
     script = (
         "ip link add bridge0 type bridge && ip link set bridge0 up && echo up && sleep infinity"
     )
@@ -210,7 +210,7 @@ def _switch():  # type: ignore[no-untyped-def]
 
 
 def _plug_in(switch: int, host: Host) -> None:
-    """A cable between the host and the switch."""
+    """Connect the host to the switch."""
     port = f"to-{host.name}"
     inside = ["nsenter", "--net", "--target"]
     for where, command in (
@@ -218,14 +218,14 @@ def _plug_in(switch: int, host: Host) -> None:
         (switch, f"link set {port} master bridge0 up"),
         (host.pid, f"addr add {host.address}/24 dev eth0"),
         (host.pid, "link set eth0 up"),
-        # Leads nowhere; Ray finds its own address by looking where packets would leave.
+        # The route leads nowhere; Ray finds its address by asking where packets would leave.
         (host.pid, f"route add default via {ADDRESSES[LAPTOP]}"),
     ):
         subprocess.run([*inside, str(where), "ip", *command.split()], check=True)
 
 
 def main() -> int:
-    """Run a command on the laptop; returns its exit status."""
+    """Run a command on the laptop and return its exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

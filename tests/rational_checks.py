@@ -1,4 +1,4 @@
-"""What every implementation of the rational is checked for, against aa_ray.core.rational_torch."""
+"""Checks every implementation of the rational against aa_ray.core.rational_torch."""
 
 from types import ModuleType
 
@@ -10,11 +10,11 @@ from aa_ray.core import rational_torch
 
 
 class KernelChecks:
-    """Inherited by the tests of an implementation.
+    """Checks that the tests of an implementation inherit.
 
     Attributes:
         kernels: the module, with ``forward``, ``backward`` and ``BLOCK``.
-        device: where it computes.
+        device: the device that computes.
     """
 
     kernels: ModuleType
@@ -23,7 +23,7 @@ class KernelChecks:
     @pytest.mark.parametrize("gradient", ["kernel", "abs"])
     @pytest.mark.parametrize("version", ["A", "B"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    # One element, less than a block, a block, several and a part of one; several rationals.
+    # One element, part of a block, a block, several blocks and a part; several rationals.
     @pytest.mark.parametrize(
         ("groups", "blocks", "rest"), [(1, 0, 1), (2, 0, 100), (1, 1, 0), (3, 2, 17)]
     )

@@ -1,4 +1,4 @@
-"""The method in a user's own script: trainers, plain loops, checkpointing, bfloat16, compiler."""
+"""The method in custom scripts: trainers, plain loops, checkpointing, bfloat16 and the compiler."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from aa_ray.core.adapter import bottleneck_layers, hard_weights
 from tests import tiny_encoders
 from tests.tiny_encoders import ENCODERS, batch, encoder, logits
 
-# Rates at which three layers' switches move apart within some steps.
+# Rates at which the switches of three layers diverge within a few steps.
 RATES: dict[str, Any] = {
     "learning_rate": 0.01,
     "rational_learning_rate": 0.05,
@@ -38,7 +38,7 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
 
 def trainer_of(kind: type[Trainer], model: Any, folder: Path, **changes: Any) -> Trainer:
     accelerate = pytest.importorskip("accelerate", reason="transformers' Trainer needs it")
-    # Both keep the precision of the process's first trainer.
+    # Both states keep the precision of the process's first trainer.
     accelerate.state.AcceleratorState._reset_state(True)
     os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     return kind(
@@ -65,7 +65,7 @@ def switches(state: dict[str, Tensor]) -> list[Tensor]:
     "changes", [{}, {"bf16": True, "gradient_checkpointing": True}], ids=["float32", "bf16"]
 )
 def test_adapter_trainer(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    """It ends with the switches of the best epoch, as it has saved them, and selects by them."""
+    """The trainer restores the saved switches of the best epoch and selects layers by them."""
     model = encoder(name, aa_ray.AdaptableConfig(temperature=0.5))
     trainer = train(adapters.AdapterTrainer, model, tmp_path, **changes)
     best = trainer.state.best_model_checkpoint
@@ -83,7 +83,7 @@ def test_adapter_trainer(name: str, changes: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_adapter_trainer_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
-    """With switches, Adam's moments of all three groups, and the rates of that step."""
+    """A run resumes with switches, Adam's moments of all three groups, and that step's rates."""
     model = encoder("bert", aa_ray.AdaptableConfig())
     first = train(adapters.AdapterTrainer, model, tmp_path, load_best_model_at_end=False)
     other = encoder("bert", aa_ray.AdaptableConfig(), seed=1)
@@ -101,7 +101,7 @@ def test_adapter_trainer_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flexible", [True, False])
 def test_transformers_trainer(flexible: bool, tmp_path: Path) -> None:
-    """Of a model with AdapterHub's heads, and of transformers' own after ``adapters.init``."""
+    """Covers a model with AdapterHub's heads and a transformers model after ``adapters.init``."""
     if flexible:
         model = encoder("bert", aa_ray.AdaptableConfig())
     else:
@@ -143,7 +143,10 @@ def test_a_plain_loop(name: str) -> None:
 
 
 def gradients(model: Any, precision: torch.dtype = torch.float32) -> list[Tensor]:
-    """Of every trained parameter, in training mode with the noise and dropout of one seed."""
+    """Return the gradient of every trained parameter.
+
+    The model is in training mode, with the noise and dropout of one seed.
+    """
     tiny_encoders.perturb(model)
     model.train()
     torch.manual_seed(0)
@@ -164,7 +167,7 @@ def test_checkpointing_draws_the_same_noise_again(name: str, precision: torch.dt
 
 
 def test_without_the_state_of_torchs_generator_it_would_not() -> None:
-    """So the test above can fail, and it is torch's default that it rests on."""
+    """Shows that the test above can fail and that it relies on torch's default."""
     expected = gradients(encoder("bert", aa_ray.AdaptableConfig()))
     model = encoder("bert", aa_ray.AdaptableConfig())
     model.gradient_checkpointing_enable({"preserve_rng_state": False})
@@ -181,7 +184,7 @@ def test_autocast_to_bfloat16_is_near_float32(name: str) -> None:
 
 
 def test_a_whole_model_in_bfloat16() -> None:
-    """Rational and switch are then computed in float32 all the same."""
+    """Rational and switch still compute in float32."""
     model = encoder("bert", aa_ray.AdaptableConfig()).to(torch.bfloat16)
     assert all(bool(gradient.isfinite().all()) for gradient in gradients(model))
     module = bottleneck_layers(model, "sst2")[0].adapters["sst2"]
@@ -192,14 +195,14 @@ def test_a_whole_model_in_bfloat16() -> None:
     assert torch.equal(rational.to(torch.bfloat16)(x), expected)
 
 
-# Torch's compiler makes an instance of the function's class, which torch itself deprecates.
+# Torch's compiler instantiates the function's class, which torch itself deprecates.
 ignore_torchs_own = pytest.mark.filterwarnings("ignore:.*should not be instantiated")
 
 
 @ignore_torchs_own
 @pytest.mark.parametrize("training", [False, True])
 def test_torch_compile_of_the_module(training: bool) -> None:
-    """In one graph, with new noise in each call; this backend generates no code."""
+    """The module compiles to one graph that draws new noise; this backend generates no code."""
     torch._dynamo.reset()
     model = encoder("bert", aa_ray.AdaptableConfig())
     tiny_encoders.perturb(model)
@@ -236,7 +239,7 @@ PAGE = Path(aa_ray.__file__).parents[1] / "docs" / "adapters.md"
 
 
 def test_the_pages_scripts(tiny_folder: Path, tmp_path: Path) -> None:
-    """As they stand, one after the other, but for a smaller backbone and fewer epochs."""
+    """Runs the scripts concatenated, unchanged except for a smaller backbone and fewer epochs."""
     pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
     blocks = re.findall(r"^```python\n(.*?)```", PAGE.read_text("utf-8"), re.S | re.M)
     assert len(blocks) >= 4

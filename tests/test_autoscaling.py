@@ -1,6 +1,6 @@
-"""A cluster that starts without workers grows for a study, and shrinks when it is done.
+"""A cluster that starts without workers grows for a study and shrinks afterwards.
 
-The workers are Ray's fake ones: processes of this machine, which its autoscaler starts and ends.
+The workers are Ray's fake ones: processes of this machine, started and ended by Ray's autoscaler.
 Opt-in: pytest -m cluster tests/test_autoscaling.py
 """
 
@@ -30,7 +30,7 @@ CONFIG = {
     "max_workers": WORKERS,
     "idle_timeout_minutes": IDLE_SECONDS / 60,
     "provider": {
-        # "fake_multinode" would look for a file of defaults that is not in Ray's wheel.
+        # "fake_multinode" would need a file of defaults that Ray's wheel lacks.
         "type": "external",
         "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "gcs_address": ADDRESS,
@@ -67,11 +67,11 @@ CONFIG = {
 
 
 class Cluster:
-    """A head alone, whose autoscaler may start workers; what runs on it has ``environment``."""
+    """A head alone, whose autoscaler may start workers; its processes have ``environment``."""
 
     def __init__(self, home: Path) -> None:
         self._mark = uuid.uuid4().hex
-        # Where ray up leaves it, and where a study looks how far the cluster may grow.
+        # ray up leaves the file here, and a study reads from it how far the cluster may grow.
         config = home / "ray_bootstrap_config.yaml"
         config.write_text(yaml.safe_dump(CONFIG))
         self.environment = os.environ | {
@@ -90,7 +90,7 @@ class Cluster:
         )  # fmt: skip
 
     def gpus(self) -> int:
-        """GPUs of the nodes that are alive now."""
+        """Return the number of GPUs of the nodes that are alive."""
         code = (
             "import sys, ray; ray.init(sys.argv[1], logging_level='ERROR', log_to_driver=False);"
             "gpus = [n['Resources'].get('GPU', 0) for n in ray.nodes() if n['Alive']];"
@@ -107,13 +107,13 @@ class Cluster:
         return int(line.split()[1])
 
     def end(self) -> None:
-        """End every process that has been started for this cluster, and no other."""
+        """End all processes of this cluster and no others."""
         for path in Path("/proc").iterdir():
             try:
                 if path.name.isdigit() and self._mark.encode() in (path / "environ").read_bytes():
                     os.kill(int(path.name), 9)
             except OSError:
-                continue  # it has just ended, or is not ours
+                continue  # the process has just ended, or is not ours
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_from_zero_to_two_workers_and_back(
         study.kill()
         said = study.communicate()[0]
     assert study.returncode == 0, said
-    assert most == WORKERS  # all that help, and none of those without a GPU
+    assert most == WORKERS  # all useful workers, and none without a GPU
     assert len(read(str(tmp_path / "kept"))) >= 10
 
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""CITATION.cff: what tools that read it rely on, and that it says what the package says."""
+"""CITATION.cff has what tools rely on and agrees with the package."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _AUTHORS = {
     "minItems": 1,
     "items": {"type": "object", "anyOf": [_PERSON, _ENTITY]},
 }
-# The keys used here, as the Citation File Format 1.2.0 defines them; others are refused, as there.
+# The keys used here, as defined by the Citation File Format 1.2.0, which refuses others too.
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["cff-version", "message", "title", "authors"],

@@ -1,4 +1,4 @@
-"""cluster.yaml and cluster/: Ray's own validation, Amazon's parameter model, and AWS as by moto.
+"""cluster.yaml and cluster/ against Ray's validation, Amazon's parameter model, and moto's AWS.
 
 tests/test_on_three_hosts.py runs a study on a cluster.
 """
@@ -25,7 +25,7 @@ from aa_ray.sweep.resources import Resources, Settled
 
 TOP = Path(__file__).parent.parent
 AWS = TOP / "cluster.yaml"
-# What ray up takes.
+# Configurations for ray up.
 LAUNCHED = [AWS, TOP / "cluster" / "on-premise.yaml", TOP / "cluster" / "gcp.yaml"]
 
 
@@ -34,7 +34,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def pins() -> dict[str, str]:
-    """Package -> version, of the dependencies that pyproject.toml pins exactly."""
+    """Return package -> version for the dependencies that pyproject.toml pins exactly."""
     pinned = re.findall(
         r'"([a-z0-9-]+)(?:\[.*?\])?==([\d.]+)"', (TOP / "pyproject.toml").read_text()
     )
@@ -43,7 +43,7 @@ def pins() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An AWS account in which aws-once.yaml has been deployed."""
+    """Provide an AWS account in which aws-once.yaml has been deployed."""
     with pytest.MonkeyPatch.context() as patch, moto.mock_aws():
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray puts a key there
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -86,7 +86,7 @@ def test_versions_are_those_of_pyproject(name: str) -> None:
 
 
 def run_instances_problems(node_config: dict[str, Any]) -> str:
-    """What is wrong with a node's configuration by Amazon's own model of the call."""
+    """Return what Amazon's model of the call finds wrong with a node's configuration."""
     model = botocore.session.get_session().get_service_model("ec2")
     call = model.operation_model("RunInstances")
     counts = {"MinCount": 1, "MaxCount": 1}
@@ -153,7 +153,7 @@ def test_amazon_starts_and_ends_a_spot_worker() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_ray_knows_what_the_workers_have() -> None:
-    """Without this the autoscaler would not know that a GPU worker helps a waiting trial."""
+    """Otherwise the autoscaler would not know that a GPU worker helps a waiting trial."""
     filled = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(load(AWS)))
     resources = {name: kind["resources"] for name, kind in filled["available_node_types"].items()}
     assert resources["head"]["CPU"] == 0 and "GPU" not in resources["head"]
@@ -172,7 +172,7 @@ def test_head_may_start_workers_and_workers_may_not() -> None:
     assert iam.list_role_policies(RoleName="aa-ray-worker")["PolicyNames"] == []
     (inline,) = iam.list_role_policies(RoleName="aa-ray-head")["PolicyNames"]
     document = iam.get_role_policy(RoleName="aa-ray-head", PolicyName=inline)["PolicyDocument"]
-    policy = yaml.safe_load(str(document))  # moto gives a text here, AWS a mapping
+    policy = yaml.safe_load(str(document))  # moto returns text here, AWS a mapping
     (passed,) = [s["Resource"] for s in policy["Statement"] if s["Action"] == "iam:PassRole"]
     assert passed == iam.get_role(RoleName="aa-ray-worker")["Role"]["Arn"]
     for role in ("aa-ray-head", "aa-ray-worker"):
@@ -189,7 +189,7 @@ def kuberay() -> dict[str, Any]:
 
 
 def test_the_rayjob_has_only_fields_that_kuberay_knows() -> None:
-    """Kubernetes would drop others without a word."""
+    """Kubernetes would silently drop unknown fields."""
     job = kuberay()
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     assert job["spec"].keys() <= {
@@ -240,7 +240,10 @@ def test_on_kubernetes_all_that_the_workers_can_run_is_asked_for() -> None:
 
 
 def resources_of(text: str) -> Resources:
-    """What a command line of studies/table2.py within a text asks for; it must be a valid one."""
+    """Return the resources that a command line of studies/table2.py within a text asks for.
+
+    The command line must be valid.
+    """
     words = re.split(r"table2\.py", text)[-1].replace('"', " ").replace("\\\n", " ").split()
     options = study_parser("", architectures.TABLE2).parse_args(words)
     return resources_from(options)

@@ -1,4 +1,4 @@
-"""The demo preset as a newcomer meets it: every study's command with the packaged MiniLM."""
+"""The demo preset for a newcomer: every study's command runs with the packaged MiniLM."""
 
 import subprocess
 import sys
@@ -10,11 +10,11 @@ from aa_ray.store.rows import read
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
-# A part of the demo's grid, for what needs two policies.
+# Part of the demo's grid, for commands that need two policies.
 PART = ["--tasks", "sst2", "--seeds", "42"]
 
-# In this order: the later ones find the rows of the earlier. The ladder of step_size would take
-# an hour, so it gets a part of the demo's grid, too.
+# The order matters: later commands find the rows of earlier ones. The ladder of step_size would
+# take an hour, so it gets part of the demo's grid, too.
 COMMANDS: list[tuple[str, list[str]]] = [
     ("table1", []),
     ("table2", []),

@@ -1,4 +1,4 @@
-"""The work of a training step, counted on a fake GPU, against that of an earlier commit."""
+"""Compares the work of a training step, counted on a fake GPU, with that of an earlier commit."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ BEFORE: dict[str, Counts] = json.loads(
     Path(device_work.__file__).with_suffix(".json").read_text()
 )["cases"]  # fmt: skip
 
-# At most this share of the earlier commit's kernels, and of its bytes, in a step of so many trials.
+# Number of trials -> upper limit of a step's kernels and bytes, relative to the earlier commit.
 KERNELS = {1: 0.68, 8: 0.5}
 BYTES = {1: 0.83, 8: 0.77}
 
@@ -50,7 +50,10 @@ def test_the_host_does_not_wait_within_a_step(case: tuple[Case, Counts]) -> None
 
 
 def test_products_are_those_of_the_frozen_layers(case: tuple[Case, Counts]) -> None:
-    """2 operations per weight and token forward; the gradients of three layers' inputs backward."""
+    """Forward takes 2 operations per weight and token.
+
+    Backward computes the gradients of three layers' inputs.
+    """
     of, phases = case
     batch_tokens = of.trials * 32 * of.mean
     layers = 2 * of.layers * 12 * 1024**2 * batch_tokens
@@ -67,7 +70,7 @@ def test_counts_do_not_depend_on_chance() -> None:
 
 
 def count(work: Any) -> Any:
-    """What a counter has of the function's work."""
+    """Return the counter's record of the function's work."""
     with Counter() as counter:
         counter.phase = "all"
         work()
@@ -113,7 +116,7 @@ def test_a_device_mismatch_fails() -> None:
 @pytest.mark.parametrize("kernel", [varlen.flash, varlen.efficient])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_kernels_take_their_arguments(kernel: varlen.Kernel, dtype: torch.dtype) -> None:
-    """By torch's own shape functions and derivatives; the values need a GPU."""
+    """Torch's shape functions and derivatives accept the arguments; the values need a GPU."""
     with fake_gpu():
         ends = torch.empty(6, dtype=torch.int32, device="cuda")
         x = nn.Parameter(torch.empty(40, 4, 64, dtype=dtype, device="cuda"))

@@ -1,4 +1,4 @@
-"""README and docs/: short pages whose commands, links, anchors and pictures are right."""
+"""README and docs/ are short, and their commands, links, anchors and pictures are right."""
 
 import ast
 import re
@@ -36,7 +36,7 @@ def name(path: Path) -> str:
 
 
 def commands() -> Iterator[Any]:
-    """Each command of the pages that this package answers to."""
+    """Yield each distinct command of this package that the pages show."""
     seen = set()
     for page in PAGES:
         for language, block in FENCE.findall(page.read_text("utf-8")):
@@ -50,7 +50,7 @@ def commands() -> Iterator[Any]:
 
 
 class Parsed(BaseException):
-    """Raised in place of doing what a command that was understood asks for."""
+    """Raised instead of running a command that has been parsed."""
 
 
 @pytest.mark.parametrize("command", list(commands()))
@@ -71,7 +71,7 @@ def test_a_command_has_options_that_exist(
     script = words[0] if words[0] != "-m" else "aa_ray"
     monkeypatch.setattr(sys, "argv", words if script == words[0] else [script, *words[2:]])
     run = runpy.run_path if script == words[0] else runpy.run_module
-    monkeypatch.delitem(sys.modules, "aa_ray.__main__", raising=False)  # runpy warns of it
+    monkeypatch.delitem(sys.modules, "aa_ray.__main__", raising=False)  # runpy would warn about it
     with pytest.raises(Parsed):
         run(script, run_name="__main__")
     assert not capsys.readouterr().err
@@ -93,7 +93,7 @@ def test_a_page_that_answers_a_question_starts_with_the_command(page: Path) -> N
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_links_lead_somewhere(document: Path) -> None:
-    """Files are there, and headings have the anchors that links name."""
+    """Linked files exist, and headings have the anchors that links name."""
     text = FENCE.sub("", document.read_text("utf-8"))
     for groups in LINK.findall(text):
         link = groups[0] or groups[1]
@@ -108,7 +108,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as links name them."""
+    """Return the anchors of a page's headings."""
     text = FENCE.sub("", page.read_text("utf-8"))
     headings = re.findall(r"^#+ (.*)$", text, re.M)
     plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
@@ -146,7 +146,7 @@ def test_python_in_the_pages_uses_names_that_exist() -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_picture_is_what_its_script_draws(theme: str, tmp_path: Path) -> None:
-    """The same elements with the same text, colours and, to half a point, places."""
+    """The elements have the same text and colours, and their places agree to half a point."""
     draw = runpy.run_path(str(DRAWING))["draw"]
     draw(theme, tmp_path / "new.svg")
     new, committed = (

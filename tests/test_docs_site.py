@@ -1,4 +1,4 @@
-"""The documentation site: builds without a warning, loads nothing, and is searched from a file."""
+"""The documentation site builds without warnings and loads nothing; search works from a file."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as started:
-        # Chromium's own sandbox cannot be had as root, as in a container.
+        # Chromium has no sandbox as root, for example in a container.
         chromium = started.chromium.launch(
             executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0
         )
@@ -65,7 +65,7 @@ def test_pages_fit_and_load_nothing(site: Path, browser: Any, width: int) -> Non
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     page.on("request", lambda request: problems.append(request.url)
             if request.url.startswith("http") else None)  # fmt: skip
-    (site / "404.html").unlink(missing_ok=True)  # a server's, with links from its root
+    (site / "404.html").unlink(missing_ok=True)  # for servers: its links start at their root
     for path in sorted(site.rglob("*.html")):
         page.goto(path.as_uri())
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -1,6 +1,7 @@
-"""Kernels and training runs on a GPU against the CPU, and a study there: `pytest -m gpu`.
+"""Compares kernels and training runs on a GPU with the CPU, and runs a study on a GPU.
 
-The comparisons that `aa-ray doctor` makes too are in ``aa_ray.training.selfcheck``.
+``aa_ray.training.selfcheck`` holds the comparisons shared with `aa-ray doctor`.
+Run with `pytest -m gpu`.
 """
 
 import json
@@ -43,7 +44,7 @@ STUDIES = Path(__file__).parent.parent / "studies"
 
 @pytest.fixture(autouse=True)
 def full_precision() -> None:
-    """A worker with tf32 sets it for the whole process."""
+    """Restore full precision, since a worker with tf32 changes it for the whole process."""
     torch.set_float32_matmul_precision("highest")
 
 
@@ -51,7 +52,7 @@ def full_precision() -> None:
 def test_a_training_is_that_of_the_cpu(
     tiny: Backbone, make_trial: Callable[..., Trial], changes: dict[str, Any]
 ) -> None:
-    """With dropout off: dropout is drawn on the device, everything else is the trial's own."""
+    """Dropout is off because its masks are drawn on the device; other draws belong to the trial."""
     trial = make_trial(epochs=3, **changes)
     here, there = (
         run_one(without_dropout(freeze(model.load(tiny.path), device)), trial)
@@ -85,7 +86,7 @@ def test_rationals_are_computed_by_triton() -> None:
 def test_lower_precision_comes_close(
     tiny: Backbone, make_trial: Callable[..., Trial], precision: Precision
 ) -> None:
-    """With dropout off, since a mask depends on the type of the numbers."""
+    """Dropout is off because its mask depends on the numeric type."""
     losses = []
     for name in ("fp32", precision):
         torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
@@ -130,7 +131,7 @@ def test_what_was_interrupted_goes_on_as_undisturbed(
     tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """With dropout, whose generator is the GPU's."""
+    """Dropout is on; its generator is the GPU's."""
     trial = make_trial(activation="rational:one", switched=True, epochs=4)
     monkeypatch.setattr(checkpoints.Checkpoint, "due", lambda _: True)
     expected = Worker(tiny, Source("embedded"), ("abc", False)).run([trial], ["aa"])
@@ -148,7 +149,7 @@ def test_what_was_interrupted_goes_on_as_undisturbed(
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """So little that something has to be divided; in the end as much as before."""
+    """Limit GPU memory so that a group has to be divided, and lift the limit afterwards."""
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 24e6) / total)
@@ -158,7 +159,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("little_memory")
 def test_out_of_memory_is_no_failure(tiny: Backbone, make_trial: Callable[..., Trial]) -> None:
-    """40 trials, for which 24 MB are not enough; afterwards nothing is left allocated."""
+    """Trains 40 trials, which need more than 24 MB; no memory stays allocated afterwards."""
     trials = [make_trial(seed=seed, epochs=2) for seed in range(40)]
     worker = Worker(tiny, Source("embedded"), ("abc", False))
     rows = [of_trial[0] for of_trial in worker.run(trials, ["baseline"] * 40)]
@@ -170,7 +171,7 @@ def test_out_of_memory_is_no_failure(tiny: Backbone, make_trial: Callable[..., T
 def test_a_study_uses_the_gpu_unless_told_otherwise(
     tiny_folder: Path, tmp_path: Path, share: str | None
 ) -> None:
-    """Without a share, as many processes and trials side by side as suit GPU and backbone."""
+    """Without a share, GPU and backbone determine how many trials run side by side."""
     command = [sys.executable, str(STUDIES / "table2.py"), "--backbone", str(tiny_folder)]
     command += ["--tasks", "sst2", "--methods", "baseline", "aa", "--seeds", "42", "92"]
     command += ["--epochs", "2"] + ([] if share is None else ["--gpus-per-trial", share])
@@ -203,7 +204,7 @@ def sequences_of(lengths: list[int], device: str) -> Sequences:
 def with_gradients(
     kernel: Kernel, inputs: list[Tensor], upstream: Tensor, sequences: Sequences
 ) -> list[Tensor]:
-    """Output and gradients of query, key and value, as float32 on the CPU."""
+    """Return output and gradients of query, key and value, as float32 on the CPU."""
     query, key, value = (x.to(sequences.ends.device).requires_grad_() for x in inputs)
     output = kernel(query, key, value, sequences, 0.0)
     gradients = torch.autograd.grad(output, (query, key, value), upstream.to(output.device))
@@ -212,7 +213,7 @@ def with_gradients(
 
 @pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
 def test_attention_kernels_against_the_cpu(kernel: Kernel, dtype: torch.dtype) -> None:
-    """Outputs and gradients of every sequence, short and long."""
+    """Compares outputs and gradients of every sequence, short and long."""
     torch.manual_seed(0)
     *inputs, upstream = torch.randn(4, sum(LENGTHS), HEADS, UNITS).to(dtype)
     expected, actual = (
@@ -228,11 +229,11 @@ def test_attention_kernels_against_the_cpu(kernel: Kernel, dtype: torch.dtype) -
 
 @pytest.mark.parametrize(("kernel", "dtype"), KERNELS)
 def test_attention_dropout_has_its_mean_and_variance(kernel: Kernel, dtype: torch.dtype) -> None:
-    """With values of 1, an output is the share of probability that was kept, over 1 - p."""
+    """With values of 1, an output is the share of probability kept, divided by 1 - p."""
     p, length, repeats = 0.1, 64, 256
     sequences = sequences_of([length] * repeats, GPU)
     shape = (length * repeats, HEADS, UNITS)
-    uniform = torch.zeros(shape, dtype=dtype, device=GPU)  # each of the keys has 1 / length
+    uniform = torch.zeros(shape, dtype=dtype, device=GPU)  # each key has probability 1 / length
     ones = torch.ones(shape, dtype=dtype, device=GPU, requires_grad=True)
     torch.manual_seed(0)
     kept = kernel(uniform, uniform, ones, sequences, p)
@@ -244,7 +245,7 @@ def test_attention_dropout_has_its_mean_and_variance(kernel: Kernel, dtype: torc
     expected = (p / (1 - p) / length) ** 0.5  # standard deviation of a binomial share
     assert outputs.mean().item() == pytest.approx(1, abs=5e-3)
     assert outputs.std().item() == pytest.approx(expected, rel=0.05)
-    # The backward pass drops what the forward pass has dropped.
+    # The backward pass uses the forward pass's dropout mask.
     [gradient] = torch.autograd.grad(kept.float().sum(), ones)
     per_sequence = gradient.float()[..., 0].view(repeats, length, HEADS).sum(dim=1)
     forward = outputs.view(repeats, length, HEADS).sum(dim=1)
@@ -255,7 +256,7 @@ def test_attention_dropout_has_its_mean_and_variance(kernel: Kernel, dtype: torc
     ("dtype", "expected"), [(torch.float32, varlen.efficient), (torch.bfloat16, varlen.flash)]
 )
 def test_there_is_a_kernel(dtype: torch.dtype, expected: Kernel) -> None:
-    """On GPUs that flash attention knows, which are those with native bfloat16."""
+    """A kernel exists on GPUs that flash attention supports, those with native bfloat16."""
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("flash attention needs an NVIDIA GPU of compute capability 8.0")
     state = torch.cuda.get_rng_state()
@@ -267,7 +268,7 @@ def test_there_is_a_kernel(dtype: torch.dtype, expected: Kernel) -> None:
 def test_attention_is_that_of_groups(
     tiny: Backbone, monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
-    """With and without the kernel, on one batch whose copies stand for several trials."""
+    """Runs with and without the kernel on one batch; its copies stand for several trials."""
     bert = without_dropout(freeze(model.load(tiny.path), GPU))
     layer = bert.base_model.encoder.layer[0].attention.self
     batch, _ = unpadded.pack([examples(32)], [np.arange(32)], bert.device)

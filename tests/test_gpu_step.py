@@ -1,4 +1,4 @@
-"""The fused engine's training step on a GPU: it never waits, and repeats; `pytest -m gpu`."""
+"""The fused engine's training step on a GPU never waits and is repeatable: `pytest -m gpu`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def bert(tiny: Backbone) -> PreTrainedModel:
 
 @contextmanager
 def no_waiting() -> Iterator[None]:
-    """Torch raises an error where the host would wait for the device."""
+    """Make torch raise an error where the host would wait for the device."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -51,7 +51,10 @@ def no_waiting() -> Iterator[None]:
 def test_a_step_does_not_wait(
     tiny: Backbone, make_trial: Callable[..., Trial], array: list[dict[str, Any]], precision: Any
 ) -> None:
-    """Nor does what is prepared for steps; the first epoch makes what is made once."""
+    """Preparing the batches does not wait either.
+
+    The first epoch runs beforehand, since it creates the objects that are created once.
+    """
     bert = freeze(model.load(tiny.path), "cuda", precision)
     trials = [make_trial(**changes) for changes in array]
     trainers = trainers_of(model.attach(bert, trials, outputs=2))
@@ -70,7 +73,7 @@ def test_a_step_does_not_wait(
 def test_the_same_array_gives_the_same_numbers(
     bert: PreTrainedModel, make_trial: Callable[..., Trial], array: list[dict[str, Any]]
 ) -> None:
-    """Bit by bit, dropout and all."""
+    """The numbers agree bit for bit, with dropout on."""
     trials = [make_trial(epochs=2, **changes) for changes in array]
     for one, other in zip(run_array(bert, trials), run_array(bert, trials), strict=True):
         assert isinstance(one, Outcome) and isinstance(other, Outcome)

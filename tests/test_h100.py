@@ -1,4 +1,4 @@
-"""benchmarks/h100.py: the arithmetic, and its measurement gone through on a CPU."""
+"""benchmarks/h100.py: its arithmetic, and a full measurement on a CPU."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,10 @@ SMALL = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, i
 
 
 def test_the_runs_of_the_tables_are_those_of_the_paper() -> None:
-    """Five seeds at 100, 300 and 500 examples, one on full data; 3, 8 and 12 steps an epoch."""
+    """There are five seeds at 100, 300 and 500 examples, and one on full data.
+
+    An epoch has 3, 8 and 12 steps at the three small sizes.
+    """
     low, full = study_cost.low_data(), study_cost.full_data()
     assert sum(of.runs for of in low) == 11 * 9 * 3 * 5
     assert {of.steps for of in low} == {20 * 3, 20 * 8, 20 * 12}
@@ -42,7 +45,7 @@ def test_measured_speed_is_a_line_through_two_lengths() -> None:
 
 @pytest.fixture
 def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What only a GPU can do is left out; all else is done, on the CPU."""
+    """Skip what only a GPU can do and run the rest on the CPU."""
     for name in ("synchronize", "empty_cache", "reset_peak_memory_stats", "set_sync_debug_mode"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 10**9)
@@ -53,7 +56,7 @@ def without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(on_gpu.step, "__defaults__", (1e-3,))
     monkeypatch.setattr(on_gpu, "steps_of", lambda *_: 1)
     rational = on_gpu.rational_milliseconds
-    slow = {"triton": "torch"}  # its interpreter would take long
+    slow = {"triton": "torch"}  # Triton's interpreter would be slow
 
     def on_cpu(tokens: int, groups: int, name: str, *_: str) -> float:
         return rational(8, groups, slow.get(name, name), "cpu")
@@ -72,8 +75,8 @@ def test_the_list_is_gone_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Failed" not in text and "Not measured" not in text, text
     assert "| tf32 | 2 | " in text
     rows = [line for line in text.splitlines() if line.startswith("| aa | bf16 |")]
-    assert len(rows) == 2 * 2 + 1  # sizes and lengths, and the run that was repeated
-    assert "| aa | bf16 | 4 | 0 |" in rows  # the same bits
+    assert len(rows) == 2 * 2 + 1  # sizes and lengths, and the repeated run
+    assert "| aa | bf16 | 4 | 0 |" in rows  # bit-identical
     assert "| bf16 | 2 | " in text  # hours
 
 

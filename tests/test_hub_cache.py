@@ -1,4 +1,4 @@
-"""cluster/hub_cache.py: one machine asks the hub, the others take its copy."""
+"""cluster/hub_cache.py: one machine downloads from the hub, and the others copy its cache."""
 
 import io
 import tarfile
@@ -12,7 +12,10 @@ from cluster import hub_cache
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has been asked of the hub, which gives a file and, as its cache has, a link to it."""
+    """Return the list of requests to a stand-in for the hub.
+
+    The stand-in puts a file, and a link to it, into the cache, as the hub's client does.
+    """
     asked: list[str] = []
 
     def fetch(backbone: str, names: list[str]) -> None:

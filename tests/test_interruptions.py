@@ -1,4 +1,4 @@
-"""studies/table2.py interrupted, hanging, out of space, and beside itself."""
+"""studies/table2.py is interrupted, hangs, runs out of space, or runs beside a copy of itself."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def test_after_ctrl_c_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path
     assert again.returncode == 0
     after = {path.name: path.stat().st_mtime_ns for path in rows.iterdir()}
     assert len(after) > len(kept)
-    assert {name: after[name] for name in kept} == kept  # none was run again
+    assert {name: after[name] for name in kept} == kept  # no trial ran again
 
 
 HANG_ONCE = """
@@ -92,7 +92,7 @@ def test_sigterm_ends_like_ctrl_c(tiny_folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; only root may make one."""
+    """Mount a file system of a few megabytes, which only root may do."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2600k", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""requirements.lock and the images that are built from it."""
+"""requirements.lock and the images built from it."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ IMAGES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 
 
 def entries() -> list[list[str]]:
-    """Each package's lines: the requirement, then its hashes."""
+    """Return each package's lines: the requirement, then its hashes."""
     text = re.sub(r"^\s*#.*\n", "", LOCK.read_text("utf-8"), flags=re.M)
     joined = text.replace("\\\n", " ").splitlines()
     return [line.split(" --hash=") for line in joined if line.strip()]
@@ -38,7 +38,7 @@ def test_every_package_has_a_version_and_hashes_and_no_place() -> None:
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_it_fits_what_the_project_asks_for(python: str) -> None:
-    """Each dependency once, in a version that pyproject.toml allows."""
+    """Each dependency appears once, in a version that pyproject.toml allows."""
     environment = {
         "python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux",
         "platform_machine": "x86_64", "platform_system": "Linux", "extra": "",
@@ -66,7 +66,7 @@ def test_an_image_is_built_from_the_lock_and_not_run_by_root(image: Path) -> Non
 
 
 def test_the_image_for_cpus_takes_all_but_the_software_of_gpus(tmp_path: Path) -> None:
-    """With the very command of its Dockerfile."""
+    """Runs the exact command of the image's Dockerfile."""
     text = (ROOT / "docker" / "cpu.Dockerfile").read_text("utf-8")
     [program] = re.findall(r"awk '(.*)' requirements\.lock", text)
     kept = subprocess.run(

@@ -1,4 +1,4 @@
-"""Wrong usage, case by case: one line that says what was wrong, exit status 2, no traceback."""
+"""Wrong usage, case by case: one line names the mistake, exit status 2, no traceback."""
 
 import json
 import runpy
@@ -21,7 +21,7 @@ Make = Callable[[Path, Path], list[str]]
 
 
 class Case(NamedTuple):
-    """A command line, what it must say, and of which study."""
+    """A command line of a study and the message that it must produce."""
 
     arguments: Make
     message: str
@@ -35,7 +35,7 @@ def plain(*arguments: str) -> Make:
 def edit(
     change: Callable[[dict[str, Any]], object] | None = None, task: str = "sst2", rows: int = 400
 ) -> Make:
-    """A data folder with one task, whose training columns have been changed."""
+    """Make a data folder with one task and apply a change to its training columns."""
 
     def make(folder: Path, tiny: Path) -> list[str]:
         (folder / "glue" / task).mkdir(parents=True)
@@ -51,7 +51,7 @@ def edit(
 
 
 def then(make: Make, change: Callable[[Path], object], *more: str) -> Make:
-    """What ``make`` makes, and then a change to its folder."""
+    """Call ``make``, then change the folder that it filled."""
 
     def both(folder: Path, tiny: Path) -> list[str]:
         arguments = make(folder, tiny)
@@ -62,7 +62,10 @@ def then(make: Make, change: Callable[[Path], object], *more: str) -> Make:
 
 
 def put(column: str, value: Any) -> Callable[[dict[str, Any]], object]:
-    """Put the value into the column's first row, or in place of the column if it is a list."""
+    """Return a change of one column.
+
+    A list replaces the column; any other value goes into its first row.
+    """
 
     def change(columns: dict[str, Any]) -> None:
         rows = columns[column]
@@ -77,7 +80,7 @@ def latin1(columns: dict[str, Any]) -> None:
 
 
 def backbone(change: Callable[[Path], object]) -> Make:
-    """A copy of the tiny checkpoint, changed."""
+    """Copy the tiny checkpoint and change the copy."""
 
     def make(folder: Path, tiny: Path) -> list[str]:
         copy = folder / "bert"

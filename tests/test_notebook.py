@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb: runs as it is committed, and its outputs hold nothing of a machine."""
+"""docs/quickstart.ipynb runs as committed, and its outputs reveal nothing about a machine."""
 
 import json
 import re
@@ -19,7 +19,10 @@ def cells() -> list[dict[str, Any]]:
 
 
 def outputs(cell: dict[str, Any]) -> list[tuple[str, str]]:
-    """Kind and text of each output, without numbers, which another processor rounds otherwise."""
+    """Return kind and text of each output.
+
+    Numbers are left out, since another processor rounds them differently.
+    """
     shown = []
     for output in cell.get("outputs", ()):
         data = output.get("data", {"text": output.get("text", "")})

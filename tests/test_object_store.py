@@ -1,4 +1,4 @@
-"""Results on S3, as moto serves it on the loopback address: rows, drivers, tables and figures."""
+"""Results on S3, served by moto on the loopback address: rows, drivers, tables and figures."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """URI of a bucket; what AWS's own variables would say in the cloud is set."""
+    """Yield the URI of a bucket, with AWS's usual environment variables set."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,7 +48,7 @@ def test_rows_come_back_and_are_compacted(bucket: str) -> None:
         store.write([row(trial, status="failed", seed=1)])
     store.write([row("a", seed=1)])
     store.write([row("b", seed=2)])
-    assert store.write([row("b", seed=3)]) == [row("b", seed=2)]  # it has finished
+    assert store.write([row("b", seed=3)]) == [row("b", seed=2)]  # the row had already finished
     assert store.read(["trial_id", "seed"]).to_pylist() == [
         {"trial_id": "a", "seed": 1}, {"trial_id": "b", "seed": 2}]  # fmt: skip
     assert store.compact() == 2
@@ -87,7 +87,7 @@ def test_a_store_at_an_endpoint_that_the_uri_names(
 def test_drivers_that_meet_make_progress(
     bucket: str, monkeypatch: pytest.MonkeyPatch, boto: bool
 ) -> None:
-    """Also without conditional writes, where all but one withdraw."""
+    """Drivers also make progress without conditional writes, where all but one withdraw."""
     if not boto:
         monkeypatch.setattr(bucket_module, "_s3_client", lambda uri: False)
     monkeypatch.setattr(leases, "PAUSE_SECONDS", 0.2)
@@ -113,7 +113,7 @@ def test_drivers_that_meet_make_progress(
 
 
 def test_a_study_is_looked_at_from_anywhere(bucket: str, tiny_folder: Path, tmp_path: Path) -> None:
-    """Two trials are run without Ray; then what a laptop does while a cluster works."""
+    """Runs two trials without Ray, then the commands a laptop would use while a cluster works."""
 
     def call(*command: str) -> str:
         options = ["--backbone", str(tiny_folder), "--epochs", "1", "--results", f"{bucket}/kept"]

@@ -1,4 +1,4 @@
-"""Without the hub: what needs it says so at once in one line, and what is cached works."""
+"""Without the hub, commands that need it fail at once in one line, and cached files still work."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from aa_ray.core import backbones
 from aa_ray.data.glue import HUB_DATASET
 from tests.hub import served
 
-# Libraries that take seconds to import, of which nothing is needed to say that there is no hub.
+# Libraries that take seconds to import; reporting a missing hub needs none of them.
 SLOW = {"torch", "transformers", "datasets", "adapters", "ray"}
 PROGRAM = """
 import atexit, sys
@@ -33,7 +33,10 @@ sys.exit(__main__.main())
 
 @contextmanager
 def black_hole() -> Iterator[tuple[str, list[socket.socket]]]:
-    """An address at which connections are taken and nothing is ever answered; these connections."""
+    """Accept connections and never answer.
+
+    Yields the address and the accepted connections.
+    """
     taken: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -57,7 +60,7 @@ def black_hole() -> Iterator[tuple[str, list[socket.socket]]]:
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The hub may be asked, unlike in other tests; nobody has asked so far."""
+    """Allow requests to the hub, unlike in other tests, and forget earlier ones."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "_asked", None)
     monkeypatch.setattr(hub, "PATIENCE", 0.3)
@@ -69,14 +72,14 @@ def online(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def environment(endpoint: str, cache: Path, **more: str) -> dict[str, str]:
-    """That of a process which may ask a hub at this address."""
+    """Return the environment of a process that may use a hub at this address."""
     left_out = ("HF_", "TRANSFORMERS_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(left_out)}
     return kept | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)} | more
 
 
 def aa_ray(cwd: Path, env: dict[str, str], *arguments: str) -> tuple[int, str, str, set[str]]:
-    """Exit status, standard output and error, and the modules that were imported."""
+    """Return exit status, standard output, standard error and the imported modules."""
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True, text=True, cwd=cwd, env=env, timeout=300, check=False,
@@ -85,7 +88,7 @@ def aa_ray(cwd: Path, env: dict[str, str], *arguments: str) -> tuple[int, str, s
     return ran.returncode, ran.stdout, said.strip(), set(imported.split())
 
 
-# The name is reserved for names that do not exist (RFC 6761).
+# RFC 6761 reserves .invalid for names that do not exist.
 @pytest.mark.parametrize("where", ["https://hub.invalid", "http://127.0.0.1:9", "silent"])
 @pytest.mark.parametrize(
     ("asked", "problem", "instead"),
@@ -104,10 +107,10 @@ def test_a_name_of_the_hub_fails_at_once_in_one_line(
 ) -> None:
     with black_hole() as (address, taken):
         endpoint = address if where == "silent" else where
-        # Shorter than the three seconds of a user, for the test's sake.
+        # Users have three seconds; the test uses less to save time.
         env = environment(endpoint, tmp_path, HF_HUB_ETAG_TIMEOUT="1")
         status, out, error, imported = aa_ray(tmp_path, env, *asked)
-        assert len(taken) == (where == "silent")  # asked once, and not again
+        assert len(taken) == (where == "silent")  # asked only once
     assert (status, out) == (2, "") and "\n" not in error
     assert problem in error and f"use {instead}" in error and endpoint in error
     assert f"{tmp_path}/" in error and "set HF_HUB_OFFLINE=1" in error
@@ -115,7 +118,7 @@ def test_a_name_of_the_hub_fails_at_once_in_one_line(
 
 
 def test_a_user_waits_for_at_most_five_seconds(online: pytest.MonkeyPatch) -> None:
-    """Of which the silent hub has three; starting has the rest."""
+    """The silent hub may take three of these seconds; starting takes the rest."""
     online.undo()
     assert hub.PATIENCE <= 3
 
@@ -141,7 +144,7 @@ def test_a_table_from_rows_needs_no_hub_either(tmp_path: Path) -> None:
 
 @pytest.fixture
 def fetched(tiny_folder: Path, tmp_path: Path) -> Path:
-    """The hub's cache with the model me/tiny in it."""
+    """Return the home of a hub cache that contains the model me/tiny."""
     model = tmp_path / "home" / "hub" / "models--me--tiny"
     commit = "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(tiny_folder, model / "snapshots" / commit)
@@ -157,7 +160,7 @@ def test_what_has_been_fetched_works_where_the_hub_is_silent(fetched: Path, tmp_
         status, out, error, _ = aa_ray(tmp_path, env, *asked, "--backbone", "me/tiny")
         assert status == 0, error
         assert "best epoch 1" in out
-        assert len(taken) == 1  # the libraries have not asked
+        assert len(taken) == 1  # no request came from the libraries
 
 
 def test_a_hub_that_answers_is_asked(online: pytest.MonkeyPatch) -> None:
@@ -175,7 +178,7 @@ def test_whoever_sets_the_variable_waits_longer(online: pytest.MonkeyPatch) -> N
         online.setenv("HF_HUB_ETAG_TIMEOUT", "1")
         assert "has not answered for 1 s" in hub.silence()
         online.delenv("HF_HUB_ETAG_TIMEOUT")
-        assert hub.silence()  # remembered
+        assert hub.silence()  # the silence is remembered
         assert len(taken) == 1
         online.setattr(hub, "MEMORY", 0)
         assert "has not answered for 0.3 s" in hub.silence()
@@ -183,7 +186,7 @@ def test_whoever_sets_the_variable_waits_longer(online: pytest.MonkeyPatch) -> N
 
 
 def test_a_name_server_that_never_answers(online: pytest.MonkeyPatch) -> None:
-    """No timeout of a request is about that."""
+    """The timeouts of requests do not cover name resolution."""
     release = threading.Event()
 
     def getaddrinfo(*_: Any, **__: Any) -> Any:

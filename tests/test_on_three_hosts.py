@@ -1,7 +1,8 @@
-"""A study on a cluster of three hosts, of which one dies: cluster/on-premise.yaml to the letter.
+"""A study on a cluster of three hosts, one of which dies, with cluster/on-premise.yaml unchanged.
 
-Follows docs/cluster.md from ray up to ray down, on hosts made of namespaces. Needs root and the
-Debian packages openssh-server, rsync and iproute2: pytest -m cluster tests/test_on_three_hosts.py
+Follows docs/cluster.md from ray up to ray down, on hosts made of namespaces. Requires root and
+the Debian packages openssh-server, rsync and iproute2:
+pytest -m cluster tests/test_on_three_hosts.py
 """
 
 import contextlib
@@ -31,7 +32,7 @@ CONFIG = "cluster/on-premise.yaml"
 
 
 def on_laptop(hosts: Hosts, *command: str, seconds: float = 300) -> str:
-    """The standard output of a command, which is run in this checkout and must succeed."""
+    """Run a command in this checkout and return its standard output; it must succeed."""
     ran = subprocess.run(
         hosts[LAPTOP].command(*command, directory=str(TOP)),
         capture_output=True, text=True, timeout=seconds,
@@ -45,7 +46,7 @@ def on_head(hosts: Hosts, command: str, seconds: float = 300) -> str:
 
 
 def wait_for(what: Callable[[], object], seconds: float) -> float:
-    """Seconds until it is so."""
+    """Wait until the condition holds and return the seconds it took."""
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds, f"not within {seconds} s"
@@ -54,7 +55,7 @@ def wait_for(what: Callable[[], object], seconds: float) -> float:
 
 
 def works_on(folder: Path, host: str) -> bool:
-    """Whether an unfinished trial's checkpoint is of that host."""
+    """Return whether a checkpoint of an unfinished trial comes from this host."""
     for path in folder.glob("checkpoints/*.safetensors"):
         try:
             with safe_open(path, framework="pt") as checkpoint:
@@ -71,7 +72,10 @@ def rows(folder: Path) -> int:
 
 
 def dashboard_through_a_tunnel(hosts: Hosts) -> str:
-    """What the dashboard says of its version, seen from the laptop as docs/cluster.md has it."""
+    """Return the dashboard's answer about its version.
+
+    The laptop reads it as docs/cluster.md describes.
+    """
     ask = (
         "import pathlib, urllib.request as web;"
         "token = (pathlib.Path.home() / '.ray' / 'auth_token').read_text().strip();"
@@ -79,7 +83,7 @@ def dashboard_through_a_tunnel(hosts: Hosts) -> str:
         " headers={'Authorization': 'Bearer ' + token});"
         "print(web.urlopen(ask, timeout=5).read().decode())"
     )
-    # It ends, with the ssh that it started, from within the laptop.
+    # The timeout runs on the laptop, so it also ends the ssh that the command starts.
     tunnel = ["timeout", "40", "ray", "dashboard", CONFIG]
     command = hosts[LAPTOP].command(*tunnel, directory=str(TOP))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as running:
@@ -108,13 +112,13 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         command = " ".join(["python", "aa-ray/studies/table2.py", *study, *on_cluster])
         on_head(hosts, f"ray job submit --no-wait --submission-id first -- {command}")
 
-        # A host loses its power while it has a trial that was begun there.
+        # A host loses power while it runs a trial that started there.
         wait_for(lambda: works_on(killed, WORKERS[0]), 120)
         hosts[WORKERS[0]].kill()
         before = rows(killed)
         wait_for(lambda: rows(killed) > before, 120)
 
-        # The user interrupts, and starts the same command again.
+        # The user interrupts the study and starts the same command again.
         on_head(hosts, "ray job stop first")
         assert rows(killed) < rows(alone)
         on_head(hosts, f"ray job submit --no-wait --submission-id second -- {command}")
@@ -139,7 +143,7 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
         assert HEAD not in {host for of_trial in lists for host in of_trial}
 
         on_laptop(hosts, "ray", "down", "-y", CONFIG)
-        # Workers end by themselves once they have missed the head for a minute.
+        # Workers end by themselves after a minute without the head.
         for name in (HEAD, WORKERS[1]):
             left = hosts[name].processes
             with contextlib.suppress(AssertionError):

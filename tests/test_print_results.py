@@ -1,4 +1,4 @@
-"""docs/print_results.py: tables are printed again, and what people wrote stays."""
+"""docs/print_results.py prints the tables again and keeps what people wrote."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The words of README, docs and docstrings: the field's, and English."""
+"""README, docs and docstrings use the field's vocabulary and plain English."""
 
 import ast
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# RESULTS.md and the changelog keep what was written with the results and the releases.
+# RESULTS.md and the changelog keep the wording of their results and releases.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [path for folder in ("aa_ray", "studies", "docs")
            for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
 
-# What we do not write, and what we write in its place.
+# Pattern to avoid -> what to write instead.
 VOCABULARY = {
     r"trainings": "training runs",
     r"\b(one|a|each|this|per|the same) training\b(?! (run|set|loop|step|example|data|epoch|script"
@@ -45,17 +45,17 @@ VOCABULARY = {
     r"\b(thereof|whereof|wherein|therein)\b": "of it, in it",
     r"\bdo(es)? not load\b": "cannot be loaded",
 }  # fmt: skip
-# What existing docstrings still say; new ones may not. Take a line out when its file is mended.
+# Exceptions for existing docstrings; new ones get none. Remove a line once its file is fixed.
 OLD: dict[str, tuple[str, ...]] = {}
 
 
 def blank(text: str, pattern: str) -> str:
-    """Text with spaces in place of what the pattern matches, so that places stay."""
+    """Replace matches of the pattern with spaces, so that positions stay the same."""
     return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S | re.M)
 
 
 def prose(page: Path) -> str:
-    """A page without code, links' targets, comments and tags."""
+    """Return a page's text without code, link targets, comments and tags."""
     text = page.read_text("utf-8")
     for pattern in (r"^```.*?^```", r"^    .*?$", r"`[^`\n]*`", r"\]\([^)]*\)", r"<[^>]*>"):
         text = blank(text, pattern)
@@ -63,7 +63,7 @@ def prose(page: Path) -> str:
 
 
 def docstrings(module: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of each docstring, without names in backquotes."""
+    """Yield line and text of each docstring, without names in backquotes."""
     for node in ast.walk(ast.parse(module.read_text("utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
             first = node.body[0]
@@ -74,7 +74,7 @@ def docstrings(module: Path) -> Iterator[tuple[int, str]]:
 
 
 def complaints(text: str) -> list[tuple[int, str, str]]:
-    """Line (from 0), what is there, and what to write."""
+    """Return the line (from 0), the words, and what to write instead."""
     flat = text.replace("\n", " ")
     return [
         (text.count("\n", 0, match.start()), match[0], better)
@@ -104,7 +104,7 @@ def test_docstrings_use_the_vocabulary() -> None:
 
 
 def test_no_entry_of_a_docstring_begins_with_of() -> None:
-    """Such as ``name: of the file``: the reader has to find the noun."""
+    """In an entry such as ``name: of the file`` the reader has to find the noun."""
     found = [
         f"{module.relative_to(ROOT)}:{start + text.count(chr(10), 0, match.start())}: {match[0]!r}"
         for module in MODULES
@@ -133,9 +133,9 @@ def test_the_vocabulary_finds_what_it_should() -> None:
 
 
 def proselint(text: str) -> list[tuple[int, str]]:
-    """Line and message of what proselint finds in the wording.
+    """Return line and message of proselint's findings on wording.
 
-    Typography is left out: sources have plain quotes and dots.
+    Typography is left out, because the sources use plain quotes and dots.
     """
     pytest.importorskip("proselint", reason="proselint is not installed")
     from proselint.checks import __register__

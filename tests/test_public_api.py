@@ -1,4 +1,4 @@
-"""The names of aa_ray itself: imported when first used, typed, and documented by examples."""
+"""The names of aa_ray itself are imported on first use, typed, and documented by examples."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ def test_every_name_is_there() -> None:
 
 
 def test_type_checkers_see_what_python_gives() -> None:
-    """The imports under TYPE_CHECKING name the modules from which the names really come."""
+    """The imports under TYPE_CHECKING name the modules that define the names."""
     conditions = [node for node in SOURCE.body if isinstance(node, ast.If)]
     [block] = [node for node in conditions if ast.unparse(node.test) == "TYPE_CHECKING"]
     seen = {}
@@ -63,7 +63,10 @@ def test_in_a_new_process(code: str) -> None:
 
 @pytest.mark.parametrize("name", ["make_trial", "train"])
 def test_what_the_documentation_says(name: str) -> None:
-    """Arguments, result and errors of each function; an example that is Python and uses it."""
+    """Each function documents its arguments, result and errors.
+
+    The example is valid Python and calls the function.
+    """
     function = getattr(aa_ray, name)
     text = inspect.getdoc(function)
     assert text is not None
@@ -77,7 +80,7 @@ def test_what_the_documentation_says(name: str) -> None:
 
 
 def test_the_documented_script(tiny_folder: Path, tmp_path: Path) -> None:
-    """As it stands but for a smaller backbone, in a process and folder of a user's own."""
+    """Runs the script, changed only to a smaller backbone, in a separate process and folder."""
     text = (Path(aa_ray.__file__).parents[1] / "docs" / "running.md").read_text("utf-8")
     [code] = re.findall(r"^```python\n(.*?)```", text, re.S | re.M)
     smaller = code.replace('"minilm"', f"{str(tiny_folder)!r}, epochs=1")

@@ -1,4 +1,4 @@
-"""The examples of docs/queries.md, run as they stand, give the right numbers."""
+"""The examples of docs/queries.md run unchanged and give the right numbers."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ SEEDS = (42, 92)
 
 
 def row(method: str, seed: int, make_trial: Any) -> Row:
-    """A finished row of two layers and two epochs, as a worker writes it."""
+    """Return a finished row of two layers and two epochs, as a worker writes it."""
     rational = method == "aa"
     trial = make_trial(seed=seed, epochs=2, switched=rational, layers=(0, 1))
     history = [[[float(epoch), float(layer), 0, 0, 0, 0] for layer in (0, 1)]
@@ -38,7 +38,7 @@ def row(method: str, seed: int, make_trial: Any) -> Row:
 
 @pytest.fixture
 def folder(tmp_path: Path, make_trial: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where two methods have finished with two seeds, and one training has failed."""
+    """Fill a results folder: two methods finished with two seeds, and one training run failed."""
     store = Store(str(tmp_path / "results"))
     for method in SCORES:
         for seed in SEEDS:
@@ -50,7 +50,7 @@ def folder(tmp_path: Path, make_trial: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(tool: str, example: str | None = None) -> dict[str, Any]:
-    """The variables after an example has run, that of the tool's section if no other is given."""
+    """Run an example, by default that of the tool's section, and return its variables."""
     pytest.importorskip(tool.lower())
     found: dict[str, Any] = {}
     exec(compile(example or EXAMPLES[tool], f"example for {tool}", "exec"), found)

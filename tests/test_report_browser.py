@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing is requested, nothing goes wrong, it fits every screen."""
+"""The report in a real browser: it requests nothing, raises no errors, and fits every screen."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ PHONE, LAPTOP = 390, 1280
 
 
 class Seen(NamedTuple):
-    """What a visit of a page showed: requests beyond the file, console errors, what overflows."""
+    """What visiting a page showed: outside requests, console errors, and overflow in pixels."""
 
     requests: list[str]
     errors: list[str]
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        # Chromium's own sandbox cannot be had as root, as in a container.
+        # Chromium has no sandbox as root, for example in a container.
         found = started.chromium.launch(
             executable_path=CHROMIUM, chromium_sandbox=os.geteuid() != 0
         )
@@ -53,7 +53,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def visit(browser: Any, path: Path, scheme: str = "light", width: int = LAPTOP) -> tuple[Any, Seen]:
-    """Open the file, with every part of it that can be opened."""
+    """Open the file and all its collapsible parts."""
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     requests: list[str] = []
     errors: list[str] = []
@@ -62,7 +62,7 @@ def visit(browser: Any, path: Path, scheme: str = "light", width: int = LAPTOP) 
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(path.as_uri())
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
-    page.wait_for_timeout(200)  # what is opened draws itself in an event
+    page.wait_for_timeout(200)  # opened parts are drawn in an event
     overflow = page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
@@ -84,7 +84,7 @@ def test_no_request_no_error_no_sideways_scroll(
 
 def test_the_visit_notices_what_it_should(browser: Any, path: Path, tmp_path: Path) -> None:
     text = path.read_text("utf-8").replace("img-src data:", "img-src data: http:")
-    # Port 9 of this machine: nobody answers, and nothing leaves it.
+    # Port 9 of this machine: nothing answers, and no packet leaves the machine.
     text = text.replace(
         "<main>", '<main><img src="http://127.0.0.1:9/x.png"><hr style="width: 5000px">'
     )
@@ -122,7 +122,7 @@ def test_curves_are_drawn_when_a_task_is_opened(browser: Any, path: Path) -> Non
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance (WCAG) of "rgb(r, g, b)"."""
+    """Return the relative luminance (WCAG) of "rgb(r, g, b)"."""
     parts = [int(part) / 255 for part in colour[4:-1].split(",")]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -133,7 +133,7 @@ def test_text_is_readable_in_both_schemes(browser: Any, path: Path, scheme: str)
     page, _ = visit(browser, path, scheme)
     ground = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (ground < 0.05) == (scheme == "dark")
-    # Text, small print, links, verdicts, and text in figures: contrast as WCAG AA asks for.
+    # Text, small print, links, verdicts, and text in figures have the contrast of WCAG AA.
     for place, what in (("main p", "color"), (".soft", "color"), ("nav a", "color"),
                         (".verdict.yes", "color"), ("figure svg text", "fill"),
                         (".charts text", "fill")):  # fmt: skip
@@ -156,7 +156,7 @@ def test_it_prints(browser: Any, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def full_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report with every kind of section: other studies, and a comparison."""
+    """Write the report with all kinds of sections: other studies, and a comparison."""
     results = make_results()
     policies = {"released": contrast_study(), "0.003": contrast_study(noise=0.003)}
     beside = Beside(policies, ladder_results(step_size_explains), None, ("OTHER", make_results()))
@@ -194,5 +194,5 @@ def test_every_summary_is_reached_by_the_keyboard(browser: Any, path: Path) -> N
     group.locator("svg").first.wait_for()
     page.keyboard.press("Tab")
     inside = "document.activeElement.closest('details.group') !== null"
-    assert page.evaluate(inside)  # the table inside scrolls by keyboard
+    assert page.evaluate(inside)  # the keyboard scrolls the table inside
     page.close()

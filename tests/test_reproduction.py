@@ -1,4 +1,4 @@
-"""RESULTS.md and docs/results: what they say was printed from committed rows is what they print."""
+"""The tables in RESULTS.md and docs/results match what the committed rows print."""
 
 import runpy
 import shlex
@@ -12,7 +12,7 @@ PAGES = [ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").rglob("*.md"))
 
 
 def commands(page: Path) -> list[str]:
-    """The commands of a page that print from committed rows."""
+    """Return the commands of a page that print from committed rows."""
     lines = page.read_text("utf-8").replace("\\\n", " ").splitlines()
     return [
         line.strip()

@@ -1,4 +1,4 @@
-"""A study killed at random moments ends as an undisturbed one (benchmarks/resilience.py)."""
+"""A study killed at random moments ends like an undisturbed one (benchmarks/resilience.py)."""
 
 import random
 import subprocess
@@ -41,7 +41,7 @@ def test_thirty_trials_killed_twenty_times_end_as_undisturbed(
 
 @pytest.mark.slow
 def test_nodes_that_disappear_cost_no_trial(tiny_folder: Path, tmp_path: Path) -> None:
-    """By the benchmark's command line, since Ray's nodes want signal handlers of their own."""
+    """Uses the benchmark's command line, since Ray's nodes need their own signal handlers."""
     command = [
         sys.executable,
         resilience.__file__,

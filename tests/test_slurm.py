@@ -1,4 +1,4 @@
-"""cluster/slurm.sh, with stand-ins for Slurm and Ray that write down how they were called."""
+"""cluster/slurm.sh, with stand-ins for Slurm and Ray that record their calls."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parent.parent / "cluster" / "slurm.sh"
 COMMANDS = {
     "scontrol": """
         if [ "$1" = show ]; then echo node-1; echo node-2; echo node-3; fi""",
-    # One step on one machine; as Slurm's, it passes a signal on and ends with its command.
+    # Runs one step on one machine; like Slurm's, it forwards signals and ends with its command.
     "srun": """
         while [ "${1#--}" != "$1" ]; do
             case $1 in --nodelist=*) NODE=${1#*=};; esac; shift
@@ -56,9 +56,9 @@ class Job:
         )  # fmt: skip
 
     def end(self) -> tuple[int, str]:
-        """Status and messages; every process of the job must have ended too."""
+        """Return status and messages; all processes of the job must have ended too."""
         said = self.process.communicate(timeout=30)[1]
-        for _ in range(100):  # the last of them may just be ending
+        for _ in range(100):  # the last process may still be ending
             try:
                 os.killpg(self.process.pid, 0)
             except ProcessLookupError:

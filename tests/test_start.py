@@ -1,6 +1,6 @@
-"""Starting is quick: what each command may import before it has something to do.
+"""Commands start quickly: each may import only certain modules before it has something to do.
 
-Each case runs in a process of its own, which prints what it has imported when it ends.
+Each case runs in a separate process, which prints its imported modules at exit.
 """
 
 import subprocess
@@ -17,12 +17,12 @@ TOP = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (TOP / "studies").glob("*.py"))
 SUBCOMMANDS = ("run", "export", "compact", "watch", "doctor", "completion")
 
-# They take from a third of a second (scipy.stats) to three (transformers) to import.
+# Importing these takes from a third of a second (scipy.stats) to three seconds (transformers).
 HEAVY = {
     "adapters", "datasets", "matplotlib", "numba", "ray", "scipy.stats", "sklearn", "torch",
     "transformers",
 }  # fmt: skip
-# A table needs these, and nothing else from outside.
+# The only third-party packages that a table needs.
 OF_TABLES = {"numpy", "pyarrow"}
 
 PRINT = """
@@ -43,7 +43,7 @@ else:
 
 
 def started(code: str, *arguments: str, cwd: Path) -> tuple[int, str, set[str]]:
-    """Exit status, what was said, and the modules that were imported."""
+    """Return exit status, output and imported modules of a program."""
     command = [sys.executable, "-c", code, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
     said, _, imported = ran.stderr.rpartition("\nIMPORTED ")
@@ -51,7 +51,7 @@ def started(code: str, *arguments: str, cwd: Path) -> tuple[int, str, set[str]]:
 
 
 def command(name: str, *arguments: str, cwd: Path) -> tuple[int, str, set[str]]:
-    """As ``started``, of a study or of ``aa_ray``."""
+    """Call ``started`` for a study or for ``aa_ray``."""
     program = name if name == "aa_ray" else str(TOP / "studies" / f"{name}.py")
     return started(RUN, program, program, *arguments, cwd=cwd)
 
@@ -109,7 +109,7 @@ def test_import_of_the_package(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with one row that no study knows: the table is a finished one of dashes."""
+    """Fill a results folder with one row that belongs to no study, so tables hold only dashes."""
     folder = tmp_path_factory.mktemp("results")
     row = make_row({"trial_id": "a", "task": "sst2", "data_source": "embedded-1"}, FINISHED)
     Store(str(folder)).write([row])
@@ -134,7 +134,7 @@ def test_a_plan(folder: Path, tiny_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_study_is_judged_without_torch(tmp_path: Path) -> None:
-    """With every row, intervals and learned activations: the study of docs/results/2026-11-cls."""
+    """Covers all rows, intervals and learned activations of docs/results/2026-11-cls."""
     results = str(TOP / "reproduction" / "2026-11-cls" / "minilm")
     options = (
         "--data rows --tasks cola sst2 mrpc stsb rte --regimes 100 500 --seeds 42 92 111 "
@@ -146,7 +146,7 @@ def test_a_finished_study_is_judged_without_torch(tmp_path: Path) -> None:
 
 
 def test_the_cases_can_fail(tmp_path: Path) -> None:
-    """A study with a heavy import is caught."""
+    """A study with a heavy import is detected."""
     (tmp_path / "slow.py").write_text("import sklearn\n")
     _, _, imported = started(RUN, str(tmp_path / "slow.py"), "slow.py", cwd=tmp_path)
     assert imported & HEAVY

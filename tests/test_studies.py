@@ -1,4 +1,4 @@
-"""Every other study through its real command line, on the rows of one small results folder."""
+"""All other studies through their real command lines, on the rows of one small results folder."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def arguments(tiny_folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Path:
-    """Where Table 4 has been run."""
+    """Run Table 4 and return the folder."""
     folder = tmp_path_factory.mktemp("studies")
     ran = run("table4", *arguments, cwd=folder)
     assert ran.returncode == 0, ran.stderr
@@ -41,7 +41,7 @@ def trials(folder: Path) -> set[str]:
 def test_studies_share_trials(folder: Path, arguments: list[str]) -> None:
     before = trials(folder)
     plan = run("table3", *arguments, "--plan", cwd=folder)
-    assert "done      2\n" in plan.stdout  # aa and the last N layers, from Table 4
+    assert "done      2\n" in plan.stdout  # aa and the last N layers come from Table 4
     ran = run("table3", *arguments, cwd=folder)
     assert ran.returncode == 0 and ran.stdout.startswith("Table 3.")
     assert before < trials(folder) and len(trials(folder) - before) <= 2
@@ -138,7 +138,7 @@ def test_comparisons_are_shown_cell_by_cell(folder: Path, arguments: list[str]) 
 
 
 def test_policies_are_compared(folder: Path, arguments: list[str]) -> None:
-    # The rates of a backbone without its own are the released ones, so these are one policy.
+    # A backbone without tuned rates uses the released ones, so both policies are the same.
     alone = run("contrasts", *arguments, "--last-n", "1", "--format", "markdown", cwd=folder)
     assert alone.returncode == 0, alone.stderr
     assert "| **released** |" in alone.stdout and "minus backbone" not in alone.stdout
@@ -170,7 +170,7 @@ def test_efficiency_is_measured_on_the_architectures_found(
     selected = rows["AA-focused^uni", "layers"]
     assert rows["Baseline", "layers"] == 3 >= selected
     per_layer = rows["Baseline", "parameters"] / 3
-    # Ten coefficients a layer come on top of the ReLU adapter's parameters.
+    # Each layer adds ten coefficients to the ReLU adapter's parameters.
     assert rows["AA-focused^uni", "parameters"] == selected * (per_layer + 10)
     assert rows["Baseline", "on disk, kB"] > 4 * rows["Baseline", "parameters"] / 1000
     assert all(rows["Baseline", f"{what}, ms"] > 0 for what in ("train", "inference"))
@@ -192,12 +192,16 @@ def test_fidelity_turns_every_difference(tiny_folder: Path, tmp_path: Path) -> N
 
 
 def test_controls_with_tuned_rates(tiny_folder: Path, tmp_path: Path) -> None:
-    """Every level waits: AA's ladder, AA at its best rates, the ladder of what takes its layers."""
+    """Each level waits for the one before it.
+
+    The levels are AA's ladder, AA at its best rates, and the ladder of the method that uses AA's
+    layers.
+    """
     arguments = ["--backbone", str(tiny_folder), "--tasks", "sst2", "--seeds", "42", "--epochs",
                  "1", "--methods", "baseline-last-n", "random-n", "--last-n", "2", "--rates",
                  "tuned", "--tuning-budget", "2"]  # fmt: skip
     plan = run("controls", *arguments, "--plan", cwd=tmp_path)
-    assert "trials    21\n" in plan.stdout  # of each of three methods two settings, three seeds
+    assert "trials    21\n" in plan.stdout  # for each of three methods: two settings, three seeds
     ran = run("controls", *arguments, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("Controls.") and "2 settings each" in ran.stdout

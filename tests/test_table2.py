@@ -50,7 +50,7 @@ def test_the_whole_study_runs_and_prints_its_table(
 ) -> None:
     assert first.returncode == 0, first.stderr
     assert re.search(r"AA-focused\^sim +\d+\.\d±\d+\.\d", first.stdout)
-    assert "MNLI" not in first.stdout  # without a row
+    assert "MNLI" not in first.stdout  # it has no row
     assert first.stdout.startswith("Table 2.")
     assert f"results: {folder}/kept" in first.stderr
     assert re.search(r"\[\d:\d\d\] (\d+)/\1 trials done, 0 running, 0 waiting", first.stderr)
@@ -71,7 +71,7 @@ def test_rows_hold_every_architecture(
 ) -> None:
     rows = read(str(folder / "kept")).to_pylist()
     assert {row["status"] for row in rows} == {"finished"}
-    # spec, uni and sim may resolve to the same trials; the others never do.
+    # Only spec, uni and sim may resolve to the same trials.
     assert {"baseline", "adapter-drop", "aa"} <= {row["method"] for row in rows} <= set(TABLE2)
     trained = {(row["trial_id"], len(row["adapter_layers"])) for row in rows}
     assert len(trained) == len(rows)
@@ -96,7 +96,7 @@ def test_run_again_prints_the_same_table_without_ray(
 
 
 def table2_here(*arguments: str) -> int:
-    """The same command in this process, for what runs no trial."""
+    """Run the command in this process, for calls that run no trial."""
     table = functools.partial(paper_tables.method_table, "Table 2")
     return study.main("Table 2.", TABLE2, table, arguments)
 
@@ -114,7 +114,7 @@ def test_plan_of_a_wider_study_counts_what_is_there(
     done = len({row["trial_id"] for row in read(str(folder / "kept")).to_pylist()})
     assert f"done      {done}\n" in plan
     assert re.search(r"time left about \d+ s with \d+ trials at once", plan)
-    assert "blocked   0" in plan  # every aa of the first seed has finished
+    assert "blocked   0" in plan  # all aa trials of the first seed have finished
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_wandb_offline_and_the_dashboard(
 
 @pytest.mark.slow
 def test_a_running_cluster_with_shared_gpus(tiny_folder: Path, tmp_path: Path) -> None:
-    """Two trials share one (pretended) GPU of a cluster that was there before and stays."""
+    """Two trials share one (pretended) GPU of a cluster that already runs and keeps running."""
     loopback = os.environ | {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
@@ -198,7 +198,7 @@ def test_a_running_cluster_with_shared_gpus(tiny_folder: Path, tmp_path: Path) -
     head = [ray, "start", "--head", "--port=6399", "--num-cpus=4", "--num-gpus=1", "--block",
             "--include-dashboard=false"]  # fmt: skip
     with (
-        tempfile.TemporaryDirectory(prefix="r") as short,  # socket paths have 107 bytes
+        tempfile.TemporaryDirectory(prefix="r") as short,  # socket paths have at most 107 bytes
         subprocess.Popen(
             [*head, f"--temp-dir={short}"], env=loopback, stdout=subprocess.DEVNULL
         ) as cluster,

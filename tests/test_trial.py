@@ -29,7 +29,7 @@ def test_every_setting_changes_the_hash(make_trial: Callable[..., Trial]) -> Non
 
 
 def test_ids_of_rows_that_exist_never_change(make_trial: Callable[..., Trial]) -> None:
-    """A new setting, or a changed default, must leave the trials of existing results findable."""
+    """New settings and changed defaults must not hide the trials of existing results."""
     assert make_trial(data="embedded").id == "96c7a610a8216c38226a"
     assert (
         make_trial(data="embedded", inference_depths=(1, 3), epochs=20).id == "fe56aad860970197513d"

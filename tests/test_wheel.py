@@ -1,4 +1,4 @@
-"""The package as pip installs it: version, every file, and a study that runs from there."""
+"""The package as pip installs it: its version, its files, and a study run from the installation."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def scm_version(folder: Path) -> str:
-    """The version of a checkout, or of a folder that is none."""
+    """Return the version of a folder, which may or may not be a git checkout."""
     command = [sys.executable, "-m", "setuptools_scm"]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return ran.stdout.strip()
@@ -29,7 +29,7 @@ def scm_version(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of the package's files alone, at the tag v0.3.0."""
+    """Make a checkout of only the package's files, at the tag v0.3.0."""
     folder = tmp_path_factory.mktemp("source")
     built = shutil.ignore_patterns("__pycache__", "_version.py")
     for name in ("aa_ray", "studies"):
@@ -44,9 +44,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sdist, and the wheel that is built from it; without a network."""
+    """Build the sdist and from it the wheel, without a network."""
     out = tmp_path_factory.mktemp("out")
-    copy = tmp_path_factory.mktemp("copy") / "source"  # setuptools leaves a build folder behind
+    copy = tmp_path_factory.mktemp("copy") / "source"  # setuptools leaves a build folder in it
     shutil.copytree(source, copy)
     ran = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)],
@@ -64,7 +64,7 @@ def wheel(built: tuple[Path, Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which the wheel is installed."""
+    """Install the wheel and return the folder."""
     target = tmp_path_factory.mktemp("installed")
     pip("install", "--no-deps", "--no-index", "--target", str(target), str(wheel))
     return target
@@ -77,7 +77,7 @@ def pip(*arguments: str) -> None:
 
 
 def run(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Python elsewhere, with the installed package alone."""
+    """Run Python outside the checkout, with only the installed package."""
     environment = os.environ | {"PYTHONPATH": str(installed)}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -91,7 +91,7 @@ def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
     package = {
         str(path.relative_to(TOP))
         for path in (TOP / "aa_ray").rglob("*")
-        if path.is_file() and path.suffix not in (".pyc", ".nbc", ".nbi")  # numba's are compiled
+        if path.is_file() and path.suffix not in (".pyc", ".nbc", ".nbi")  # numba's caches
     } | {"aa_ray/_version.py"}
     package |= {f"aa_ray/studies/{path.name}" for path in (TOP / "studies").glob("*.py")}
     assert {name for name in names if not name.startswith("aa_ray-")} == package
@@ -100,7 +100,7 @@ def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
 
 
 def test_the_version_is_that_of_the_tag(built: tuple[Path, Path], source: Path) -> None:
-    """In the wheel as well, which was built where there is no git."""
+    """The wheel has the version too, although it was built without git."""
     sdist, wheel = built
     assert (sdist.name, wheel.name) == ("aa_ray-0.3.0.tar.gz", "aa_ray-0.3.0-py3-none-any.whl")
     with tarfile.open(sdist) as archive:
@@ -151,7 +151,7 @@ def test_a_study_from_the_installed_package(
 def test_a_trial_and_its_report_from_the_installed_package(
     installed: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    """The page needs the templates and the style."""
+    """The report needs the packaged templates and style."""
     one = ("--backbone", str(tiny_folder), "--epochs", "1")
     trained = run(installed, tmp_path, "-m", "aa_ray", "run", "--task", "sst2", "--method",
                   "baseline", *one)  # fmt: skip

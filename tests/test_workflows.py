@@ -1,4 +1,4 @@
-""".github/: the workflows for those who host the project do what .ci/run does."""
+"""The workflows in .github/, for anyone who hosts the project, do the same as .ci/run."""
 
 import re
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_package_is_checked_everywhere_before_it_is_published() -> None:
 
 @pytest.mark.parametrize("path", sorted(GITHUB.glob("workflows/*.yml")), ids=lambda path: path.name)
 def test_actions_are_pinned_to_a_commit(path: Path) -> None:
-    """A tag can be moved; Dependabot reads the version in the comment."""
+    """A tag can be moved; Dependabot reads the version from the comment."""
     used = re.findall(r"uses: (.*)", path.read_text("utf-8"))
     assert used and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", use) for use in used)
 
@@ -63,7 +63,7 @@ def test_only_the_jobs_that_publish_may_write() -> None:
 
 
 def test_the_changelog_is_kept_as_the_release_expects() -> None:
-    """https://keepachangelog.com: versions with dates, and each kind of change once."""
+    """Follows https://keepachangelog.com: dated versions, and each kind of change at most once."""
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     versions = re.split(r"^## ", text, flags=re.M)[1:]
     assert versions[0].startswith("[Unreleased]\n")

@@ -1,4 +1,4 @@
-"""Tiny encoders of several architectures, with random weights, as AdapterHub's models."""
+"""Tiny encoders of several architectures as AdapterHub models, with random weights."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ ENCODERS = ("bert", "roberta", "distilbert")
 
 
 def config(name: str) -> PretrainedConfig:
-    """A new configuration: AdapterHub writes the model's heads into it."""
+    """Return a new configuration, because AdapterHub writes the model's heads into it."""
     if name == "distilbert":
         return DistilBertConfig(**_DISTILBERT, hidden_dim=64, initializer_range=0.2)
     kind = {"bert": BertConfig, "roberta": RobertaConfig, "albert": AlbertConfig}[name]
@@ -33,10 +33,10 @@ def config(name: str) -> PretrainedConfig:
 
 
 def encoder(name: str = "bert", adapter: Any = None, seed: int = 0) -> Any:
-    """A model with the head "sst2" and, where a configuration is given, an adapter of that name.
+    """Return a model with the head "sst2" and, if ``adapter`` is passed, an adapter "sst2".
 
-    LayerNorms are as after pre-training: where they are all 1 and 0, LN(LN(z) + z) = LN(z), and
-    the released identity changes nothing.
+    LayerNorms have weights as after pre-training. With weights of 1 and biases of 0,
+    LN(LN(z) + z) = LN(z), and the released identity would change nothing.
     """
     torch.manual_seed(seed)
     model = adapters.AutoAdapterModel.from_config(config(name))
@@ -52,7 +52,10 @@ def encoder(name: str = "bert", adapter: Any = None, seed: int = 0) -> Any:
 
 
 def batch(examples: int = 8, tokens: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Examples [examples, tokens] of odd or even words only, which is their label."""
+    """Return examples [examples, tokens] of only odd or only even words.
+
+    The label says which.
+    """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(2, (examples,), generator=generator)
     words = torch.randint(3, WORDS // 2, (examples, tokens), generator=generator)
@@ -60,7 +63,7 @@ def batch(examples: int = 8, tokens: int = 7, seed: int = 0) -> dict[str, torch.
 
 
 def perturb(model: Any, scale: float = 0.3, seed: int = 0) -> None:
-    """Move the trained parameters away from where they start."""
+    """Move the trained parameters away from their initial values."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -79,7 +82,7 @@ def select(model: Any, layers: list[int], name: str = "sst2") -> None:
 
 
 def logits(model: Any) -> torch.Tensor:
-    """In evaluation."""
+    """Return the logits in evaluation mode."""
     model.eval()
     with torch.inference_mode():
         result: torch.Tensor = model(batch()["input_ids"]).logits

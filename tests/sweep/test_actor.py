@@ -1,4 +1,4 @@
-"""aa_ray.sweep.actor: starting one is quick, and no trial with rows runs again.
+"""aa_ray.sweep.actor: an actor starts quickly, and no trial with rows runs again.
 
 tests/test_table2.py runs actors in whole sweeps.
 """
@@ -40,7 +40,7 @@ def test_an_actor_starts_without_torch() -> None:
 
 
 class FakeWorker:
-    """Notes what it is told to run; its rows differ from run to run."""
+    """Records what it is told to run; its rows differ from run to run."""
 
     def __init__(self) -> None:
         self.remarks: list[str] = []
@@ -62,7 +62,7 @@ def row_of(trial: Trial, method: str, run: int) -> Row:
 
 
 class Process:
-    """An actor's process: a Tune trial each time that it is told a job."""
+    """An actor's process, which runs a Tune trial for each job that it gets."""
 
     def __init__(self, folder: Path, worker: FakeWorker) -> None:
         self.actor = TrialActor.__new__(TrialActor)
@@ -86,7 +86,7 @@ def worker() -> FakeWorker:
 
 @pytest.fixture
 def process(tmp_path: Path, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Process:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # an actor sets it in a process of its own
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # an actor sets it in its own process
     return Process(tmp_path, worker)
 
 
@@ -108,7 +108,7 @@ def test_a_job_writes_rows_and_reports_what_the_queue_needs(
 def test_a_finished_trial_is_not_run_again(
     process: Process, worker: FakeWorker, tmp_path: Path, make_trial: Callable[..., Trial]
 ) -> None:
-    """Its process was lost before it could report, and Tune gives the job to another."""
+    """The process was lost before it could report, and Tune gives the job to another one."""
     trial = make_trial()
     job = Job([trial], {trial.id: "aa"})
     first = process.report(job)
@@ -137,7 +137,10 @@ def test_a_failed_trial_is_run_again_only_where_the_job_says_so(
 def test_of_trials_side_by_side_only_missing_rows_are_written(
     process: Process, worker: FakeWorker, tmp_path: Path, make_trial: Callable[..., Trial]
 ) -> None:
-    """They train as they began, all together, or dropout would be another."""
+    """All trials train together as before.
+
+    A smaller group would draw different dropout masks.
+    """
     trials = [make_trial(seed=seed) for seed in (1, 2)]
     finished = row_of(trials[0], "aa", 0)
     store = Store(str(tmp_path))
@@ -151,7 +154,7 @@ def test_of_trials_side_by_side_only_missing_rows_are_written(
 def test_who_finishes_second_reports_the_rows_of_the_first(
     process: Process, worker: FakeWorker, tmp_path: Path, make_trial: Callable[..., Trial]
 ) -> None:
-    """Of a process that was only cut off, and of the one that took over."""
+    """One process was only cut off; the other one took over its job."""
     trial = make_trial()
     theirs = row_of(trial, "aa", 7)
     worker.meanwhile = lambda: Store(str(tmp_path)).write([theirs])

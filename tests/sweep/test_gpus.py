@@ -1,5 +1,7 @@
-"""GPUs that Ray counts, on a machine that need not have one: who gets which, and whose faults end
-what. tests/test_gpu.py runs a study on a real one."""
+"""Ray assigns GPUs to processes, and faults end only what they concern; no real GPU is needed.
+
+tests/test_gpu.py runs a study on a real one.
+"""
 
 import functools
 import json
@@ -30,7 +32,7 @@ GB = 10**9
 
 
 class NotingActor(TrialActor):
-    """Trains nothing; a row's ``device`` says what the process was given."""
+    """Trains nothing; a row's ``device`` records what the process was given."""
 
     def make_worker(self, setting: dict[str, Any], store: Store) -> Any:
         import torch
@@ -52,7 +54,7 @@ class NotingWorker:
     def run(self, trials: Sequence[Trial], methods: Sequence[str]) -> list[list[Row]]:
         import time
 
-        time.sleep(0.5)  # so that every process gets some
+        time.sleep(0.5)  # so that all processes get one
         parts = ({"method": m, "device": self._text, "num_layers": 4} for m in methods)
         return [
             [make_row(t.columns, FINISHED, part)] for t, part in zip(trials, parts, strict=True)
@@ -60,7 +62,7 @@ class NotingWorker:
 
 
 class BreakingActor(TrialActor):
-    """Its GPU fails in the first process that is told to run."""
+    """An actor whose GPU fails in the first process that runs a job."""
 
     def make_worker(self, setting: dict[str, Any], store: Store) -> Any:
         first = Path(store.uri) / "first"
@@ -77,7 +79,7 @@ class BreakingActor(TrialActor):
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray counts two GPUs, and torch would say that they have 24 GB each."""
+    """Make Ray count two GPUs, with 24 GB each according to torch."""
     monkeypatch.setattr(tune.ray, "init", functools.partial(tune.ray.init, num_gpus=2, num_cpus=4))
     monkeypatch.setattr(memory, "local_gpus", lambda: [24 * GB] * 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -102,7 +104,7 @@ def options(*arguments: str) -> Resources:
 def test_each_process_has_one_gpu_and_uses_that_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the defaults of the command line."""
+    """Uses the defaults of the command line."""
     seen = run(STUDY, tmp_path, options(), NotingActor)
     assert "2 GPUs: 4 processes of up to 20 trials each\n" in capsys.readouterr().err
     gpu_of = {pid: (device, visible) for device, visible, *_, pid, _ in seen}
@@ -146,7 +148,7 @@ def test_gpus_that_torch_does_not_see(
 
 
 def test_defaults() -> None:
-    """GPUs where there are some, else CPUs and one trial at a time as ever."""
+    """Uses GPUs where they exist, and otherwise CPUs with one trial at a time."""
     queue = TrialQueue(STUDY, [])
     assert memory.settle(options(), queue, []) == memory.settle(Resources(cpu_fuse=1), queue, [])
     on_gpus = memory.settle(options(), queue, [24 * GB])
@@ -188,7 +190,7 @@ def test_what_torch_may_see_is_said_before_it_is_imported(monkeypatch: pytest.Mo
 def test_a_long_study_on_a_cluster_suggests_the_doctor(
     address: str | None, seconds: float, suggested: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Twelve trials, each of so many seconds on a whole GPU."""
+    """There are twelve trials, each of this many seconds on a whole GPU."""
     done = make_study(methods=("baseline",), tasks=("cola",), seeds=(99,))
     finished = {
         "trial_id": "x", "status": "finished", "backbone": done.backbone.identity,

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.head: a driver notices that Ray's head has ended, and says so."""
+"""aa_ray.sweep.head: a driver notices that Ray's head has ended and reports it."""
 
 import socket
 
@@ -9,7 +9,7 @@ from aa_ray.sweep.head import HeadWatch
 
 
 class World:
-    """A head that may be reached or not, a clock, and how often the driver was ended."""
+    """A head that may be unreachable, a clock, and a count of how often the driver was ended."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float = 10.0) -> None:
         self.now, self.alive, self.ended = 0.0, True, 0

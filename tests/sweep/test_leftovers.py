@@ -1,4 +1,4 @@
-"""aa_ray.sweep.leftovers and what a command finds after a sweep."""
+"""aa_ray.sweep.leftovers, and what a command finds after a sweep."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.study.test_grid import make_study
 
 
 def complete(store: Store) -> TrialQueue:
-    """The queue of a study of one trial, which has finished."""
+    """Return the queue of a study whose only trial has finished."""
     study = make_study(tasks=("qqp",), seeds=(42,), methods=("baseline",))
     trial = TrialQueue(study, []).trial(study.cells[0])
     assert trial is not None

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.live and aa_ray.commands.watch: what a person sees while trials run."""
+"""aa_ray.sweep.live and aa_ray.commands.watch: the display while trials run."""
 
 import dataclasses
 import io
@@ -22,7 +22,7 @@ from tests.rows import row
 
 
 def shown(snapshot: Snapshot, width: int = 79) -> list[str]:
-    """The lines that the snapshot takes on a terminal of that width."""
+    """Return the snapshot's lines on a terminal of this width."""
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=True, color_system=None)
     console.print(live.render(snapshot, width))

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.memory: what is estimated, what was measured, and what follows for ``auto``."""
+"""aa_ray.sweep.memory: estimated and measured memory, and the resulting choices of ``auto``."""
 
 import dataclasses
 
@@ -30,14 +30,14 @@ def queue(*rows: dict[str, object]) -> TrialQueue:
 
 
 class MaskedDropout(nn.Dropout):
-    """Keeps one byte for each element, as dropout does on a GPU."""
+    """Keeps a mask with one byte per element, as dropout does on a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.native_dropout(input, self.p, self.training)[0]
 
 
 def as_on_a_gpu(bert: PreTrainedModel) -> None:
-    """Dropout with a mask of bytes; attention by a kernel that keeps no probabilities."""
+    """Give the model dropout with a byte mask, and attention that keeps no probabilities."""
     for parent in list(bert.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Dropout):
@@ -47,7 +47,7 @@ def as_on_a_gpu(bert: PreTrainedModel) -> None:
 
 
 def test_a_step_keeps_no_more_than_is_estimated() -> None:
-    """Counted on MiniLM, with the longest texts, for one trial and for three."""
+    """Counts bytes on MiniLM with the longest texts, for one trial and for three."""
     minilm = backbones.find("minilm")
     bert = freeze(model.load(minilm.path)).train()
     as_on_a_gpu(bert)
@@ -101,7 +101,7 @@ def test_without_gpus(cpu_fuse: int) -> None:
 
 
 def need(fuse: int, precision: Precision = "fp32") -> int:
-    """Bytes of a process with so many trials side by side."""
+    """Return the bytes of a process with this many trials side by side."""
     fixed = memory.of_weights(LARGE, precision) + memory.CONTEXT_BYTES
     return fixed + fuse * memory.of_trial(LARGE, precision)
 
@@ -111,7 +111,7 @@ def need(fuse: int, precision: Precision = "fp32") -> int:
     [("fp32", 85, 10), ("bf16", 85, 20), ("fp32", 24, 2), ("bf16", 24, 5)],
 )
 def test_groups_of_bert_large(precision: Precision, gb: int, fuse: int) -> None:
-    """As many as fit by a simulated step, on a GPU of 80 GiB and one of 24 GB."""
+    """Sizes are those that fit a simulated step, on a GPU of 80 GiB and on one of 24 GB."""
     study = make_study(backbone=LARGE, precision=precision)
     auto = Resources(gpus_per_trial=None, fuse=None)
     settled = settle(auto, TrialQueue(study, []), [gb * GB])
@@ -142,7 +142,7 @@ def test_shares_of_a_gpu_for_arrays_of_a_given_size() -> None:
 
 
 def test_no_gpu_is_left_without_processes() -> None:
-    """Ray would put eight shares of an eighth, of a machine with eight cores, on its first GPU."""
+    """With eight cores and shares of an eighth, Ray would put all processes on its first GPU."""
     auto = Resources(gpus_per_trial=None, fuse=None)
     per_gpu = memory.processes_per_gpu
     assert per_gpu(auto, [{"CPU": 8, "GPU": 4}, {"CPU": 64}]) == 2
@@ -172,7 +172,7 @@ def fuse_of(task: str, *rows: dict[str, object]) -> int:
 
 
 def test_measured_trials_count_more_than_the_estimate() -> None:
-    """Those of the same task and precision on a GPU; others say nothing of this one."""
+    """Only measurements of the same task and precision on a GPU count."""
     peak = memory.of_weights(LARGE, "fp32") + 8 * 2 * GB
     unmeasured = fuse_of("cola")
     measured = fuse_of("cola", row("cola", peak_memory_bytes=peak))
@@ -189,7 +189,10 @@ def test_measured_trials_count_more_than_the_estimate() -> None:
 
 
 def test_what_was_too_much_is_not_tried_again() -> None:
-    """9 trials were too many on a GPU of 40 GB, so 5 it is; a larger GPU is another matter."""
+    """9 trials were too many on a GPU of 40 GB, so a group has 5.
+
+    A failure on a smaller GPU does not limit a larger one.
+    """
     failed = {"too_many_trials": 9, "peak_memory_bytes": 5 * GB}
     assert fuse_of("cola", row("cola", **failed, device_memory_bytes=40 * GB)) == 5
     assert fuse_of("cola", row("cola", **failed, device_memory_bytes=80 * GB)) == 5

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.messages: what is sent is what arrives."""
+"""aa_ray.sweep.messages: messages arrive as they were sent."""
 
 from collections.abc import Callable
 

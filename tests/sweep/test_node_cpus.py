@@ -1,4 +1,4 @@
-"""aa_ray.sweep.node_cpus: a slow precision is named before the study, on stand-ins for machines."""
+"""aa_ray.sweep.node_cpus warns about a slow precision before a study; machines are stand-ins."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -21,7 +21,10 @@ def settled(**changes: Any) -> Settled:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Machines: two slow ones, a fast one, one that never answers, a head without CPUs."""
+    """Return the calls to stand-ins for machines.
+
+    Two are slow, one is fast, one never answers, and the head has no CPUs.
+    """
     answers = {"a": SLOW, "b": SLOW, "c": None, "d": GetTimeoutError()}
     nodes = [
         {"Alive": True, "NodeID": name, "NodeManagerHostname": f"host-{name}",

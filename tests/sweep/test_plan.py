@@ -1,4 +1,4 @@
-"""aa_ray.sweep.plan: what --plan says, by the command line of a study."""
+"""aa_ray.sweep.plan: the output of --plan on a study's command line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.progress: what the line says, in a terminal and in a log file."""
+"""aa_ray.sweep.progress: its line in a terminal and in a log file."""
 
 import dataclasses
 import io
@@ -55,7 +55,7 @@ def test_a_terminal_is_rewritten_and_a_last_line_stays(monkeypatch: pytest.Monke
     shown.update()
     cell, trial = queue.next() or pytest.fail("nothing to run")
     running = RunningTrial(trial, (0.25,), (0.75,))
-    other = RunningTrial(dataclasses.replace(trial, seed=999))  # of another driver
+    other = RunningTrial(dataclasses.replace(trial, seed=999))  # another driver's
     asked: list[set[str]] = []
 
     def look(folder: Folder, first: Iterable[str], most: int) -> list[RunningTrial]:
@@ -73,7 +73,7 @@ def test_a_terminal_is_rewritten_and_a_last_line_stays(monkeypatch: pytest.Monke
     monkeypatch.setattr(progress.clock, "repeat", repeat)
     shown = Progress(queue, 2, Folder("."), stream)
     shown.update()
-    assert asked == []  # the event loop itself does not read checkpoints
+    assert asked == []  # the event loop reads no checkpoints itself
     [work] = background
     work()
     assert asked == [{trial.id}]

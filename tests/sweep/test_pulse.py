@@ -14,7 +14,7 @@ STALL = 100.0
 
 
 class World:
-    """What workers have told, who was ended, and what time it is."""
+    """Signs of life of workers, a record of ended processes, and a clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -28,7 +28,7 @@ class World:
         self.told[job_id] = json.dumps(beat).encode()
 
     def pass_(self, seconds: float, *job_ids: str) -> list[str]:
-        """The jobs found silent in so many seconds, the driver looking all the time."""
+        """Let this many seconds pass while the driver looks; return the jobs found silent."""
         silent = []
         end = self.now + seconds
         while self.now < end:
@@ -55,7 +55,7 @@ def test_it_is_waited_a_little_longer_than_the_workers_own_watchdog(world: World
     world.tell("t", 0)
     assert world.pass_(SLACK * STALL, "t") == []
     assert world.pass_(3 * LOOK_SECONDS, "t") == ["t"]
-    world.tell("t", 0)  # of the process that goes on with it
+    world.tell("t", 0)  # from the process that resumes the job
     world.told["t"] = world.told["t"].replace(b"pid of t", b"another")
     assert world.pass_(SLACK * STALL, "t") == []
 

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.ray_token: nobody else reads Ray's token."""
+"""aa_ray.sweep.ray_token: only the owner can read Ray's token."""
 
 import stat
 from pathlib import Path

@@ -40,8 +40,8 @@ SMALL, LARGE = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 4.0}
     [
         (Settled(), [HEAD, {"CPU": 2}], 2),
         (Settled(gpus_per_trial=0.25), [HEAD, SMALL, LARGE], 4 + 16),
-        (Settled(gpus_per_trial=0.25), [HEAD, {"CPU": 64}, SMALL], 4),  # CPU nodes lend none
-        (Settled(cpus_per_trial=3), [{"CPU": 4}, {"CPU": 4}], 2),  # 8 CPUs, of which 2 are over
+        (Settled(gpus_per_trial=0.25), [HEAD, {"CPU": 64}, SMALL], 4),  # CPU nodes contribute none
+        (Settled(cpus_per_trial=3), [{"CPU": 4}, {"CPU": 4}], 2),  # 8 CPUs, 2 of them left over
         (Settled(gpus_per_trial=2), [SMALL, SMALL, LARGE], 2),
         (Settled(gpus_per_trial=1, max_concurrent=3), [HEAD], 3),
     ],
@@ -67,7 +67,7 @@ def autoscaling(max_workers: int, **kinds: tuple[dict[str, float], int]) -> dict
 def test_slots_of_a_cluster_that_starts_from_zero(config: dict[str, Any], slots: int) -> None:
     resources = Settled(gpus_per_trial=0.25)
     assert resources.cluster_slots([HEAD], config) == slots
-    assert resources.cluster_slots([HEAD, *[LARGE] * 9], config) == 9 * 16  # more than it needs
+    assert resources.cluster_slots([HEAD, *[LARGE] * 9], config) == 9 * 16  # already larger
 
 
 @pytest.mark.parametrize("config", [None, autoscaling(8, cpus=({"CPU": 64}, 8))])

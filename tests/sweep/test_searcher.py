@@ -1,4 +1,4 @@
-"""aa_ray.sweep.searcher: how it talks to Tune. tests/test_table2.py runs whole sweeps."""
+"""aa_ray.sweep.searcher: its exchange with Tune. tests/test_table2.py runs whole sweeps."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -63,11 +63,11 @@ def test_trials_are_handed_out_as_their_dependencies_finish(
 ) -> None:
     trial, method = suggested(searcher, "t1")
     assert method == "aa" and trial.switched
-    assert searcher.suggest("t2") is None  # the focused trial waits for it
+    assert searcher.suggest("t2") is None  # the focused trial waits for AA
     searcher.on_trial_complete("t1", report(trial, selected_layers=[0, 3]))
     focused, method = suggested(searcher, "t3")
     assert method == "aa-focused-spec" and focused.layers == (0, 3)
-    assert searcher.suggest("t4") is None  # it still runs
+    assert searcher.suggest("t4") is None  # the focused trial still runs
     searcher.on_trial_complete("t3", report(focused, selected_layers=None))
     assert searcher.suggest("t5") == Searcher.FINISHED
     assert queue.complete
@@ -170,7 +170,7 @@ def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     state = State([], {}, 0.0)
     folder.write(checkpoints.path(members), checkpoints.pack(state, members, {}))
-    other = [dataclasses.replace(members[0], seed=7)]  # of another study
+    other = [dataclasses.replace(members[0], seed=7)]  # another study's trial
     folder.write(checkpoints.path(other), checkpoints.pack(state, other, {}))
     folder.write("checkpoints/broken.safetensors", b"noise")
     Store(folder).write([row(members[1].id)])
@@ -189,7 +189,7 @@ def test_an_interrupted_array_is_continued_as_it_was(tmp_path: Path) -> None:
         searcher.on_trial_complete("t1", Report(rows, ["a remark"]).to_result())
         assert queue.counts()["finished"] == 3
         with Leases(folder) as others:
-            assert others.acquire(ids[0])  # given back
+            assert others.acquire(ids[0])  # the lease was released
 
 
 def test_a_full_disk_ends_the_sweep_and_the_trial_can_run_again(

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.session: a folder that only its owner enters, and that does not stay."""
+"""aa_ray.sweep.session: a temporary folder that only its owner can enter."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left_behind(parent: Path, name: str, **changes: object) -> Path:
-    """A folder of a process that has ended, unless changed."""
+    """Make a folder whose process has ended, unless changes say otherwise."""
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                            capture_output=True, text=True, check=True)  # fmt: skip
     owner = {"machine": processes.machine(), "pid": int(ended.stdout), "started": "before"}

@@ -1,4 +1,4 @@
-"""aa_ray.sweep.trackers: which tools there are, and what is said where one is not installed."""
+"""aa_ray.sweep.trackers: the available tools, and the message if one is not installed."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""aa_ray.sweep.tracking: what TensorBoard and MLflow hold afterwards, read by their own formats.
+"""aa_ray.sweep.tracking: what TensorBoard and MLflow record, read in their own formats.
 
-Weights & Biases needs Ray and processes of its own: tests/test_table2.py runs it, offline.
+Weights & Biases needs Ray and separate processes: tests/test_table2.py runs it, offline.
 """
 
 import json
@@ -40,7 +40,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def tell(name: str, store: Store, of_trial: list[Row]) -> None:
-    """Let a tracker hear of a Tune trial that has finished, as Tune does."""
+    """Report a finished Tune trial to a tracker, as Tune does."""
     store.write(of_trial)
     tracking = Tracking(name, make_study(), store)
     tracking.setup()
@@ -51,7 +51,10 @@ def tell(name: str, store: Store, of_trial: list[Row]) -> None:
 
 
 def scalars(folder: Path) -> dict[tuple[str, int], float]:
-    """(tag, step) -> value, from TensorBoard's event files: length, checksum, event, checksum."""
+    """Return (tag, step) -> value, from TensorBoard's event files.
+
+    A record consists of length, checksum, event and checksum.
+    """
     from tensorboardX.proto.event_pb2 import Event
 
     found = {}
@@ -85,7 +88,7 @@ def test_every_depth_of_adapter_drop_has_its_score(store: Store) -> None:
     assert found["ray/tune/test_metric_2_adapters", 2] == 0.75
 
 
-@pytest.mark.filterwarnings("ignore")  # mlflow's own, when it makes its database
+@pytest.mark.filterwarnings("ignore")  # from mlflow, when it creates its database
 def test_mlflow_gets_settings_curve_and_score(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

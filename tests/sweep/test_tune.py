@@ -1,4 +1,4 @@
-"""aa_ray.sweep.tune: what is checked before the start. tests/test_table2.py runs whole sweeps."""
+"""aa_ray.sweep.tune: checks before the start. tests/test_table2.py runs whole sweeps."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tests of training share: trials on the tiny BERT, without dropout."""
+"""Fixtures shared by the tests of training: trials on the tiny BERT, without dropout."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def bert(tiny: Backbone) -> PreTrainedModel:
 
 @pytest.fixture
 def attach(bert: PreTrainedModel, make_trial: Callable[..., Trial]) -> Make:
-    """Attaches the trials of an array, given by what they change, to the model."""
+    """Return a function that attaches an array of trials, each given by its changed settings."""
 
     def make(array: Sequence[dict[str, Any]]) -> list[TrialModel]:
         return model.attach(bert, [make_trial(**changes) for changes in array], outputs=2)

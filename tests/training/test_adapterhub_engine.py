@@ -82,7 +82,7 @@ def test_adapterhub_runs_trials_of_a_group_as_each_alone(make_trial: Callable[..
 def test_an_interrupted_run_on_adapterhub_goes_on_as_if_nothing_had_happened(
     configuration: str, make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
-    """With dropout, whose random numbers go on, too."""
+    """Dropout is on; its stream of random numbers resumes too."""
     trial = make_trial(epochs=2, configuration=configuration, switched=not configuration)
     encoder = freeze(model.load(str(encoder_folder("distilbert"))), fast_linears=False)
     undisturbed = run_one(encoder, trial, engine=ADAPTERHUB)
@@ -101,7 +101,7 @@ def test_an_interrupted_run_on_adapterhub_goes_on_as_if_nothing_had_happened(
 def test_adapterhub_computes_in_bfloat16(
     kind: str, configuration: str, make_trial: Callable[..., Trial]
 ) -> None:
-    """What is trained stays in float32, and the logits are near those of float32."""
+    """Trained parameters stay in float32, and the logits are close to those of float32."""
     if kind == "modernbert" and configuration:
         pytest.skip("AdapterHub has no prefix tuning for it; for LoRA see below")
     trial, results = make_trial(configuration=configuration), []

@@ -1,7 +1,7 @@
-"""aa_ray.training.side_by_side against AdapterHub's own forward pass.
+"""Tests aa_ray.training.side_by_side against AdapterHub's own forward pass.
 
-For every kind of method and every deviation of the forward pass, in training and in evaluation:
-the same logits and the same gradient of every trained parameter. AdapterHub runs the whole
+Logits and the gradient of every trained parameter must agree, for every kind of method and every
+deviation of the forward pass, in training and in evaluation. AdapterHub runs the whole
 ``BertForSequenceClassification`` on a padded batch, with transformers' own layers.
 """
 
@@ -29,11 +29,11 @@ from aa_ray.trial import Trial
 from tests.conftest import TINY_LAYERS
 
 CPU = torch.device("cpu")
-LENGTHS = [3, 17, 9, 9, 2, 25, 4, 11, 30, 5]  # more than a group
+LENGTHS = [3, 17, 9, 9, 2, 25, 4, 11, 30, 5]  # more than one group
 TOLERANCE = 1e-4
 
 RATIONAL = {"activation": "rational:one"}
-# What differs in the forward pass between the methods of the study.
+# Settings by which the forward passes of the study's methods differ.
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "baseline-last-n": {"layers": (2,)},
@@ -53,7 +53,7 @@ FORWARD_DEVIATIONS = {
 
 
 def cases() -> Iterator[Any]:
-    """Every kind of method with every combination of the deviations that apply to it."""
+    """Yield each kind of method with each combination of its deviations."""
     for name, settings in METHODS.items():
         fields = FORWARD_DEVIATIONS["switched"] if settings.get("switched") else ()
         if "rational" in settings.get("activation", ""):
@@ -71,7 +71,7 @@ def some_examples() -> Examples:
 
 
 def padded(examples: Examples) -> dict[str, Tensor]:
-    """The batch as transformers takes it, [examples, longest] each."""
+    """Return the batch in transformers' form, with tensors [examples, longest]."""
     fields: dict[str, list[list[int]]] = {
         "input_ids": examples.id_lists(),
         "token_type_ids": examples.segment_lists(),
@@ -91,12 +91,15 @@ def frozen(tiny: Backbone) -> BertForSequenceClassification:
 
 @pytest.fixture(scope="module")
 def stock(tiny: Backbone) -> BertForSequenceClassification:
-    """AdapterHub's, with every layer as transformers made it."""
+    """AdapterHub's model, with all layers as transformers made them."""
     return without_dropout(model.load(tiny.path))
 
 
 def attached(bert: BertForSequenceClassification, trial: Trial) -> TrialModel:
-    """The trial, with weights far from what they start from; b3 and b4 stay at 0, where D4 acts."""
+    """Attach the trial, with weights far from their initial values.
+
+    b3 and b4 stay at 0, where deviation D4 acts.
+    """
     [trial_model] = model.attach(bert, [trial], outputs=2)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -114,7 +117,7 @@ def of_adapterhub(
     noise: dict[int, Tensor] | None,
     first_layer: int,
 ) -> Tensor:
-    """Logits [examples, outputs]; AdapterDrop is AdapterHub's own ``skip_layers``."""
+    """Return AdapterHub's logits [examples, outputs]; ``skip_layers`` implements AdapterDrop."""
     for layer, of_layer in (noise or {}).items():
         trial_model.switch(layer).noise = of_layer
     bert.set_active_adapters(trial_model.name, skip_layers=list(range(first_layer)))
@@ -130,7 +133,7 @@ def of_adapterhub(
 
 
 def gradients(logits: Tensor, labels: Tensor, trial_model: TrialModel) -> dict[str, Tensor]:
-    """Name -> gradient of the loss; 0 where it does not depend on the parameter."""
+    """Return name -> gradient of the loss, with 0 for parameters that the loss does not use."""
     named = dict(trial_model.named_parameters())
     loss = nn.functional.cross_entropy(logits, labels)
     values = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
@@ -141,7 +144,7 @@ def gradients(logits: Tensor, labels: Tensor, trial_model: TrialModel) -> dict[s
 
 
 def relative(ours: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number."""
+    """Return the largest difference, relative to the largest expected value."""
     scale = expected.abs().max().item()
     difference = (ours - expected).abs().max().item()
     return difference / scale if scale else difference
@@ -178,7 +181,10 @@ def test_logits_and_gradients_are_those_of_adapterhub(
 def check_that_something_learns(
     of_parameters: dict[str, Tensor], trial_model: TrialModel, first_layer: int
 ) -> None:
-    """The comparison is not one of zeros: adapters in use have gradients, and so have switches."""
+    """Check that the comparison is not one of zeros.
+
+    Adapters in use must have gradients, and in training so must switches.
+    """
     training = trial_model.training
     selected = trial_model.layers if training else trial_model.selected
     for layer in trial_model.layers:
@@ -191,7 +197,7 @@ def check_that_something_learns(
 def together(
     bert: BertForSequenceClassification, trials: list[Trial]
 ) -> tuple[list[TrialModel], Tensor]:
-    """The trials on the same examples in evaluation: logits [trials, examples, 2]."""
+    """Evaluate the trials on the same examples; the logits are [trials, examples, 2]."""
     trial_models = model.attach(bert, trials, outputs=2)
     bert.eval()
     with torch.no_grad():
@@ -218,7 +224,7 @@ def batch_split(names: list[str], batch: dict[str, Tensor]) -> tuple[Any, dict[s
 def test_adapterhubs_compositions_agree_where_they_work(
     stock: BertForSequenceClassification, make_trial: Callable[..., Trial], composition: Any
 ) -> None:
-    """Several adapters on one batch: AdapterHub needs the same layers in all of them."""
+    """Several adapters share a batch; AdapterHub requires the same layers in all of them."""
 
     def run(*layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         trials = [make_trial(layers=of_trial, seed=k) for k, of_trial in enumerate(layers)]

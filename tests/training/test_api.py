@@ -1,4 +1,4 @@
-"""aa_ray.training.api: a trial from Python, with backbone and data found by their identities."""
+"""aa_ray.training.api runs a trial from Python and finds backbone and data by identity."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from aa_ray.training.api import train
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
-# What differs between two runs of one trial.
+# Columns that differ between two runs of one trial.
 OF_THE_RUN = {"started_at", "finished_at", "train_seconds", "test_seconds", "peak_memory_bytes"}
 
 

@@ -1,4 +1,4 @@
-"""aa_ray.training.checkpoints: an interrupted training run ends as an undisturbed one."""
+"""aa_ray.training.checkpoints: an interrupted training run ends like an undisturbed one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +41,11 @@ def train(
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 class Mortal(Checkpoint):
-    """Dies after having kept the state of one epoch."""
+    """Raises after saving the state of one epoch."""
 
     def due(self) -> bool:
         return True
@@ -69,7 +69,7 @@ def test_killed_after_every_epoch_it_ends_as_if_undisturbed(
     for _ in range(4):
         with pytest.raises(Killed):
             train(bert, trial, Mortal(folder, [trial]))
-        train(bert, make_trial(seed=7))  # leaves another trial's traces in model and generator
+        train(bert, make_trial(seed=7))  # leaves its traces in model and generator
     resumed = train(bert, trial, Checkpoint(folder, [trial]))
     assert resumed.history == undisturbed.history
     for evaluation, expected in zip(resumed.evaluations, undisturbed.evaluations, strict=True):
@@ -186,7 +186,7 @@ def test_writing_takes_a_small_part_of_the_time(
 
     monkeypatch.setattr(folder, "write", slow)
     checkpoint = Checkpoint(folder, [trial])
-    assert checkpoint.due()  # the first epoch is kept at once
+    assert checkpoint.due()  # the first epoch is saved at once
     checkpoint.save(state)
     now[0] += 19
     assert not checkpoint.due()

@@ -62,7 +62,7 @@ def test_other_adapters_are_rows(kind: str, method: str) -> None:
 def test_any_configuration_of_adapterhub_trains(
     configuration: str, make_trial: Callable[..., Trial]
 ) -> None:
-    """In the trial's layers only; the encoder stays as it was."""
+    """Only the trial's layers change; the encoder keeps its weights."""
     encoder = load("bert", fast_linears=False)
     before = model.weights_hash(encoder)
     trial = make_trial(
@@ -78,7 +78,7 @@ def test_any_configuration_of_adapterhub_trains(
 
 
 def test_trials_of_both_kinds_take_turns_in_one_worker(make_trial: Callable[..., Trial]) -> None:
-    """LoRA needs AdapterHub's linear layers, the others may have faster ones."""
+    """LoRA needs AdapterHub's linear layers; other methods may use faster ones."""
     from aa_ray.study.trials import make_trial as trial_named
 
     folder = str(encoder_folder("bert"))

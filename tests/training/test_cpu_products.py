@@ -1,4 +1,4 @@
-"""aa_ray.training.cpu_products: what is fastest is timed once, kept, and changes no trial."""
+"""aa_ray.training.cpu_products times the libraries once, caches the times, and changes no trial."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _forgotten() -> None:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets a measurement come out so."""
+    """Return a function that sets the outcome of the next measurement."""
 
     def let(fp32: dict[str, float], bf16: dict[str, float]) -> None:
         monkeypatch.setattr(cpu_products, "measure", lambda _: {"fp32": fp32, "bf16": bf16})
@@ -71,7 +71,7 @@ def test_what_is_expected_is_taken_unless_the_other_is_clearly_faster(
     module = torch.nn.Sequential(torch.nn.Linear(*LAYER).requires_grad_(False))
     cpu_layers.replace_linears(module)
     assert (type(module[0]) is FrozenLinear) == replaced
-    # For small layers it is not worth timing.
+    # Small layers are not worth timing.
     assert cpu_products.onednn_is_faster(torch.float32, (32, 64)) == (capability == "AVX512")
 
 
@@ -96,7 +96,7 @@ def test_times_are_kept_for_the_kind_of_host(
     first = {TORCH: 10.0, ONEDNN: 5.0}
     timed(first, {TORCH: 8.0})
     assert cpu_products.times(LAYER)["fp32"] == first
-    timed({TORCH: 1.0}, {TORCH: 1.0})  # as another process might measure
+    timed({TORCH: 1.0}, {TORCH: 1.0})  # another process might measure this
     assert cpu_products.times(LAYER)["fp32"] == first
     monkeypatch.setattr(cpu_products, "_processor", lambda: ["another"])
     cpu_products._times.cache_clear()
@@ -105,14 +105,14 @@ def test_times_are_kept_for_the_kind_of_host(
     for path in (tmp_path / "cache").glob("cpu-*.json"):
         path.write_text(json.dumps({"fp32": {}}))
     cpu_products._times.cache_clear()
-    assert cpu_products.times(LAYER)["fp32"] == {TORCH: 1.0}  # measured anew
+    assert cpu_products.times(LAYER)["fp32"] == {TORCH: 1.0}  # measured again
     monkeypatch.setenv(cache.VARIABLE, "/dev/null/nowhere")
     cpu_products._times.cache_clear()
     assert cpu_products.times(LAYER)["fp32"] == {TORCH: 1.0}
 
 
 def test_the_library_changes_rounding_alone(make_trial: Callable[..., Trial]) -> None:
-    """Neither the trial nor, by more than the tolerance, its losses, switches and rationals."""
+    """The trial stays the same; losses, switches and rationals agree to within the tolerance."""
     trial = make_trial(layers=(0, 1), activation="rational:one", switched=True, epochs=2)
     outcomes = []
     for replaced in (True, False):

@@ -1,4 +1,4 @@
-"""aa_ray.training.cpu_layers: torch's distribution from fewer random bits."""
+"""aa_ray.training.cpu_layers draws torch's dropout distribution from fewer random bits."""
 
 import pytest
 import torch

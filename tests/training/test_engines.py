@@ -1,4 +1,4 @@
-"""The two engines: the same logits, gradients, metrics and histograms, on every architecture."""
+"""The two engines give the same logits, gradients, metrics and histograms on all architectures."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ def load(kind: str, **settings: Any) -> PreTrainedModel:
 
 @pytest.fixture(scope="module")
 def encoders() -> Callable[[str], dict[str, PreTrainedModel]]:
-    """A model for each engine, by type."""
+    """Return a function that loads a model of a type for each engine."""
     loaded: dict[str, dict[str, PreTrainedModel]] = {}
 
     def of(kind: str) -> dict[str, PreTrainedModel]:
@@ -61,7 +61,7 @@ def examples_for(encoder: PreTrainedModel) -> Examples:
 
 
 def logits_of(engine: Engine, trial_model: Any, first_layer: int, noise: Any) -> tuple[Any, Any]:
-    """Logits [examples, 2] and labels."""
+    """Return logits [examples, 2] and labels."""
     batch, [labels] = engine.pack([examples_for(engine.encoder)], [EVERYTHING])
     [logits] = engine.forward(batch, [TrialContext(trial_model, first_layer, noise)])
     return logits, labels
@@ -100,7 +100,7 @@ def test_both_engines_have_the_same_logits_and_gradients(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_frozen_layers_are_those_of_transformers(kind: str) -> None:
-    """Whatever AdapterHub does to the model, without an adapter it computes what it did."""
+    """Without an adapter, a model prepared by AdapterHub computes the same as before."""
     folder = encoder_folder(kind)
     plain, adapted = AutoModel.from_pretrained(folder).eval(), model.load(str(folder)).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -115,7 +115,7 @@ def test_frozen_layers_are_those_of_transformers(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_study_runs_on_every_encoder(kind: str) -> None:
-    """From names to rows: tokeniser, training with dropout, test, histograms."""
+    """Covers the way from names to rows: tokeniser, training with dropout, test, histograms."""
     from aa_ray.study.trials import make_trial
 
     folder = str(encoder_folder(kind))
@@ -179,7 +179,7 @@ def test_both_engines_agree_in_bfloat16(
 def test_groups_of_like_length_change_nothing(
     kind: str, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In training, with noise for each example: as one batch, padded to its longest."""
+    """Training in groups, with noise per example, matches one batch padded to its longest."""
     encoder = load(kind).train()
     trial_model = attached(encoder, make_trial(switched=True))
     noise = trial_model.draw_gumbel(len(EVERYTHING), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""aa_ray.training.epoch: a training run that is interrupted within an epoch ends as undisturbed."""
+"""aa_ray.training.epoch: a run interrupted within an epoch ends like an undisturbed one."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,14 +46,14 @@ def bert(tiny: Backbone) -> PreTrainedModel:
 
 @pytest.fixture
 def blocks() -> Iterator[None]:
-    """Of three steps."""
+    """Set blocks to three steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(epoch, "STEPS", 3)
         yield
 
 
 class MortalWithin(Checkpoint):
-    """Dies after having kept a state within an epoch, and keeps none between epochs."""
+    """Raises after saving a state within an epoch; saves none between epochs."""
 
     saved = 0
 
@@ -91,7 +91,7 @@ def test_killed_within_epochs_it_ends_as_if_undisturbed(
     array: list[dict[str, Any]],
     engine: str,
 ) -> None:
-    """Dropout, noise and skipped layers included; with every number the same."""
+    """All numbers agree, with dropout, noise and skipped layers."""
     trials = [make_trial(epochs=3, batch_size=BATCH_SIZE, **changes) for changes in array]
     undisturbed = run_array(bert, trials, engine)
     monkeypatch.setattr(epoch, "STEPS", 3)
@@ -103,7 +103,7 @@ def test_killed_within_epochs_it_ends_as_if_undisturbed(
         try:
             outcomes = run_array(bert, trials, engine, resumed=mortal.load(), keeper=mortal)
         except Killed:
-            torch.manual_seed(0)  # nothing is left of the process
+            torch.manual_seed(0)  # the process's random state is lost
     assert MortalWithin.saved == 9  # three times in each of three epochs
     check_same(outcomes, undisturbed)
 
@@ -168,7 +168,10 @@ def test_within_an_epoch_a_state_is_due_after_ten_minutes(
 def test_an_epoch_ends_early_when_no_trial_has_a_finite_loss(
     bert: PreTrainedModel, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same message as at its end; and not while one of the trials is well."""
+    """The message is the same as at the epoch's end.
+
+    The epoch continues while at least one trial has a finite loss.
+    """
     bad = [make_trial(learning_rate=1e30, batch_size=BATCH_SIZE, seed=seed) for seed in (1, 2)]
     steps: list[int] = []
     original = epoch.losses

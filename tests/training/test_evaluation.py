@@ -1,4 +1,7 @@
-"""aa_ray.training.evaluation: side by side scores as each alone; a broken job harms no other."""
+"""aa_ray.training.evaluation: scores side by side equal those alone.
+
+A broken job harms no other.
+"""
 
 import types
 from collections.abc import Callable
@@ -40,7 +43,7 @@ def bert(tiny: Backbone) -> BertForSequenceClassification:
 def trainers(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> list[TrialTrainer]:
-    """Of several architectures, with adapters far from what they start from."""
+    """Trainers of several architectures, with adapters far from their initial values."""
     trial_models = model.attach(bert, [make_trial(**of_trial) for of_trial in SETTINGS], outputs=2)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -55,7 +58,7 @@ def trainers(
 
 
 def mixed(trainers: list[TrialTrainer]) -> list[Job]:
-    """Two sets of examples, in no order; and AdapterDrop's depths."""
+    """Return jobs on two sets of examples, unordered, at several AdapterDrop depths."""
     sets: list[Examples] = [examples(40, seed=1), examples(25, seed=2)]
     return [
         Job(c, depth, sets[(k + depth) % 2]) for depth in (3, 1) for k, c in enumerate(trainers)
@@ -114,7 +117,7 @@ def test_outputs_that_are_not_finite_are_an_error_of_their_job_alone(
 def test_batches_on_a_gpu_leave_room_for_training(
     monkeypatch: pytest.MonkeyPatch, total: float, allocated: float, tokens: int
 ) -> None:
-    """Of BERT-large in float32: 65,536 tokens take 4.7 GB by simulation."""
+    """For BERT-large in float32, 65,536 tokens take 4.7 GB in simulation."""
     encoder = types.SimpleNamespace(
         device=torch.device("cuda"), dtype=torch.float32,
         config=types.SimpleNamespace(hidden_size=1024),

@@ -1,4 +1,4 @@
-"""aa_ray.training.cpu_layers against torch's own linear layer."""
+"""Tests aa_ray.training.cpu_layers against torch's linear layer."""
 
 import pytest
 import torch
@@ -38,7 +38,10 @@ def test_no_backward_where_nothing_below_is_trained() -> None:
 
 @pytest.fixture
 def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a processor where replacing pays; the layers themselves run on any with oneDNN."""
+    """Pretend to be a processor on which replacement speeds products up.
+
+    The layers themselves run on any processor with oneDNN.
+    """
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 

@@ -1,5 +1,7 @@
-"""Out of memory is no failure: the group goes on as halves, and gives the rows of an undisturbed
-run. Errors of the device are the process's."""
+"""Out of memory is no failure: the group continues as halves and gives an undisturbed run's rows.
+
+Device errors concern the whole process.
+"""
 
 import gc
 import weakref
@@ -25,12 +27,15 @@ from aa_ray.training.trainer import TrialTrainer
 from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
-# What does not depend on how many trials trained side by side, up to rounding.
+# Columns that do not depend on the number of trials side by side, up to rounding.
 RESULTS = ("curves", "test_metric", "switch_logits", "numerators", "denominators", "best_epoch")
 
 
 class DropoutlessWorker(Worker):
-    """Dropout is drawn for all trials of a group, so without it groups make no difference."""
+    """Trains without dropout, so that the size of groups makes no difference.
+
+    Dropout would be drawn for all trials of a group together.
+    """
 
     def _encoder(self, trial: Trial) -> PreTrainedModel:
         return without_dropout(super()._encoder(trial))
@@ -43,7 +48,7 @@ def worker(tiny: Backbone, folder: Path | None) -> Worker:
 
 @pytest.fixture
 def trials(make_trial: Callable[..., Trial]) -> list[Trial]:
-    """Five of different kinds, so that the order of training is another one."""
+    """Five trials of different kinds, so that training reorders them."""
     switched = {"activation": "rational:one", "switched": True}
     kinds: list[dict[str, Any]] = [
         {},
@@ -82,7 +87,10 @@ def flat(value: Any) -> list[float]:
 def starve(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, fails: Callable[..., bool]
 ) -> list[int]:
-    """Run out of memory in calls of the function for which ``fails`` says so; counts these."""
+    """Run out of memory in calls of the function for which ``fails`` is true.
+
+    Returns a list that grows with each failure.
+    """
     original, failures = getattr(owner, name), []
 
     def starved(*arguments: Any, **settings: Any) -> Any:
@@ -96,13 +104,13 @@ def starve(
 
 
 def after(calls: int) -> Callable[..., bool]:
-    """True once, in the call after so many."""
+    """Return a function that is true once, after this many calls."""
     count = iter(range(10**9))
     return lambda *_: next(count) == calls
 
 
 def in_training(monkeypatch: pytest.MonkeyPatch, most: int, calls: int) -> list[int]:
-    """More than ``most`` trials run out of memory, after so many steps."""
+    """Let groups of more than ``most`` trials run out of memory after this many steps."""
     count = iter(range(10**9))
     return starve(
         monkeypatch, StackedTraining, "forward",
@@ -116,7 +124,7 @@ def test_more_than_fit(
     tiny: Backbone, trials: list[Trial], undisturbed: list[list[Row]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, most: int, kept: bool,
 ) -> None:  # fmt: skip
-    """In the third epoch, with and without a results folder for checkpoints."""
+    """Memory runs out in the third epoch, with and without a results folder for checkpoints."""
     monkeypatch.setattr(checkpoints.Checkpoint, "due", lambda _: True)
     failures = in_training(monkeypatch, most, calls=7)  # 3 steps per epoch
     process = worker(tiny, tmp_path if kept else None)
@@ -129,7 +137,7 @@ def test_more_than_fit(
     assert len(process.remarks) == len(failures) == {1: 3, 2: 2, 3: 1}[most]
     assert "sst2 100: the memory of cpu" in process.remarks[0]
     assert "is not enough for 5 trials side by side" in process.remarks[0]
-    # The next group is not even tried as a whole.
+    # The next group is never tried as a whole.
     failures.clear()
     again = process.run(trials, ["x"] * 5)
     assert not failures and not process.remarks
@@ -177,7 +185,7 @@ def test_an_evaluation_takes_smaller_batches(
     tiny: Backbone, trials: list[Trial], undisturbed: list[list[Row]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """All trials stay side by side, and later evaluations begin with what has fitted."""
+    """All trials stay side by side, and later evaluations start with the size that fitted."""
     monkeypatch.setattr(evaluation._LIMIT, "tokens", evaluation._LIMIT.tokens)
     failures = starve(monkeypatch, evaluation, "_logits", lambda _, __, tokens: tokens > 600)
     rows = worker(tiny, None).run(trials, ["x"] * 5)
@@ -209,7 +217,10 @@ def no_collector() -> Iterator[None]:
 def test_a_failed_step_leaves_no_activations(
     tiny: Backbone, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the halves begin, and without the collector's help; so the graph is in no cycle."""
+    """Activations are freed before the halves start and without the garbage collector.
+
+    The autograd graph is therefore in no reference cycle.
+    """
     monkeypatch.setattr(gc, "collect", lambda: 0)
     activations: list[weakref.ref[torch.Tensor]] = []
     original = epoch.losses
@@ -237,7 +248,7 @@ def test_whoever_continues_finds_the_halves(
     tiny: Backbone, trials: list[Trial], undisturbed: list[list[Row]], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The process dies in the first half; another is given all trials, and has memory enough."""
+    """The process dies in the first half. Another one, with enough memory, gets all trials."""
     monkeypatch.setattr(checkpoints.Checkpoint, "due", lambda _: True)
     with monkeypatch.context() as first:
         in_training(first, 3, calls=7)
@@ -283,7 +294,7 @@ def test_whose_fault_an_error_is(error: Exception, out_of_memory: bool, fault: b
 def test_an_error_of_the_device_ends_the_process(
     tiny: Backbone, trials: list[Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where only the call after it shows that the device does not work any more."""
+    """The process also ends if only a later call shows that the device no longer works."""
     broken = RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def fail(*_: Any, **__: Any) -> None:

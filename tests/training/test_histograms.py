@@ -1,4 +1,4 @@
-"""aa_ray.training.histograms: what the rationals saw."""
+"""aa_ray.training.histograms: the inputs of the rationals."""
 
 from collections.abc import Callable
 

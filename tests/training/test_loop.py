@@ -1,4 +1,4 @@
-"""aa_ray.training.loop against a plain re-computation, its choices, and its repeatability."""
+"""aa_ray.training.loop: losses against a plain recomputation, selection, and repeatability."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from aa_ray.trial import Trial
 
 
 def examples(size: int, task: str = "sst2", seed: int = 0) -> Examples:
-    """Random token ids, larger ones for label 1, so that there is something to learn."""
+    """Return random token ids; label 1 has larger ones, so that there is something to learn."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, size)
     ids = [[2, *rng.integers(5 + 40 * y, 45 + 40 * y, rng.integers(2, 9)), 3] for y in labels]
@@ -46,7 +46,7 @@ Run = Callable[[Trial], Outcome]
 def run_array(
     bert: PreTrainedModel, trials: Sequence[Trial], engine: str = FUSED, **settings: Any
 ) -> list[Outcome | TrainingError]:
-    """Train on random examples, which all trials share."""
+    """Train the trials on the same random examples."""
     task = trials[0].task
     train, development, test = (examples(n, task, k) for k, n in enumerate((40, 20, 30)))
     parts = [Parts(train, development)] * len(trials)
@@ -72,7 +72,7 @@ def test_losses_equal_a_plain_recomputation(
     make_trial: Callable[..., Trial],
     task: str,
 ) -> None:
-    """Three rates, clipping and linear decay, written out with plain gradient arithmetic."""
+    """Recomputes three rates, clipping and linear decay with plain gradient arithmetic."""
     trial = make_trial(
         task=task, epochs=3, activation="rational:one", switched=True, batch_size=16,
         learning_rate=5e-3,
@@ -118,7 +118,7 @@ def test_losses_equal_a_plain_recomputation(
                     p.sub_(rate * decay * mean / (square.sqrt() + 1e-8))
             of_epoch.append(loss.item())
         expected.append(np.mean(of_epoch))
-        # An evaluation lies between the epochs of a run; it draws nothing at random.
+        # A run evaluates between its epochs; evaluation draws no random numbers.
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
@@ -137,7 +137,7 @@ ARCHITECTURES: list[dict[str, Any]] = [
 def test_a_trial_that_fails_leaves_the_others_alone(
     tiny: Backbone, make_trial: Callable[..., Trial], engine: str
 ) -> None:
-    """Wherever it stands in the array; in the first step it is well still."""
+    """The failing trial may stand anywhere in the array; its first step still succeeds."""
     bert = without_dropout(freeze(model.load(tiny.path)))
     well = [make_trial(batch_size=4), make_trial(batch_size=4, seed=7, switched=True)]
     bad = make_trial(batch_size=4, learning_rate=1e30)
@@ -218,7 +218,7 @@ def test_adapter_drop_skips_uniformly(
 
 
 def spy_on_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The first layer in use of every training step to come."""
+    """Return a list that collects the first layer in use of each later training step."""
     steps: list[int] = []
     draw = TrialTrainer.draw
 
@@ -273,7 +273,7 @@ MIXED: list[dict[str, Any]] = [
 def test_side_by_side_equals_one_by_one(
     bert: PreTrainedModel, make_trial: Callable[..., Trial], setting: dict[str, str]
 ) -> None:
-    """After full training, with dropout off; each trial has its own noise, order and rates."""
+    """Compares full runs with dropout off; each trial has its own noise, order and rates."""
     without_dropout(bert)
     common = {"epochs": 8, "learning_rate": 3e-3} | setting
     trials = [make_trial(**common | changes) for changes in MIXED]
@@ -289,7 +289,7 @@ def test_side_by_side_equals_one_by_one(
 
 
 def check_same_history(one: Outcome, other: Outcome, tolerance: float) -> None:
-    """The same losses, switches and rationals after every epoch."""
+    """Check that losses, switches and rationals agree after every epoch."""
     for a, b in zip(one.history, other.history, strict=True):
         for name in ("train_loss", "logits", "numerators", "denominators"):
             first, second = (list(flat(getattr(epoch, name))) for epoch in (a, b))
@@ -297,7 +297,7 @@ def check_same_history(one: Outcome, other: Outcome, tolerance: float) -> None:
 
 
 def flat(value: Any) -> Iterator[float]:
-    """The numbers in nested lists and dictionaries."""
+    """Yield the numbers in nested lists and dictionaries."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What the classifier reads is what transformers gives: pooler's output, or mean of all tokens."""
+"""The classifier reads what transformers' does: the pooler's output or the mean of all tokens."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def test_the_classifier_reads_what_transformers_gives(
     pooling: Pooling,
     shared: bool,
 ) -> None:
-    """Padding and spare tokens are left out; trials side by side keep to their own examples."""
+    """Padding and spare tokens are left out, and trials side by side keep to their own examples."""
     trials = [make_trial(layers=layers, pooling=pooling) for layers in ((0,), (2,), ())]
     trial_models = model.attach(bert, trials, outputs=2)
     examples = some_examples()
@@ -83,12 +83,12 @@ def test_whether_a_pooler_was_trained(change: str, tiny: Backbone, tmp_path: Pat
     assert tiny.pooling == "cls" and backbones.pooler_is_trained(tiny)
     copy = Path(shutil.copytree(tiny.path, tmp_path / "copy"))
     tensors = load_file(copy / "model.safetensors")
-    tensors["pooler.dense.bias"].zero_()  # as it is initialised
+    tensors["pooler.dense.bias"].zero_()  # its initial value
     save_file(tensors, copy / "model.safetensors", {"format": "pt"})
     assert not backbones.pooler_is_trained(backbones.find.__wrapped__(str(copy)))
     if change == "biases":
         tensors["pooler.dense.bias"][3] = 0.01
-    elif change == "weights":  # one direction stands out of the noise
+    elif change == "weights":  # one direction stands out from the noise
         tensors["pooler.dense.weight"] += 0.3 * torch.ones(32, 1) @ torch.ones(1, 32)
     else:
         del tensors["pooler.dense.weight"]

@@ -65,7 +65,7 @@ MIXED: list[dict[str, Any]] = [
 def test_contexts_may_come_in_any_order_and_have_any_settings(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial], training: bool
 ) -> None:
-    """Grouping contexts of equal settings is a matter of speed alone."""
+    """Grouping contexts of equal settings affects only speed."""
     trials = [make_trial(seed=k, **settings) for k, settings in enumerate(MIXED)]
     trial_models = model.attach(bert, trials, outputs=2)
     examples = some_examples()
@@ -95,7 +95,7 @@ def test_sorted_trials_with_rationals_or_switches_are_neighbours(
 
 
 def test_attention_has_dropout_in_training(bert: BertForSequenceClassification) -> None:
-    """The mean over many draws comes close to what there is without dropout."""
+    """The mean over many draws is close to the output without dropout."""
     batch = one_batch(some_examples())
     block = bert.base_model.encoder.layer[0].attention.self
     hidden = torch.randn(1, batch.num_tokens, 32)

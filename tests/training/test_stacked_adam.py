@@ -1,4 +1,4 @@
-"""Adam and clipping of an array on stacked parameters, against torch's own for one trial."""
+"""Tests Adam and clipping on an array's stacked parameters against torch's, for one trial each."""
 
 import copy
 from typing import Any
@@ -23,7 +23,7 @@ def test_norms_keep_their_digits() -> None:
 def reference_step(
     of_trial: TrialModel, optimizer: torch.optim.Adam, gradients: dict[str, Tensor], factor: float
 ) -> None:
-    """Torch's clipping and Adam, on the gradients that are there."""
+    """Take a step with torch's clipping and Adam on the available gradients."""
     for name, p in of_trial.named_parameters():
         p.grad = gradients[name].clone() if name in gradients else None
     nn.utils.clip_grad_norm_(of_trial.parameters(), of_trial.trial.max_gradient_norm)
@@ -42,7 +42,10 @@ def torchs_adam(of_trial: TrialModel) -> torch.optim.Adam:
 def test_adam_and_clipping_are_torchs_for_each_trial(
     attach: Make, array: list[dict[str, Any]]
 ) -> None:
-    """Also where AdapterDrop skips layers, and after the moments have been put into a new one."""
+    """AdapterDrop skips layers in some of the trials.
+
+    Halfway, a new optimiser takes over the moments.
+    """
     stacked, references = attach(array), [copy.deepcopy(m) for m in attach(array)]
     stacked = attach(array)
     parameters = StackedParameters(stacked, torch.float32)
@@ -51,7 +54,7 @@ def test_adam_and_clipping_are_torchs_for_each_trial(
     generator = torch.Generator().manual_seed(0)
     skips = [of_trial.trial.inference_depths is not None for of_trial in stacked]
     for step in range(12):
-        if step == 6:  # as a resumed training run does
+        if step == 6:  # a resumed training run does this
             adam = StackedAdam(parameters, [adam.moments(row) for row in range(len(stacked))])
         first_layers = np.array([[step % 4 if skip else 0 for skip in skips]])
         plan = adam.plan([Schedule(step, 20)] * len(stacked), first_layers)
@@ -74,7 +77,7 @@ def test_adam_and_clipping_are_torchs_for_each_trial(
     for row, named in enumerate(parameters.named):
         for name in named:
             parameters.row(owned, row, name).fill_(True)
-    assert not parameters.values[~owned].any()  # what nobody owns stays 0
+    assert not parameters.values[~owned].any()  # cells without an owner stay 0
 
 
 def check_moments(moments: Moments, expected: dict[int, dict[str, Tensor]]) -> None:
@@ -84,7 +87,7 @@ def check_moments(moments: Moments, expected: dict[int, dict[str, Tensor]]) -> N
 
 
 def test_moments_go_from_one_optimizer_to_the_other(attach: Make) -> None:
-    """So a checkpoint is good for both engines."""
+    """Both engines can therefore resume from the same checkpoint."""
     [of_trial] = attach([MIXED[1]])
     plain = PlainAdam(of_trial, Schedule(0, 10), {})
     for p in of_trial.parameters():

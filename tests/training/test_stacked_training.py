@@ -1,4 +1,4 @@
-"""Training of an array on stacked parameters: the parts, each against torch's own for one trial."""
+"""Tests each part of training on stacked parameters against torch's, for one trial each."""
 
 import dataclasses
 import itertools
@@ -70,7 +70,7 @@ def test_the_modules_parameters_are_views(attach: Make, array: list[dict[str, An
             assert torch.equal(parameters.row(parameters.values, row, name), p)
     trial_models[0].restore(before[0])
     size = sum(p.numel() for p in trial_models[0].parameters())
-    assert (parameters.values[0] != 1).sum() <= size  # what was restored; the rest has no owner
+    assert (parameters.values[0] != 1).sum() <= size  # the restored values; the rest has no owner
     parameters.release(0)
     parameters.values += 1
     for name, p in trial_models[0].named_parameters():
@@ -103,7 +103,7 @@ def test_gradients_are_those_of_the_modules(
     array: list[dict[str, Any]],
     precision: Literal["fp32", "bf16"],
 ) -> None:
-    """The same forward pass through the trials' own parameters, with automatic differentiation."""
+    """Compares with automatic differentiation through the trials' own parameters."""
     bert = without_dropout(freeze(model.load(tiny.path), "cpu", precision, fast_linears=False))
     trials = [make_trial(**changes, seed=k) for k, changes in enumerate(array)]
     trainers = trainers_of(model.attach(bert, trials, outputs=2))
@@ -135,7 +135,10 @@ def test_gradients_are_those_of_the_modules(
 
 
 def contexts_of(trainers: Sequence[TrialTrainer], batch: StackedBatch) -> list[TrialContext]:
-    """The trials with the same noise, by layer; only the mixed array's second and third have it."""
+    """Return a context per trial, with the batch's noise by layer.
+
+    Only the mixed array's second and third trials have noise.
+    """
     contexts = []
     for row, trainer in enumerate(trainers):
         noise = {}
@@ -147,7 +150,7 @@ def contexts_of(trainers: Sequence[TrialTrainer], batch: StackedBatch) -> list[T
 
 
 class NoWords(TorchDispatchMode):
-    """Fails where something is read from a tensor, for which a GPU's host would wait."""
+    """Fails on reading a value from a tensor, where a GPU's host would have to wait."""
 
     READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal")
 
@@ -182,7 +185,7 @@ def test_a_step_reads_nothing_back(
         with no_words(monkeypatch):
             losses = epoch.losses(training.forward(batch), batch.labels, tasks.get("sst2"))
             training.step(batch, losses.sum())
-    with pytest.raises(AssertionError), no_words(monkeypatch):  # it would have been noticed
+    with pytest.raises(AssertionError), no_words(monkeypatch):  # reading a value is detected
         torch.ones(1).item()
 
 
@@ -269,7 +272,7 @@ def test_trials_with_an_adapter_in_a_layer_are_neighbours(
 def test_an_older_checkpoint_has_its_states_in_another_order(
     bert: PreTrainedModel, tmp_path: Any, make_trial: Callable[..., Trial]
 ) -> None:
-    """Up to version 4 they were in the order of computation."""
+    """Up to version 4, checkpoints stored the states in the order of computation."""
     from aa_ray.store.storage import Folder
 
     trials = [make_trial(**changes) for changes in ({}, {"switched": True}, MIXED[0])]

@@ -1,4 +1,4 @@
-"""aa_ray.training.unpadded: every token once, and groups that undo themselves."""
+"""aa_ray.training.unpadded: every token appears once, and grouping can be undone."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from aa_ray.data.batches import Examples
 from aa_ray.training import groups, unpadded
 
 CPU = torch.device("cpu")
-# Contexts with the same number of examples each, by their lengths.
+# Lengths of the examples of each context; all contexts have the same number of examples.
 BATCHES = st.integers(1, 20).flatmap(
     lambda examples: st.lists(
         st.lists(st.integers(1, 40), min_size=examples, max_size=examples), min_size=1, max_size=4
@@ -19,7 +19,7 @@ BATCHES = st.integers(1, 20).flatmap(
 
 
 def sets(lengths: list[list[int]]) -> list[Examples]:
-    """Every token id is unique, and a segment id says which example it is from."""
+    """Return sets of examples with unique token ids; segment ids number the examples."""
     following = iter(range(1, 100_000))
     return [
         Examples.from_lists(
@@ -34,7 +34,7 @@ def sets(lengths: list[list[int]]) -> list[Examples]:
 @given(BATCHES)
 def test_contexts_hold_their_examples_one_after_the_other(lengths: list[list[int]]) -> None:
     parts = sets(lengths)
-    order = np.arange(len(lengths[0]))[::-1]  # not as they come
+    order = np.arange(len(lengths[0]))[::-1]  # in reverse
     batch, labels = unpadded.pack(parts, [order] * len(parts), CPU)
     assert batch.num_contexts == len(lengths) and labels.tolist() == [order.tolist()] * len(parts)
     first = batch.first_token.view(len(parts), -1)
@@ -75,7 +75,7 @@ def test_groups_hold_each_example_in_a_row(lengths: list[list[int]]) -> None:
 
 @given(BATCHES)
 def test_there_and_back_and_its_gradient(lengths: list[list[int]]) -> None:
-    """Real tokens come back as they were; spare ones have no gradient."""
+    """Real tokens return unchanged; spare tokens have no gradient."""
     batch, _ = unpadded.pack(sets(lengths), [np.arange(len(lengths[0]))] * len(lengths), CPU)
     real = batch.membership.any(dim=-1).flatten()
     x = torch.randn(2, len(real), 3, requires_grad=True)
@@ -88,7 +88,7 @@ def test_there_and_back_and_its_gradient(lengths: list[list[int]]) -> None:
 
 
 def drawn(name: str, cells: int) -> list[str]:
-    """The cells of a line of the drawing in the module's docstring."""
+    """Return the cells of one line of the drawing in the module's docstring."""
     lines = (unpadded.__doc__ or "").splitlines()
     [line] = [line for line in lines if line.startswith(f"    {name}  ")]
     return [line[22 + 5 * cell : 27 + 5 * cell].strip() for cell in range(cells)]

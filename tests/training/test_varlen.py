@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @given(BATCHES)
 def test_each_example_is_a_sequence(lengths: list[list[int]]) -> None:
-    """And spare tokens are sequences too, none longer than the longest example."""
+    """Spare tokens form sequences too, none longer than the longest example."""
     batch, _ = unpadded.pack(sets(lengths), [np.arange(len(lengths[0]))] * len(lengths), CPU)
     ends = batch.once.ends
     assert ends.dtype == torch.int32 and ends[0] == 0 and ends[-1] == batch.num_tokens
@@ -35,7 +35,7 @@ def test_each_example_is_a_sequence(lengths: list[list[int]]) -> None:
     of_token = batch.example_of_token.flatten()
     real = []
     for tokens in of_token.split(sizes.tolist()):
-        assert len(tokens.unique()) == 1  # of one example, or spare
+        assert len(tokens.unique()) == 1  # one example's tokens, or spare ones
         if tokens[0] >= 0:
             real.append(len(tokens))
     assert real == [n for of_context in lengths for n in of_context]
@@ -62,7 +62,7 @@ def test_it_computes_what_attention_in_groups_does(
     copies: int,
     contexts: int,
 ) -> None:
-    """Outputs of all tokens that are read, and the gradient, with dropout off."""
+    """Compares the outputs of all tokens that are read, and the gradient, with dropout off."""
     lengths = [[3, 17, 1, 9, 9, 2, 30, 8, 5, 11], [2, 2, 2, 2, 2, 2, 2, 2, 2, 40]][:contexts]
     batch, _ = unpadded.pack(sets(lengths), [np.arange(10)] * contexts, CPU)
     layer = bert.base_model.encoder.layer[0].attention.self.eval()
@@ -86,17 +86,17 @@ def test_there_is_no_kernel_on_a_cpu() -> None:
 
 
 def _shifted(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
-    """Wrong where one sequence follows another."""
+    """Compute attention that is wrong at the boundaries of sequences."""
     return varlen.plain(query, key, value, of, p).roll(1, dims=0)
 
 
 def _untrained(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
-    """Right, but the gradient of the queries is lost."""
+    """Compute correct attention, but lose the gradient of the queries."""
     return varlen.plain(query.detach() + 0 * query, key, value, of, p)
 
 
 class _OtherMask(torch.autograd.Function):
-    """Dropout of the value whose backward pass drops other numbers than the forward pass."""
+    """Dropout whose backward pass uses a different mask from its forward pass."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, p: float) -> Tensor:
@@ -109,7 +109,7 @@ class _OtherMask(torch.autograd.Function):
 
 
 def _forgetful(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
-    """Right without dropout."""
+    """Compute attention that is correct only without dropout."""
     return varlen.plain(query, key, _OtherMask.apply(value, p), of, 0.0)
 
 
@@ -150,7 +150,7 @@ def test_a_kernel_is_used_only_if_it_agrees_with_plain_attention(dtype: torch.dt
     assert torch.equal(torch.get_rng_state(), state)
     assert not works(_shifted)
     assert not works(_untrained)
-    assert not works(varlen.efficient)  # there is none on a CPU
+    assert not works(varlen.efficient)  # a CPU has no such kernel
     with torch.inference_mode():
         assert works(varlen.plain)
 

@@ -1,4 +1,4 @@
-"""aa_ray.training.watchdog: a process that is silent for too long ends; others do not."""
+"""aa_ray.training.watchdog ends a process that is silent for too long, and no other."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""aa_ray.training.worker: rows as documented, and a failing trial that stays one row."""
+"""aa_ray.training.worker: rows match their documentation; a failing trial costs only its row."""
 
 import dataclasses
 import json
@@ -153,13 +153,13 @@ def test_examples_in_files_change_no_number(
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     monkeypatch.setattr(tokenised, "LEAST_ROWS", 100)
     fresh = Worker(tiny, Source("embedded"), ("abc", True))
-    for _ in range(2):  # the second finds the files of the first
+    for _ in range(2):  # the second run finds the files of the first
         in_files = fresh.run(trials, ["x", "x"])
         for [one], [other] in zip(in_memory, in_files, strict=True):
             differing = {name for name, value in one.items() if value != dict(other)[name]}
             assert differing <= {"started_at", "finished_at", "train_seconds", "test_seconds",
                                  "peak_memory_bytes"}  # fmt: skip
-    assert len(list(tmp_path.glob("sst2-*.arrow"))) == 2  # training data, and test set
+    assert len(list(tmp_path.glob("sst2-*.arrow"))) == 2  # training data and test set
 
 
 def test_a_failing_trial_is_a_row_and_the_next_one_runs(
@@ -276,7 +276,7 @@ def test_a_checkpoint_that_does_not_load_means_starting_anew(
 def test_a_checkpoint_that_does_not_fit_means_starting_anew(
     tiny: Backbone, make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
-    """It is whole, but of a generator that this torch does not know."""
+    """The checkpoint is whole, but this torch does not know its generator's state."""
     trial = make_trial(epochs=2)
     folder = Folder(str(tmp_path))
     keep = Checkpoint(folder, [trial])
