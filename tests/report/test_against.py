@@ -1,4 +1,4 @@
-"""aa_ray.report.against: what differs between two sets of rows, and by how much."""
+"""aa_ray.report.against: the differences between two sets of rows, and their size."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def bold(table: Table) -> set[str]:
 
 
 def finished(results: Results) -> Results:
-    """With the time at which each row was written, which tells runs apart."""
+    """Set the time at which each row was written, which tells runs apart."""
     for row in results.used:
         row["finished_at"] = START
     return results
@@ -67,7 +67,7 @@ def test_other_seeds_are_compared_without_pairs() -> None:
 @given(ROUNDS, ROUNDS)
 def test_welch_is_scipys(first: list[float], second: list[float]) -> None:
     found = against.welch(first, second)
-    if min(np.std(first), np.std(second)) < 1e-6:  # of which scipy warns
+    if min(np.std(first), np.std(second)) < 1e-6:  # scipy warns about these
         return
     expected = stats.ttest_ind(first, second, equal_var=False)
     assert found.freedom == pytest.approx(expected.df)
@@ -91,7 +91,7 @@ def test_changed_verdicts_are_bold() -> None:
     assert "C8 AA beats Switch-only" in bold(table)
     assert found["C8 AA beats Switch-only"][0] == "holds"
     assert found["C8 AA beats Switch-only"][2] != "holds"
-    assert not any(label.startswith("C3") for label in found)  # neither has full data
+    assert not any(label.startswith("C3") for label in found)  # neither side has full data
 
 
 def test_what_explains_a_change_is_listed() -> None:

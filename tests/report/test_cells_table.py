@@ -1,4 +1,4 @@
-"""aa_ray.report.cells_table: every number of a comparison is that of its rows."""
+"""aa_ray.report.cells_table: the numbers of a comparison match its rows."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.study.test_grid import make_study
 
 
 def lines(world: Results, claim: str) -> dict[str, dict[str, Entry]]:
-    """Label -> column -> entry, of the first comparison of a claim."""
+    """Return label -> column -> entry, for the first comparison of a claim."""
     table = cells_table.table(world)
     section = next(s for s in table.sections if s.heading.startswith(f"{claim} "))
     return {

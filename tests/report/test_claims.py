@@ -1,4 +1,4 @@
-"""aa_ray.report.claims: verdicts on made-up rows where the right answer is known."""
+"""aa_ray.report.claims: verdicts on synthetic rows with known answers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from tests.report.test_paper_tables import made_up
 from tests.study.test_grid import make_study
 
 LAYERS = 5
-# Those that claims may speak of; the others would only shift the random draws.
+# The methods that claims concern; others would only shift the random draws.
 OF_THE_STUDY = tuple(name for name in METHODS if name not in OTHERS)
 
 
@@ -26,9 +26,9 @@ def results(
     change: Callable[[dict[str, Any], np.random.Generator], None] = lambda row, rng: None,
     **changes: Any,
 ) -> Results:
-    """Rows whose test metric is 0.6 + gain(method) + noise, different per task."""
+    """Return rows whose test metric is 0.6 + gain(method) + noise; tasks differ in level."""
     study = make_study(methods=OF_THE_STUDY, seeds=seeds, **changes)
-    rng = np.random.default_rng(2)  # in whose draws no interval misses its effect by chance
+    rng = np.random.default_rng(2)  # with this seed no interval misses its effect by chance
     rows = made_up(study)
     for row in rows:
         level = 0.1 if row["task"] == "cola" else 0.0
@@ -58,7 +58,10 @@ def judgement(found: Results, claim: str, words: str = "") -> Judgement:
 
 
 def as_in_the_paper(method: str) -> float:
-    """A world in which the paper is right: 5 points for focused, less with fewer layers."""
+    """Return the gain of a method in a world in which the paper is right.
+
+    Focused adapters gain 5 points, and variants with fewer layers lose some.
+    """
     if method.startswith("aa-focused"):
         return 0.05
     return {"focused-last-n-1": -0.01, "focused-last-n-2": -0.02, "switch-only": -0.05}.get(
@@ -70,12 +73,12 @@ def test_a_world_in_which_the_paper_is_right() -> None:
     found = verdicts(results(as_in_the_paper, regimes=("100", "300")))
     for claim in ("C4", "C5", "C6", "C7", "C8", "C9", "C10"):
         assert found[claim] == {HOLDS}, claim
-    assert found["C3"] == {NOT_RUN}  # no full data
-    assert found["C2"] == {HOLDS}  # 5 points are near enough to 4.24 and 5.57
+    assert found["C3"] == {NOT_RUN}  # there is no full data
+    assert found["C2"] == {HOLDS}  # 5 points are close enough to 4.24 and 5.57
     world = results(as_in_the_paper, regimes=("100", "300"))
     assert judgement(world, "C1", "on par").verdict == HOLDS
     assert judgement(world, "C13", "training").verdict == HOLDS
-    assert judgement(world, "C13", "inference").verdict == FAILS  # as long
+    assert judgement(world, "C13", "inference").verdict == FAILS  # equally long
 
 
 def test_the_size_of_an_effect() -> None:
@@ -126,7 +129,7 @@ def test_considerably_means_by_more_than_the_margin() -> None:
         return 0.01 if method.startswith("aa-focused") else 0.0
 
     world = results(gain, noise=0.0005)
-    assert judgement(world, "C2", "sim beats").verdict == HOLDS  # by one point
+    assert judgement(world, "C2", "sim beats").verdict == HOLDS  # the advantage is one point
     assert judgement(world, "C5").verdict == judgement(world, "C10").verdict == FAILS
     smaller = {j.claim: j.verdict for j in claims.judge(world, margin=0.5)}
     assert smaller["C5"] == smaller["C10"] == HOLDS
@@ -180,7 +183,7 @@ def test_one_learned_cell_is_enough_only_if_there_is_no_other() -> None:
     world = results(as_in_the_paper, change=at_chance("cola"))
     found = judgement(world, "C5")
     assert found.verdict == UNINFORMATIVE and found.learned == (1, 2)
-    assert found.effect.pairs == len(SEEDS)  # those of SST-2 alone
+    assert found.effect.pairs == len(SEEDS)  # SST-2's pairs only
     alone = judgement(results(as_in_the_paper, tasks=("sst2",)), "C5")
     assert alone.verdict == HOLDS and alone.learned == (1, 1)
     nothing = results(as_in_the_paper, tasks=("sst2",), change=at_chance("sst2"))

@@ -1,4 +1,4 @@
-"""aa_ray.report.comparisons: weighted sums of differences, and the cells that count."""
+"""aa_ray.report.comparisons: weighted sums of differences, and which cells count."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_without_knowledge_all_cells_count() -> None:
 
 
 def test_a_trial_is_not_compared_with_itself() -> None:
-    # AA selects the last of five layers for QQP: -uni and -sim are the same trials.
+    # AA selects the last of five layers for QQP, so -uni and -sim are the same trials.
     uni, sim = Line("", "aa-focused-uni"), Line("", "aa-focused-sim")
     shown = comparisons.evidence(world(), uni, sim, ["100"])
     assert shown.strata == {} and shown.cells == 2

@@ -1,4 +1,4 @@
-"""aa_ray.report.contrasts on made-up studies whose parts contribute what is known."""
+"""aa_ray.report.contrasts on synthetic studies whose parts contribute known amounts."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ from tests.report.test_claims import at_chance, results
 
 ACTIVATION, DEPTH, BOTH, AA_SWITCH, SELECTION = (shown.text for shown in contrasts.CONTRASTS)
 
-# In points: a rational gains 4, the last layers lose 6, both together gain 3 more.
+# A rational gains 4 points, the last layers lose 6, and the combination gains 3 more.
 GAINS = {
     "baseline": 0.0,
     "rational-only": 0.04,
     "baseline-last-n": -0.06,
     "rational-last-n": 0.01,
-    "aa-focused-sim": 0.01,  # the same trials
+    "aa-focused-sim": 0.01,  # the same trials as rational-last-n
     "aa-focused-uni": 0.01,
     "aa": 0.0,
     "switch-only": 0.0,
@@ -102,7 +102,7 @@ def test_some_are_tested_together_at_a_level_of_their_own() -> None:
     assert table.columns[1] == "97.5 % interval"
     assert "a verdict needs p of at most 2.5 %" in table.caption
     assert "95 % interval within ±3 points; differs: 97.5 % interval without 0" in table.caption
-    # Of three tests, not of eleven: the smallest p is multiplied by three.
+    # The correction covers three tests, not eleven: the smallest p is multiplied by three.
     alone = contrasts.judge(policies, look=Look(("released:selection",)))["released"][0]
     together = contrasts.judge(policies, look=look)["released"][1]
     assert alone.fails < together.fails <= 3 * alone.fails

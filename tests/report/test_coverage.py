@@ -1,7 +1,7 @@
-"""Simulated studies whose truth is known: intervals cover it, and verdicts err rarely.
+"""Simulated studies with known truth: intervals cover it, and verdicts rarely err.
 
-``benchmarks/verdicts.py`` is the full simulation. Here each share may be off by four standard
-errors of its number of studies.
+``benchmarks/verdicts.py`` is the full simulation. Here each share may deviate by four standard
+errors for its number of studies.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""aa_ray.report.fidelity on made-up rows where the effect of each difference is known."""
+"""aa_ray.report.fidelity on synthetic rows with a known effect of each difference."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.study.test_grid import make_study
 
 
 def table(changes: dict[str, float]) -> Table:
-    """The table of rows whose score is 0.5, changed in some variants."""
+    """Return the table of rows with scores of 0.5, changed in some variants."""
     plain = make_study(methods=FIDELITY, seeds=(42, 92, 111))
     study = fidelity.with_variants(plain)
     rows = made_up(study)
@@ -44,7 +44,7 @@ def test_every_difference_has_a_section_that_says_who_does_what() -> None:
 
 def test_a_known_change_is_found_where_it_acts() -> None:
     found = section(table({"restored_switches=last": -0.03}), "D6")
-    assert set(found) == {"AA"}  # focused trials are the same: the made-up selections are
+    assert set(found) == {"AA"}  # focused trials agree because the synthetic selections do
     change, interval, pairs, here = found["AA"]
     assert change.mean == pytest.approx(-3.0, abs=0.2)
     assert interval.text.startswith("-3.") or interval.text.startswith("-2.")
@@ -55,7 +55,7 @@ def test_differences_are_listed_only_for_methods_on_which_they_act() -> None:
     found = table({})
     assert set(section(found, "D3")) == {"AA", "AA-focused^spec", "AA-focused^sim"}
     assert set(section(found, "D5")) == {"AdapterDrop^AA", "AdapterDrop^1"}
-    assert set(section(found, "D9")) == set()  # nothing was selected empty
+    assert set(section(found, "D9")) == set()  # no selection is empty
 
 
 def test_without_rows_there_are_dashes() -> None:

@@ -14,7 +14,7 @@ from tests.report.test_claims import results
 
 
 def policy(gain: float, seed: int, noise: float = 0.002, **changes: Any) -> Results:
-    """A study in which ``aa`` gains so much on all others; the seed is that of its noise."""
+    """Return a study in which ``aa`` gains this much over all others; the seed sets its noise."""
 
     def change(row: dict[str, Any], rng: np.random.Generator) -> None:
         key = [seed, row["seed"], *row["method"].encode(), *row["task"].encode()]

@@ -1,4 +1,4 @@
-"""aa_ray.report.learned: what a cell has learned, from rows, or from labels where rows are old."""
+"""aa_ray.report.learned: whether a cell has learned, from rows or, for old rows, from labels."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def row(score: float, answers: int | None = 2, level: float | None = 0.5, **more
         ([row(0.5), row(0.5), row(0.6)], State.LEARNED),  # the mean decides
         ([row(0.5, 1), row(0.5, 1), row(0.6)], State.LEARNED),
         ([row(0.5, 1), row(0.5, 1), row(0.52)], State.ONE_CLASS),
-        ([row(0.5, 1), row(0.5, 2)], State.CHANCE),  # no majority
+        ([row(0.5, 1), row(0.5, 2)], State.CHANCE),  # there is no majority
         ([row(0.9, None)], State.LEARNED),
-        ([row(0.9, 1)], State.ONE_CLASS),  # whatever it scores
+        ([row(0.9, 1)], State.ONE_CLASS),  # whatever its score
     ],
 )
 def test_states(rows: list[Any], state: State) -> None:
@@ -72,7 +72,7 @@ def test_older_rows_tell_a_constant_answer_by_its_scores(task: str) -> None:
         assert gate.one_class(older) and gate.state([older]) is State.ONE_CLASS
         other = {name: score + 0.001 for name, score in scores.items()}
         assert not gate.one_class(older | {"test_metrics": other})
-        assert not gate.one_class(older | {"answers": 2})  # the column knows better
+        assert not gate.one_class(older | {"answers": 2})  # the column decides
 
 
 @pytest.mark.parametrize("source", [Source(ROWS), Source("hub"), Source("/nowhere")])

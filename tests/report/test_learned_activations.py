@@ -12,7 +12,10 @@ from tests.report.test_claims import LAYERS, as_in_the_paper, judgement, results
 
 
 def with_constants(constant: Any, **changes: Any) -> Results:
-    """Results in which the last epoch's R(x) of each layer is a constant, (row, layer, rng)."""
+    """Return results in which each layer's last R(x) is constant.
+
+    ``constant`` maps (row, layer, rng) to its value.
+    """
 
     def change(row: dict[str, Any], rng: np.random.Generator) -> None:
         first = [[1.0, 0, 0, 0, 0, 0]] * LAYERS
@@ -33,7 +36,7 @@ def by_layer(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float
 
 
 def by_layer_and_seed(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
-    return by_layer(row, layer, rng) + 100 * row["seed"]  # of all layers of a training run alike
+    return by_layer(row, layer, rng) + 100 * row["seed"]  # the same for all layers of a run
 
 
 def by_task(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
@@ -59,7 +62,7 @@ def by_seed(row: dict[str, Any], layer: int, rng: np.random.Generator) -> float:
 def test_activations_differ_between_layers_and_between_tasks(
     constant: Any, layers: str, tasks: str
 ) -> None:
-    world = with_constants(constant)  # the best epoch, 1, is alike everywhere
+    world = with_constants(constant)  # epoch 1, the best, is the same everywhere
     assert judgement(world, "C11", "layers").verdict == layers
     assert judgement(world, "C11", "tasks").verdict == tasks
 
@@ -88,7 +91,7 @@ def test_points_weigh_as_often_as_they_were_seen() -> None:
     ]
     x, weights = learned_activations.seen(rows)
     assert (x[0], x[-1]) == (-1.0, 3.0) and weights.sum() == pytest.approx(1)
-    # Each rational counts alike: half of the weight is left of 1, three eighths right of 2.
+    # Rationals have equal weights: half of the weight is below 1, three eighths above 2.
     assert weights[x < 1].sum() == pytest.approx(1 / 2, abs=0.02)
     assert weights[x > 2].sum() == pytest.approx(3 / 8, abs=0.02)
 
@@ -100,7 +103,7 @@ def test_where_nothing_is_known_of_the_inputs_all_points_weigh_alike() -> None:
 
 def test_differences_where_nothing_was_seen_do_not_count() -> None:
     def change(row: dict[str, Any], rng: np.random.Generator) -> None:
-        # R(x) = 1 + c (x - 1)^2 (x + 1)^2 ... is 1 where all inputs were, at -1 and at 1.
+        # R(x) = 1 + c (x - 1)^2 (x + 1)^2 ... is 1 at -1 and at 1, where all inputs were.
         c = float(rng.normal(0, 1))
         row["numerators"] = [[[1 + c, 0, -2 * c, 0, c, 0]] * LAYERS] * 2
         counts = [1000] + [0] * 62 + [1000]

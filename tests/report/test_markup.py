@@ -1,4 +1,4 @@
-"""aa_ray.report.markup: marks, commands and intervals, as the page has them."""
+"""aa_ray.report.markup: marks, commands and intervals on the page."""
 
 from typing import Any
 

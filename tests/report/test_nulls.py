@@ -1,4 +1,4 @@
-"""aa_ray.report.nulls: null models, where they are right, where they are wrong, and exactly."""
+"""aa_ray.report.nulls: null models where they are right and where they are wrong, and exactly."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def test_the_mean_distance_is_over_all_pairs() -> None:
 
 
 def test_random_sets_are_all_equally_likely() -> None:
-    # Two sets of 2 and 3 of 4 layers: the mean distance over all pairs of such sets, enumerated.
+    # Sets of 2 and of 3 of 4 layers: enumerate all pairs to get the mean distance.
     pairs = itertools.product(
         itertools.combinations(range(4), 2), itertools.combinations(range(4), 3)
     )
@@ -56,9 +56,9 @@ def test_labels_that_decide_all() -> None:
     things = np.array([[[task] for task in range(4)] for _ in range(3)], dtype=float)
     test = nulls.label_test([(things, nulls.root_mean_square(np.ones(1)))])
     assert test is not None
-    # Different tasks: |i - j| over the 6 pairs of four tasks; the same: 0.
+    # Different tasks differ by |i - j| over the 6 pairs of four tasks; equal tasks by 0.
     assert test.observed == pytest.approx(np.mean([1, 2, 3, 1, 2, 1]))
-    # Of the 24 x 24 orders of the second and third seed, one agrees with the first seed's.
+    # The second and third seed have 24 x 24 orders; one agrees with the first seed's.
     assert test.above == pytest.approx(1 / 576, abs=0.003) and abs(test.mean) < 0.1
 
 
@@ -110,4 +110,4 @@ def test_counts_of_a_layer_for_sets_of_any_size_are_those_of_drawn_sets() -> Non
     np.testing.assert_allclose(shares, counts, atol=0.015)
     spread = float((counts * np.arange(5) ** 2).sum() - (counts * np.arange(5)).sum() ** 2)
     share = sum(sizes) / len(sizes) / num_layers
-    assert spread < len(sizes) * share * (1 - share)  # than the binomial with the same mean
+    assert spread < len(sizes) * share * (1 - share)  # less than the binomial's with this mean

@@ -1,4 +1,4 @@
-"""aa_ray.report.page: what the page says, that it is escaped, and that it is self-contained."""
+"""aa_ray.report.page: its contents, their escaping, and that the page is self-contained."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ Skip = Callable[[Cell], bool]
 def make_results(
     skip: Skip = lambda cell: False, fail: Skip = lambda cell: False, own: tuple[str, ...] = ()
 ) -> Results:
-    """Two tasks and two seeds of every method, with all that the page shows."""
+    """Return two tasks and two seeds of every method, with everything that the page shows."""
     study = make_study(methods=ALL_TABLES + own)
     rows = made_up(study, lambda cell: skip(cell) or fail(cell))
     for i, row in enumerate(rows):
@@ -64,7 +64,7 @@ def make_results(
 
 
 class Page(HTMLParser):
-    """What a page holds: elements with their attributes, rows of table cells, visible text."""
+    """Parses a page into elements with attributes, rows of table cells, and visible text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def page(html: str) -> Page:
 
 
 def shown(text: str) -> str:
-    """A label as its letters are on the page."""
+    """Return a label as its letters appear on the page."""
     return text.replace("^", "")
 
 
@@ -216,7 +216,7 @@ def test_curves_are_the_rows(results: Results, page: Page) -> None:
     first = curves["cola-100"][0]["runs"][0]
     assert first == {"seed": 42, "best": 2, "metric": [60.0, 70.0, 80.0],
                      "loss": [1.0, 0.5, 0.3333]}  # fmt: skip
-    assert [run["seed"] for run in curves["qqp-100"][0]["runs"]] == [42]  # what others wait for
+    assert [run["seed"] for run in curves["qqp-100"][0]["runs"]] == [42]  # others wait for it
 
 
 def test_commands_are_exact(page: Page) -> None:
@@ -229,7 +229,7 @@ def test_commands_of_a_part_of_the_methods(results: Results) -> None:
     part = results.only(["baseline", "aa"])
     text = Page(report.page(part, OPTIONS)).text
     assert "studies/table2.py --tasks sst2 cola --results 'my rows' --methods baseline aa" in text
-    assert "Table 3" not in text and "Table 4" in text  # nothing of Table 3 is asked for
+    assert "Table 3" not in text and "Table 4" in text  # Table 3 needs no command
 
 
 def test_an_architecture_of_ones_own_stands_in_table_2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_commands_without_the_data_train_nothing() -> None:
     options = ["--data", ROWS]
     text = Page(report.page(Results(study, []), options)).text
     assert "python studies/table2.py --data rows --no-run" in text
-    assert "python studies/claims.py --data rows --no-run" not in text  # it never trains
+    assert "python studies/claims.py --data rows --no-run" not in text  # claims.py never trains
 
 
 def test_provenance(page: Page) -> None:
@@ -302,7 +302,7 @@ def test_the_first_screen_has_three_sentences_made_of_the_verdicts(
     assert [tag for tag, _ in told.elements].count("p") == 3
     expected = summary.sentences(claims.judge(results))
     assert "".join(told.text.split()) == shown("".join("".join(expected).split()))
-    # Then the map, before everything else.
+    # The map follows before everything else.
     order = [html.index(part) for part in ('class="summary"', 'id="learned"', 'class="facts"',
                                            'id="claims"')]  # fmt: skip
     assert order == sorted(order)
@@ -325,7 +325,7 @@ def test_the_margin_is_said_and_goes_into_the_commands(results: Results) -> None
 
 
 def test_methods_that_are_the_same_training_runs_are_named(results: Results, page: Page) -> None:
-    # AA selects the last of five layers for QQP: N is 1, and -uni is -sim.
+    # AA selects the last of five layers for QQP, so N is 1, and -uni and -sim are the same.
     assert "AA-focused uni and AA-focused sim are the same training runs here" in page.text
 
 

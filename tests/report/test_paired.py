@@ -1,4 +1,4 @@
-"""aa_ray.report.paired: from runs to differences, with and without runs that take off."""
+"""aa_ray.report.paired: differences of runs, with and without runs that take off."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ def test_runs_that_take_off_are_counted_apart() -> None:
     ours = runs({1: 60.0, 2: 62.0, 3: 5.0}, 30)
     theirs = runs({1: 58.0, 2: 4.0, 3: 6.0}, 30)
     found = stratum((ours, theirs))
-    gap = 60 - 5  # the means of those that took off and of the others
+    gap = 60 - 5  # the means of runs that took off and of the others
     assert [share[:2] for share in found.shares] == [(2, 3), (1, 3)]
     assert [share.points for share in found.shares] == [gap, -gap]
-    # What is left are the distances from those means.
+    # The rest consists of the distances from those means.
     assert found.rest == pytest.approx((0 - -2, 2 - -1, 0 - 1))
     parts = sum(share.estimate for share in found.shares) + np.mean(found.rest)
     assert parts == pytest.approx(np.mean(found.values))

@@ -1,4 +1,4 @@
-"""aa_ray.report.paper_tables: Table 2 from made-up rows where the right table is known."""
+"""aa_ray.report.paper_tables: Table 2 from synthetic rows with a known result."""
 
 import dataclasses
 from typing import Any
@@ -26,13 +26,13 @@ COLUMNS = ["MNLI", "QQP", "QNLI", "SST-2", "CoLA", "STS-B", "MRPC", "RTE", "WNLI
 
 
 def score(cell: Cell, depth: int) -> float:
-    """A score that tells method, task, seed and depth apart."""
+    """Return a score that tells method, task, seed and depth apart."""
     bonus = {"baseline": 0.0, "aa": 0.05}.get(cell.method, 0.02)
     return 0.5 + bonus + (0.1 if cell.task == "cola" else 0) + cell.seed / 1000 + depth / 10000
 
 
 def made_up(study: Study, skip: Any = lambda cell: False) -> list[Any]:
-    """Rows as a sweep would yield them, but for the cells to skip."""
+    """Return rows as from a sweep, except for skipped cells."""
     queue = TrialQueue(study, [])
     rows: list[Any] = []
     while (following := queue.next()) is not None:
@@ -129,7 +129,7 @@ def test_missing_seeds_are_counted(study: Study) -> None:
     table = table2(study, made_up(study, skip))
     line = entries(table, "Low-data-100", "Baseline")
     assert line["CoLA"].text == "64.2 (1/2)" and line["SST-2"].text == "56.7±3.5"
-    assert line["Avg"].text == "59.2 (1/2)"  # of the one seed that has both tasks
+    assert line["Avg"].text == "59.2 (1/2)"  # from the only seed that has both tasks
 
 
 def test_a_study_without_rows_is_all_dashes(study: Study) -> None:
@@ -172,7 +172,7 @@ def test_a_method_says_how_it_is_listed_whatever_its_name(monkeypatch: pytest.Mo
 
 
 def with_states(study: Study, states: dict[tuple[str, str], State]) -> Table:
-    """Table 2, where (method, task) have learned so much; all others have learned."""
+    """Return Table 2 in which some (method, task) have these states; all others have learned."""
     rows = made_up(study)
     for row in rows:
         state = states.get((row["method"], row["task"]), State.LEARNED)
@@ -200,7 +200,7 @@ def test_nothing_is_best_where_nothing_is_learned(study: Study) -> None:
     for label, line in section.lines:
         by_column = dict(zip(table.columns, line, strict=True))
         assert not by_column["CoLA"].best
-        if not label.startswith("|"):  # the average over what is learned is that of SST-2
+        if not label.startswith("|"):  # the average over learned tasks is SST-2's
             assert by_column["Avg learned"].mean == by_column["SST-2"].mean
             assert by_column["Avg learned"].best == by_column["SST-2"].best == (label == "AA")
     nowhere = {(method, task): State.CHANCE for method in methods for task in study.tasks}

@@ -1,4 +1,4 @@
-"""aa_ray.report.power: seeds to settle, against SciPy's noncentral t, and by playing them out."""
+"""aa_ray.report.power: seeds to settle a claim, against SciPy's noncentral t and simulation."""
 
 import numpy as np
 import pytest
@@ -9,19 +9,19 @@ from aa_ray.report.power import Spread, decided, seeds_to_settle
 from aa_ray.report.statistics import Stratum
 from benchmarks import simulated_studies as simulation
 
-# As many simulations give a share of 0.8 with this standard error.
+# Standard error of a share of 0.8 with this number of simulations.
 ERROR = (0.8 * 0.2 / power.SIMULATIONS) ** 0.5
 
 
 def values(mean: float, deviation: float, count: int) -> Stratum:
-    """Values with exactly that mean and sample deviation."""
+    """Return values with exactly this mean and sample deviation."""
     ramp = np.arange(count) - (count - 1) / 2
     return Stratum(tuple(mean + deviation * ramp / ramp.std(ddof=1)))
 
 
 @pytest.mark.parametrize("seeds", [3, 8, 20, 60])
 def test_power_of_one_cell_is_that_of_the_t_test(seeds: int) -> None:
-    # With a margin far below, "does not hold" never comes; what is left is a two-sided t test.
+    # With a margin this low, "does not hold" never occurs, which leaves a two-sided t test.
     rule = verdicts.better(margin=-100.0)
     noncentrality = 2.0 / 5.0 * seeds**0.5
     critical = stats.t.ppf(0.975, seeds - 1)
@@ -31,7 +31,7 @@ def test_power_of_one_cell_is_that_of_the_t_test(seeds: int) -> None:
 
 
 def test_both_exits_count() -> None:
-    # An advantage of 0 is never told as one; but that it is below the margin is.
+    # An advantage of 0 is never reported, but that it lies below the margin is.
     needed = seeds_to_settle([[values(0.0, 5.0, 3)]], verdicts.better())
     assert needed is not None and 30 < needed < 60
     spreads = [[Spread(0.0, 5.0)]]

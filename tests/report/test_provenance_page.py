@@ -1,4 +1,4 @@
-"""aa_ray.report.provenance_page: how far a study is, and what its rows rest on."""
+"""aa_ray.report.provenance_page: a study's progress, and the origin of its rows."""
 
 from aa_ray.report import provenance_page
 from aa_ray.report.provenance_page import Gap
@@ -30,7 +30,7 @@ def test_every_row_is_shown_once_under_all_its_names() -> None:
     shown = [(t.row["trial_id"], len(t.row["adapter_layers"])) for g in groups for t in g.runs]
     rows = {(row["trial_id"], len(row["adapter_layers"])) for row in results.used}
     assert len(shown) == len(rows) and set(shown) == rows
-    # With one layer, uni (the last layer, here) and sim are the same training.
+    # With one layer, uni (here the last layer) and sim are the same training run.
     names = [training.titles for training in groups[0].runs]
     assert ["AA-focused^uni", "AA-focused^sim"] in names
 
@@ -38,7 +38,7 @@ def test_every_row_is_shown_once_under_all_its_names() -> None:
 def test_layers_and_time_of_a_training() -> None:
     group = provenance_page.groups(make_results())[1]
     found = {t.titles[0]: t for t in group.runs if t.row["seed"] == 42}
-    assert found["AA"].layers == "0 1 2"  # the selected ones of five
+    assert found["AA"].layers == "0 1 2"  # the selected layers of five
     assert found["Baseline"].layers == "0 1 2 3 4" and found["AA-focused^0"].layers == "none"
     assert found["AA"].time == "10 s" and found["AA"].commit == "0123456789"
 

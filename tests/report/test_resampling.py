@@ -1,4 +1,4 @@
-"""aa_ray.report.resampling: P(A > B), in how many cells, without a task, and tasks at random."""
+"""aa_ray.report.resampling: P(A > B), cells ahead, leaving tasks out, and resampling tasks."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_cells_ahead_is_bonferronis_partial_conjunction() -> None:
     assert resampling.cells_ahead([0.001, 0.001, 0.5]) == 2
     assert resampling.cells_ahead([0.02, 0.02, 0.02]) == 0  # 3 x 0.02 is above 5 %
     assert resampling.cells_ahead([0.016, 0.024, 0.049]) == 3
-    assert resampling.cells_ahead([0.016, 0.03, 0.049]) == 1  # never more after a step that fails
+    assert resampling.cells_ahead([0.016, 0.03, 0.049]) == 1  # stops at the first step that fails
     assert resampling.cells_ahead([0.01, float("nan")]) == 1 and resampling.cells_ahead([]) == 0
 
 
@@ -52,7 +52,7 @@ def test_leaving_out_each_task() -> None:
 
 
 def test_tasks_at_random_vary_as_means_over_tasks_do() -> None:
-    # Hardly any spread over seeds: what is left is that of a bootstrap of the tasks' means.
+    # Seeds hardly spread, so the spread is that of a bootstrap of the tasks' means.
     rng = np.random.default_rng(0)
     means = dict(zip("abcdefgh", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], strict=True))
     strata = {(task, "100"): Stratum(tuple(mean + rng.normal(0, 1e-3, 4)))

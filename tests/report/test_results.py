@@ -1,4 +1,4 @@
-"""aa_ray.report.results: which rows are a study's."""
+"""aa_ray.report.results: which rows belong to a study."""
 
 import json
 from typing import Any
@@ -61,13 +61,13 @@ def test_a_line_finds_its_row_in_each_cell(study: Study) -> None:
             assert len(row["adapter_layers"]) == len(SELECTED["cola"])
         if line.depth == N:
             assert len(row["adapter_layers"]) == len(SELECTED["qqp"]) == results.uni_size()
-    assert results.row(Line("", "baseline"), "cola", "100", 7) is None  # no seed of the study
+    assert results.row(Line("", "baseline"), "cola", "100", 7) is None  # not a seed of the study
 
 
 def test_of_some_methods_only_their_rows_are_used(study: Study) -> None:
     rows = made_up(study)
     part = Results(study, rows).only(["aa", "baseline", "unknown"])
-    assert part.study.methods == ("aa", "baseline")  # in the order asked for
+    assert part.study.methods == ("aa", "baseline")  # in the requested order
     assert {row["method"] for row in part.used} == {"baseline", "aa"}
 
 
@@ -76,7 +76,7 @@ def test_the_column_tells_the_inference_depth_and_older_rows_their_layers(study:
     line = Line("", "adapter-drop", SPEC)
     expected = Results(study, rows).row(line, "cola", "100", 92)
     assert expected is not None and inference_depth(expected) == 3
-    # A row may have fewer adapters than its depth, such as those of a method in few layers.
+    # A row may have fewer adapters than its depth, as for a method with few layers.
     for row in rows:
         if row["method"] == "adapter-drop":
             row |= {"inference_depth": len(row["adapter_layers"]), "adapter_layers": [4]}
@@ -102,7 +102,7 @@ def test_an_effect_is_paired_over_task_regime_and_seed(study: Study) -> None:
     rows = made_up(study, lambda cell: cell == Cell("aa", "cola", "100", 92))
     effect = Results(study, rows).effect(Line("", "aa"), Line("", "baseline"), ["100"])
     assert effect.pairs == 2  # CoLA waits for its second seed
-    assert effect.mean == pytest.approx(5.0)  # see ``score`` of the made-up rows
+    assert effect.mean == pytest.approx(5.0)  # see ``score`` in test_paper_tables.py
     assert Results(study, rows).effect(Line("", "aa"), Line("", "baseline"), []).pairs == 0
 
 
@@ -111,7 +111,7 @@ def test_counts_and_failures(study: Study) -> None:
     rows = made_up(study)
     complete = Results(study, rows).counts()
     assert complete == {"finished": len({row["trial_id"] for row in rows}), "missing": 0}
-    first = rows[0] | {"status": "failed", "error": "NaN"}  # that of aa on QQP
+    first = rows[0] | {"status": "failed", "error": "NaN"}  # the row of aa on QQP
     results = Results(
         study, [first, *(row for row in rows if row["trial_id"] != first["trial_id"])]
     )
@@ -120,7 +120,7 @@ def test_counts_and_failures(study: Study) -> None:
     waiting = [c for c in study.cells if cell in study.needs(c)]
     assert results.counts()["failed"] == 1 and results.counts()["missing"] == len(waiting)
     assert results.status(waiting[0]) is None
-    again = Results(study, [*rows, first])  # a retry was successful
+    again = Results(study, [*rows, first])  # a retry succeeded
     assert again.counts() == complete and again.uni_size() == 1
 
 

@@ -15,7 +15,7 @@ TASKS = ("sst2", "cola", "mrpc", "rte", "qqp")
 
 
 def with_selections(select: Any, **changes: Any) -> Results:
-    """Results in which ``aa`` selects as ``select`` (row, random generator) says."""
+    """Return results in which ``select`` (row, rng) chooses the layers of ``aa``."""
 
     def change(row: dict[str, Any], rng: np.random.Generator) -> None:
         if row["selected_layers"] is not None:
@@ -29,14 +29,14 @@ def at_random(row: dict[str, Any], rng: np.random.Generator) -> Any:
 
 
 def by_task(row: dict[str, Any], rng: np.random.Generator) -> Any:
-    """Two layers that the task decides, and one that the seed draws."""
+    """Select two layers by the task, and draw one with the seed."""
     first = TASKS.index(row["task"])
     others = [n for n in range(LAYERS) if n not in (first, (first + 1) % LAYERS)]
     return [first, (first + 1) % LAYERS, rng.choice(others)]
 
 
 def nearly_the_same(row: dict[str, Any], rng: np.random.Generator) -> Any:
-    """Three layers, of which one changes with the seed, whatever the task."""
+    """Select three layers; one of them changes with the seed, and the task has no effect."""
     return [0, 1, rng.choice([2, 3])]
 
 
@@ -93,7 +93,7 @@ def test_what_has_not_learned_selects_nothing() -> None:
     assert {task for task, _ in selections.learned_rows(world)} == {"sst2"}
     assert judgement(world, "C1", "layers").effect.mean == 2 / LAYERS
     assert judgement(world, "C1", "layers").learned == (2, 4)
-    assert selections.tasks_distance(world) is None  # one task is left
+    assert selections.tasks_distance(world) is None  # only one task is left
 
 
 def test_seeds_that_lack_a_task_are_left_out_between_tasks() -> None:

@@ -1,4 +1,4 @@
-"""aa_ray.report.statistics against SciPy, statsmodels, and at the edges."""
+"""aa_ray.report.statistics against SciPy and statsmodels, and at the edges."""
 
 import math
 import statistics as standard
@@ -74,7 +74,7 @@ def test_two_equal_strata_equal_welch_with_pooled_freedom() -> None:
 
 
 def test_degrees_of_freedom_are_welchs() -> None:
-    # The mean of two strata is half of Welch's difference, with one sign turned.
+    # The mean of two strata is half of Welch's difference with one sign flipped.
     first, second = [1.0, 5.0, 9.0, 2.0], [0.1, 0.2, 0.4]
     effect = stratified_effect({"a": first, "b": [-value for value in second]})
     welch = stats.ttest_ind(first, second, equal_var=False)
@@ -101,7 +101,7 @@ def test_nothing_and_one_value() -> None:
     assert nothing.pairs == 0 and math.isnan(nothing.mean) and math.isnan(nothing.above(0))
     one = stratified_effect({"a": [3.0]})
     assert one.mean == 3.0 and math.isnan(one.low) and not one.bounded
-    # A cell whose second seed is missing has no spread of its own; it waits for the seed.
+    # A cell without its second seed has no spread and waits for the seed.
     uneven = stratified_effect({"a": [3.0], "b": [1.0, 2.0]})
     assert uneven.mean == 1.5 and uneven.bounded
 
@@ -114,7 +114,7 @@ def test_without_spread_all_is_certain() -> None:
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
 def test_two_shares_give_newcombes_interval(level: float) -> None:
-    # Without spread but in who takes off, the interval is that of a difference of proportions.
+    # If only take-off varies, the interval is that of a difference of proportions.
     shares = (Share(15, 20, 50.0), Share(4, 20, -50.0))
     effect = stratified_effect({0: Stratum((50.0,) * 11 + (0.0,) * 9, shares, (0.0,) * 20)})
     expected = confint_proportions_2indep(15, 20, 4, 20, method="newcomb", alpha=1 - level)

@@ -1,4 +1,4 @@
-"""aa_ray.report.step_size on made-up rows where the right rates and verdicts are known."""
+"""aa_ray.report.step_size on synthetic rows with known rates and verdicts."""
 
 import math
 from collections import Counter
@@ -25,10 +25,10 @@ def study() -> Any:
 
 
 def results(gain: Callable[[str, float, float], float]) -> Results:
-    """Rows whose scores are 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
+    """Return scores of 0.5 + gain(method, adapter rate, rational rate) + a little noise."""
     rows = made_up(study())
     trials = {trial.id: trial for trial in Resolver(study(), rows).trials.values()}
-    rng = np.random.default_rng(1)  # in whose draws no interval misses its effect by chance
+    rng = np.random.default_rng(1)  # with this seed no interval misses its effect by chance
     for row in rows:
         trial = trials[row["trial_id"]]
         value = 0.5 + gain(row["method"], trial.learning_rate, trial.rational_learning_rate)
@@ -55,7 +55,10 @@ def test_n_is_the_same_at_every_step_of_the_ladder() -> None:
 
 
 def step_size_explains(method: str, adapter: float, rational: float) -> float:
-    """Everyone reaches the same score with 3e-3; at the released rate rationals are ahead."""
+    """Return the gain in a world in which step size explains the advantage.
+
+    All methods reach the same score with 3e-3; at the released rate rationals are ahead.
+    """
     reached = 0.2 if adapter == 3e-3 else 0.0
     return reached or (0.1 if method in ("aa-focused-sim", "aa", "rational-only") else 0.0)
 

@@ -1,4 +1,4 @@
-"""aa_ray.report.strips: effects in points share a scale, other units have their own."""
+"""aa_ray.report.strips: effects in points share a scale; each other unit has its own."""
 
 import dataclasses
 

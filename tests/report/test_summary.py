@@ -1,4 +1,4 @@
-"""aa_ray.report.summary: three sentences, grammatical for any number, true to the verdicts."""
+"""aa_ray.report.summary: three sentences, grammatical for any number and true to the verdicts."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""aa_ray.report.svg: a figure for the inside of a page."""
+"""aa_ray.report.svg: a figure embedded in a page."""
 
 from xml.etree import ElementTree
 

@@ -82,7 +82,7 @@ def has(package: str) -> bool:
     reason="no pdflatex with siunitx (Debian: texlive-latex-recommended, texlive-science)",
 )
 def test_latex_fits_a_two_column_article(tmp_path: Path) -> None:
-    """One column, both, and scaled down to both: nothing may stand out of the page."""
+    """Tables span one column, both, or both scaled down; nothing may protrude."""
     caption = "A\n100 % & more_less $5 #1 ~ {x} \\\\ <y> “q” – é † ‡."
     line = ("|AA^N-1|", [Entry("–"), Entry("-1.0±0.5†", True)])
     odd = Table(caption, ["A_1", "B|C"], [Section("Low & data", [line])])
@@ -112,7 +112,7 @@ def test_latex_fits_a_two_column_article(tmp_path: Path) -> None:
 
 
 def test_latex_prints_a_tables_number_once() -> None:
-    """LaTeX puts its own "Table 2:" in front."""
+    """LaTeX adds its own "Table 2:"."""
     table = Table("Table 2. Scores.\nNote: none.", ["A"], [])
     text = table.render("latex")
     assert r"\caption{Scores. Note: none.}" in text and r"\label{tab:table-2}" in text

@@ -1,4 +1,4 @@
-"""What tuning gave each method, in captions and as a table."""
+"""The rates that tuning gave each method, in captions and as a table."""
 
 from aa_ray.report import paper_tables, tuned_rates
 from aa_ray.report.results import Results
@@ -10,7 +10,7 @@ from tests.study.test_tuning import run, tuned_study
 def test_captions_and_table_say_what_was_tried_and_what_was_close() -> None:
     study = tuned_study(methods=("baseline", "aa"), tasks=("sst2",), seeds=(1, 2))
     _, trials = run(study)
-    # Of Baseline the largest setting is the best, of AA two are.
+    # Baseline's largest setting is its best one; for AA two are best.
     best = {"baseline": {5}, "aa": {1, 2}}
     made = [
         rows.row(

@@ -1,4 +1,4 @@
-"""aa_ray.report.verdicts: what an interval decides, and how several claims do together."""
+"""aa_ray.report.verdicts: what an interval decides, and what several claims decide together."""
 
 import math
 
@@ -16,7 +16,7 @@ FREEDOM = 10
 
 
 def made_effect(low: float, high: float, level: float = 0.95) -> Effect:
-    """The effect with that interval."""
+    """Return the effect with this interval."""
     half = float(stats.t.ppf((1 + level) / 2, FREEDOM))
     return Effect((low + high) / 2, 10, (high - low) / 2 / half, FREEDOM)
 

@@ -1,4 +1,4 @@
-"""aa_ray.store.leases: one driver per trial, and takeover from the dead."""
+"""aa_ray.store.leases: each trial has one driver, and living drivers take over from dead ones."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from aa_ray.store.storage import Folder
 
 
 class ObjectStore(Folder):
-    """A local folder used as an object store is that cannot create exclusively."""
+    """A local folder used like an object store that cannot create exclusively."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
@@ -38,20 +38,20 @@ def test_one_driver_at_a_time(folder: Folder) -> None:
         assert second.acquire("u") and not first.acquire("u")
         first.release("t")
         assert second.acquire("t")
-    with Leases(folder) as third:  # leaving gives everything back
+    with Leases(folder) as third:  # leaving releases everything
         assert third.acquire("t") and third.acquire("u")
     assert folder.names("leases") == [] and folder.names("drivers") == []
 
 
 def driver(folder: Folder, **changes: object) -> Identity:
-    """A driver's file, of this process unless changed."""
+    """Write a driver's file; the driver is this process unless changed."""
     identity = replace(Identity.of_this_process(), **changes)  # type: ignore[arg-type]
     beat(folder, identity)
     return identity
 
 
 def beat(folder: Folder, identity: Identity, number: int = 1) -> None:
-    """Write the driver's file as it does itself."""
+    """Write the driver's file as the driver itself does."""
     of_driver = Leases(folder)
     of_driver._self, of_driver._beats = identity, number
     of_driver._beat()
@@ -80,7 +80,7 @@ def test_a_number_that_is_used_again_is_another_process(folder: Folder) -> None:
 
 
 class Time:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -106,7 +106,7 @@ def test_another_machine_is_dead_when_it_has_been_silent_while_watched(
         time.now += leases.DEAD_SECONDS - 1
         assert not one.acquire("t")
         beat(folder, far, 2)
-        time.now += leases.DEAD_SECONDS - 1  # it was seen to be at work since
+        time.now += leases.DEAD_SECONDS - 1  # it has been seen at work since
         assert not one.acquire("t")
         time.now += leases.DEAD_SECONDS
         assert one.acquire("t")
@@ -114,7 +114,7 @@ def test_another_machine_is_dead_when_it_has_been_silent_while_watched(
 
 @pytest.mark.parametrize("years", [-1, 1])
 def test_times_of_files_say_nothing(tmp_path: Path, time: Time, years: int) -> None:
-    """Of a machine, or a file server, whose clock is wrong."""
+    """The clock of a machine or of a file server may be wrong."""
     folder = Folder(str(tmp_path))
     lease(folder, "t.1", driver(folder, owner="far", machine="another").owner)
     wrong = os.stat(tmp_path / "drivers" / "far.json").st_mtime + years * 365 * 86400
@@ -128,7 +128,7 @@ def test_times_of_files_say_nothing(tmp_path: Path, time: Time, years: int) -> N
 def test_a_stopped_driver_of_this_machine_is_dead_when_it_is_silent(
     folder: Folder, time: Time
 ) -> None:
-    lease(folder, "t.1", driver(folder, owner="stopped").owner)  # its process is there
+    lease(folder, "t.1", driver(folder, owner="stopped").owner)  # its process exists
     with Leases(folder) as one:
         assert not one.acquire("t")
         time.now += leases.DEAD_SECONDS
@@ -154,7 +154,7 @@ DAMAGED = [b"", bytes(20), b"\xff\xfe", b"x" * 5000, b"../../x"]
 
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_lease_is_held_for_a_while(tmp_path: Path, time: Time, content: bytes) -> None:
-    """Zeros are what a power cut may leave of a file that an older version wrote."""
+    """A power cut may leave zeros in a file that an older version wrote."""
     folder = Folder(str(tmp_path))
     folder.write("leases/t.1", content)
     with Leases(folder) as one:
@@ -202,7 +202,7 @@ def test_a_flipped_bit_does_not_make_a_driver_dead(folder: Folder) -> None:
 
 
 def test_two_who_meet_where_nobody_creates_exclusively(tmp_path: Path) -> None:
-    """The first by name waits until the other has withdrawn."""
+    """The driver that is first by name waits until the other has withdrawn."""
     folder = ObjectStore(str(tmp_path))
     with Leases(folder) as one, Leases(folder) as two:
         first, second = sorted([one, two], key=lambda each: each._self.owner)
@@ -221,7 +221,7 @@ def test_two_who_meet_where_nobody_creates_exclusively(tmp_path: Path) -> None:
 
 def test_a_lease_whose_answer_was_lost_is_known_again(folder: Folder) -> None:
     with Leases(folder) as one:
-        assert one._create("t", 1) is not None  # and nobody heard of it
+        assert one._create("t", 1) is not None  # the answer was lost
         assert one.acquire("t")
         one.release("t")
         assert folder.names("leases") == []
@@ -249,7 +249,7 @@ def test_tidy_removes_what_is_over_and_nothing_else(folder: Folder) -> None:
     for trial in ("finished", "open"):
         lease(folder, f"{trial}.1", dead.owner)
     with Leases(folder) as one:
-        one.tidy({"finished"})  # a failed trial may be run again at this moment
+        one.tidy({"finished"})  # a failed trial may be running again
         assert [n.split(".")[0] for n in folder.names("leases")] == ["open"]
         assert "dead.json" not in folder.names("drivers") and "far.json" in folder.names("drivers")
 
@@ -258,7 +258,7 @@ def _take(root: str, kind: type[Folder], winners: "JoinableQueue[int]") -> None:
     with Leases(kind(root)) as mine:
         taken = sum(mine.acquire(f"t{i}") for i in range(40))
         winners.put(taken)
-        winners.join()  # hold them until all have tried
+        winners.join()  # hold the leases until all have tried
 
 
 @pytest.mark.parametrize("kind", [Folder, ObjectStore])

@@ -1,4 +1,4 @@
-"""aa_ray.store.provenance: what a row says of where it comes from."""
+"""aa_ray.store.provenance: a row's record of its origin."""
 
 import importlib.metadata
 import importlib.util
@@ -15,7 +15,7 @@ from aa_ray.store import provenance
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git checkout that the package seems to run from."""
+    """Make a git checkout from which the package seems to run."""
     room = tmp_path / "aa_ray" / "store"
     room.mkdir(parents=True)
     (room / "provenance.py").write_text("")
@@ -72,7 +72,10 @@ def test_memory_and_device_on_the_cpu() -> None:
 
 
 def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torch lets the process have; with torch's own handling of a device without a number."""
+    """The memory is what torch allows the process.
+
+    Torch itself resolves a device without a number.
+    """
     memory = torch.cuda.memory
     monkeypatch.setattr(memory, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -85,7 +88,7 @@ def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_versions_on_a_gpu() -> None:
-    """Those of the GPU's software are there too, as far as they are known."""
+    """The versions include the GPU's software, as far as they are known."""
     installed = importlib.util.find_spec("triton") is not None
     for device in ("cpu", "cuda"):
         versions = json.loads(provenance.versions(torch.device(device)))

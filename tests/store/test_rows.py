@@ -1,4 +1,4 @@
-"""aa_ray.store.rows: whole files, finished rows that stay, and what is refused."""
+"""aa_ray.store.rows: files are whole, finished rows stay, and bad input is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_finished_rows_are_never_replaced(tmp_path: Path, compacted: bool, statu
 
 
 def before(store: Store, method: str, call: int, act: Callable[[], object]) -> None:
-    """Let another process act before the store's folder is asked for the n-th time."""
+    """Let another process act just before the n-th call of the folder's method."""
     real = getattr(store.folder, method)
     calls: list[str] = []
 
@@ -78,7 +78,7 @@ def test_of_two_who_finish_at_once_the_first_counts(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_another_has_finished_and_compacted_meanwhile(tmp_path: Path) -> None:
-    """Between the look and the write its file has come and gone."""
+    """The trial's file appears and disappears between the check and the write."""
     first, second = ([row("a", seed=seed)] for seed in (1, 2))
     store, other = Store(str(tmp_path)), Store(str(tmp_path))
     before(store, "write_once", 1, lambda: (other.write(first), other.compact()))
@@ -89,7 +89,7 @@ def test_a_trial_that_another_has_finished_and_compacted_meanwhile(tmp_path: Pat
 
 @pytest.mark.parametrize("status", ["finished", "failed"])
 def test_a_failure_that_comes_late_changes_nothing(tmp_path: Path, status: str) -> None:
-    """A process that was stopped while it wrote that it has failed, and one that retried."""
+    """One process stopped while writing its failure, and meanwhile another one retried."""
     first = [row("a", status="failed", error="NaN")]
     finished, late = [row("a", seed=1)], [row("a", seed=2, status=status)]
     store, other = Store(str(tmp_path)), Store(str(tmp_path))
@@ -124,7 +124,7 @@ def test_a_failure_of_an_older_version_is_read_and_replaced(tmp_path: Path) -> N
     store = Store(str(tmp_path))
     failed = [row("a", status="failed", error="NaN")]
     store.write(failed)
-    store.folder.move("rows/a.failed.parquet", "rows/a.parquet")  # where it used to be
+    store.folder.move("rows/a.failed.parquet", "rows/a.parquet")  # its former place
     assert store.rows("a") == failed and store.read()["error"].to_pylist() == ["NaN"]
     assert store.compact() == 0
     again = [row("a", status="failed", error="NaN again")]
@@ -183,7 +183,7 @@ def test_a_trial_that_was_compacted_half_counts_once(tmp_path: Path) -> None:
     store.write([row("a", seed=1)])
     content = (tmp_path / "rows" / "a.parquet").read_bytes()
     store.compact()
-    (tmp_path / "rows" / "a.parquet").write_bytes(content)  # killed before it was removed
+    (tmp_path / "rows" / "a.parquet").write_bytes(content)  # killed before removing the file
     store.write([row("b")])
     assert store.read()["trial_id"].to_pylist() == ["a", "b"]
     assert store.compact() == 2
@@ -273,7 +273,7 @@ def foreign(path: Path, whole: bytes) -> None:
 
 
 def flipped(path: Path, whole: bytes) -> None:
-    """One bit of the trial's id, inside a data page: a checksum tells."""
+    """Flip one bit of the trial's id inside a data page; a checksum detects it."""
     at = whole.index(TRIAL.encode())
     path.write_bytes(whole[:at] + b"1" + whole[at + 1 :])
 

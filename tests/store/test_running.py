@@ -1,4 +1,4 @@
-"""aa_ray.store.running: what checkpoints' headers say about the trials that run."""
+"""aa_ray.store.running: running trials as described by their checkpoints' headers."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from aa_ray.trial import Trial
 
 
 def trainer(losses: list[float], scores: list[dict[int, float]], error: str | None) -> TrainerState:
-    """A trainer's state with that history."""
+    """Return a trainer's state with this history."""
     epochs = [
         Epoch(number, loss, {depth: {"f1": score, "accuracy": 0.5} for depth, score in of.items()})
         for number, (loss, of) in enumerate(zip(losses, scores, strict=True), 1)

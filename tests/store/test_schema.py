@@ -1,4 +1,4 @@
-"""aa_ray.store.schema: the typed row and the Parquet schema are one list of columns."""
+"""aa_ray.store.schema: the typed row and the Parquet schema have the same columns."""
 
 import types
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def test_every_column_belongs_to_one_part() -> None:
 
 
 def fits(annotation: Any, kind: pa.DataType) -> bool:
-    """Whether values of the Python type are what Arrow gives back for its type."""
+    """Return whether Arrow returns its type as values of the Python type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (types.UnionType, Union):
         [annotation] = [argument for argument in arguments if argument is not type(None)]

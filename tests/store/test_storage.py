@@ -1,4 +1,4 @@
-"""aa_ray.store.storage: whole files or none, and clear words where nothing can be written."""
+"""aa_ray.store.storage: files are whole or absent, and write errors have clear messages."""
 
 import errno
 import math
@@ -47,7 +47,7 @@ def test_of_many_at_the_same_time_one_writes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Folder(str(tmp_path))
-    monkeypatch.setattr(posix.Posix, "modified", lambda self, path: None)  # all have looked
+    monkeypatch.setattr(posix.Posix, "modified", lambda self, path: None)  # all have looked already
     with ThreadPoolExecutor(8) as pool:
         writers = [str(k).encode() * 1000 for k in range(8)]
         wrote = list(pool.map(lambda content: folder.write_once("a", content), writers))
@@ -75,7 +75,7 @@ def test_links_create_exclusively(tmp_path: Path) -> None:
 def test_a_file_and_its_name_are_brought_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this order: content, name in place, list of names."""
+    """The order is content, name, and the folder's list of names."""
     calls: list[str] = []
     for name in ("sync", "rename", "link"):
         real = getattr(posix.Posix, name)
@@ -95,7 +95,7 @@ def test_a_file_and_its_name_are_brought_to_the_disk(
 
 
 class Away(Bucket):
-    """An object store that fails so many times, or for good."""
+    """An object store that fails this many times, or forever."""
 
     def __init__(self, failures: float, text: str = "curlCode: 7") -> None:
         super().__init__("", fs.LocalFileSystem())
@@ -111,7 +111,7 @@ class Away(Bucket):
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited, without waiting."""
+    """Return the list of waiting times; nothing actually waits."""
     slept: list[float] = []
     monkeypatch.setattr(clock, "sleep", slept.append)
     monkeypatch.setattr(clock, "monotonic", lambda: sum(slept))
@@ -130,7 +130,7 @@ def test_what_will_not_get_better_is_not_waited_for(slept: list[float]) -> None:
     for text in ("ACCESS_DENIED during GetObject", "NO_SUCH_BUCKET"):
         with pytest.raises(OSError, match=text):
             ObjectFiles(Away(1, text), "probes", answered=True).read("a")
-    with pytest.raises(OSError, match="curlCode"):  # perhaps its name is wrong
+    with pytest.raises(OSError, match="curlCode"):  # the store's name may be wrong
         ObjectFiles(Away(1), "probes").read("a")
     assert slept == []
 

@@ -1,4 +1,4 @@
-"""aa_ray.study.forecast: measured times, what follows from them, and known scheduling bounds."""
+"""aa_ray.study.forecast: measured times, forecasts from them, and known scheduling bounds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def test_a_member_of_an_array_has_its_share() -> None:
 
 def test_examples_of_a_trial() -> None:
     study = make_study()
-    # 75 steps' worth of 3 passes and 25 development examples, 20 times; CoLA's 1043 at the end.
+    # 20 epochs of 75 examples at 3 passes and 25 development examples, then CoLA's 1043.
     assert examples(study, Cell("aa", "cola", "100", 42)) == 20 * (3 * 75 + 25) + 1043
     assert examples(study, Cell("aa", "cola", "full", 42)) == 20 * 2.5 * 8551 + 1043
 
@@ -74,7 +74,7 @@ WEIGHTS = st.lists(st.floats(0.1, 100), min_size=len(STUDY.cells), max_size=len(
 
 @given(WEIGHTS, st.integers(1, 40))
 def test_grahams_bounds(weight: Mapping[Cell, float], slots: int) -> None:
-    """List scheduling: between the work or the path, and their sum (Graham 1969)."""
+    """List scheduling takes at least the work or the path, and at most their sum (Graham 1969)."""
     plan = simulate(STUDY, weight, slots)
     assert plan.busy == pytest.approx(sum(weight.values()))
     least = max(plan.busy / slots, plan.path)
@@ -101,5 +101,5 @@ def test_arrays_are_of_one_task_and_regime() -> None:
     study: Study = make_study(methods=("baseline",), tasks=("qqp", "cola"), seeds=(1, 2, 3))
     weight = {cell: 1.0 if cell.task == "qqp" else 2.0 for cell in study.cells}
     plan = simulate(study, weight, slots=2, fuse=3)
-    assert plan.makespan == 6.0 and plan.busy == 9.0  # three of CoLA, beside three of QQP
+    assert plan.makespan == 6.0 and plan.busy == 9.0  # three CoLA trials beside three QQP trials
     assert simulate(study, weight, slots=6, fuse=1).makespan == 2.0

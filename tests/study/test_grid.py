@@ -1,4 +1,4 @@
-"""aa_ray.study and aa_ray.core.architectures: the grid, and what waits for what."""
+"""aa_ray.study and aa_ray.core.architectures: the grid, and the order of dependent trials."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def finish(
     status: str = "finished",
     record: list[dict[str, Any]] | None = None,
 ) -> list[Cell]:
-    """Run whatever becomes runnable; ``selected`` is what every ``aa`` selects, or a function."""
+    """Run all trials that become runnable; ``selected``, or its result, is what ``aa`` selects."""
     order = []
     rows = [] if record is None else record
     while (following := queue.next()) is not None:
@@ -123,11 +123,11 @@ def test_focused_trials_wait_for_exactly_their_aa_trials() -> None:
 
 
 def test_equal_trials_run_once() -> None:
-    # With qqp in the grid, spec of qqp is uni of qqp; the last two layers are sim as well.
+    # On qqp, spec and uni select the same layers; sim's last two layers are the same again.
     queue = TrialQueue(make_study(tasks=("qqp",), seeds=(42,)), [])
     order = finish(queue, selected=(3, 4))
     ids = {queue.trial(cell).id for cell in queue.study.cells}  # type: ignore[union-attr]
-    assert len(order) == len(ids) == 4  # aa, baseline, adapter-drop, one focused
+    assert len(order) == len(ids) == 4  # aa, baseline, adapter-drop and one focused trial
     assert queue.complete and queue.counts() == {"finished": 4}
 
 
@@ -177,7 +177,7 @@ def test_random_layers_are_as_many_as_selected_and_differ_by_seed_and_task() -> 
 def test_an_aa_trial_at_chance_decides_no_layers() -> None:
     row = {"status": "finished", "selected_layers": [0], "dev_metric": 0.6}
     told = {"dev_chance": 0.5, "dev_chance_error": 0.06}
-    assert selection(row, LAYERS) == (0,)  # a row of before these columns
+    assert selection(row, LAYERS) == (0,)  # a row from before these columns
     assert selection(row | told, LAYERS) == (2, 3, 4)
     assert selection(row | told | {"dev_metric": 0.63}, LAYERS) == (0,)
 

@@ -1,4 +1,4 @@
-"""aa_ray.study.plugins, and docs/own.md: every example there is run."""
+"""aa_ray.study.plugins: all examples of docs/own.md run."""
 
 import functools
 import re
@@ -27,7 +27,7 @@ from aa_ray.study import plugins
 from aa_ray.training.worker import Worker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own.md").read_text()
-# Name -> text of the page's files.
+# Name -> text, of the page's files.
 FILES = {
     code.splitlines()[0].removeprefix("# "): code
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -40,7 +40,7 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """As in a new process; afterwards what was defined is gone."""
+    """Start as in a new process, and remove the definitions afterwards."""
     registries: tuple[dict[str, Any], ...] = (tasks.TASKS, architectures.METHODS, ACT2FN)
     before = [list(registry) for registry in registries]
 
@@ -59,7 +59,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page's files, and data enough for its first example."""
+    """Write the page's files, and enough data for its first example."""
     monkeypatch.chdir(tmp_path)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
@@ -71,7 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, command: str, tiny_folder: Path) -> int:
-    """A command of the page, in this process, with the tiny BERT and one epoch."""
+    """Run a command of the page in this process, with the tiny BERT and one epoch."""
     words = shlex.split(command.replace("FOLDER", str(tiny_folder)))
     if "--backbone" not in words:
         words += ["--backbone", str(tiny_folder)]
@@ -89,7 +89,7 @@ def test_every_command_of_the_page(
     command: str, folder: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch,
     clean: Callable[[], None],
 ) -> None:  # fmt: skip
-    if "aa-highest" in command and "run" in command:  # the page's line before
+    if "aa-highest" in command and "run" in command:  # the page's previous line
         run(monkeypatch, "python -m aa_ray run --task sst2 --method aa", tiny_folder)
         clean()
     assert run(monkeypatch, command, tiny_folder) == 0
@@ -139,7 +139,7 @@ def test_another_process_runs_the_files_from_their_text(
     clean()
     (folder / "activations.py").unlink()
     plugins.restore(sent)
-    plugins.restore(sent)  # a worker does so for every array
+    plugins.restore(sent)  # a worker restores for every array
     worker = Worker(backbones.find(str(tiny_folder)), Source("embedded"), ("abc", False))
     data = Source("embedded").identity("reviews")
     trials = [make_trial(task="reviews", data=data, activation=name, epochs=2, learning_rate=0.01)
@@ -205,7 +205,7 @@ def test_definition_and_content_are_part_of_the_identity(
 def test_a_row_in_the_source_is_all_that_a_task_needs(
     tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if it stood in ``tasks.TASKS``: in any folder of data, for any study."""
+    """A task in ``tasks.TASKS`` works in any folder of data and for any study."""
     import pyarrow.parquet as pq
 
     monkeypatch.chdir(tmp_path)
@@ -314,7 +314,7 @@ def test_a_task_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     plugins.load(["tweets.py"])
     revision = "0123456789abcdef0123456789abcdef01234567"
-    assert not asked  # what has rows already needs no network
+    assert not asked  # trials with rows need no network
     assert Source("embedded").identity("tweets").startswith(f"me/tweets@{revision[:12]}-")
     official = Source("embedded").load("tweets")
     assert official.train["label"].to_pylist() == [1, 0]
@@ -334,7 +334,7 @@ def test_a_task_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_study_on_ray_with_own_files(
     folder: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers are other processes, which have to know what the files define."""
+    """Workers are separate processes and must know the definitions of the files."""
     import subprocess
 
     script = Path(__file__).parents[2] / "studies" / "table4.py"

@@ -1,4 +1,4 @@
-"""aa_ray.study.queue: what is left, in which order, and what it would take."""
+"""aa_ray.study.queue: the remaining trials, their order, and their cost."""
 
 import math
 from typing import Any
@@ -80,7 +80,7 @@ def test_trials_side_by_side_are_found_whatever_else_is_waiting() -> None:
     assert queue.next(like=trial) is None  # two seeds
     following = queue.next()
     assert following is not None and following[0].task != cell.task
-    assert queue.take(trial) is None  # it runs already
+    assert queue.take(trial) is None  # the trial runs already
     last = queue.take(queue.next()[1])  # type: ignore[index]
     assert last is None and queue.counts() == {"running": 4}
 
@@ -138,7 +138,7 @@ def test_a_trial_that_trains_the_backbone_is_a_group_of_one() -> None:
 
 
 def test_a_trial_under_two_names_frees_those_that_wait_for_either() -> None:
-    variants = (Variant(""), Variant("other", (("switch_skip", "yes"),)))  # which changes nothing
+    variants = (Variant(""), Variant("other", (("switch_skip", "yes"),)))  # without effect
     study = make_study(tasks=("cola",), seeds=(42,), variants=variants)
     queue = TrialQueue(study, [])
     finish(queue)

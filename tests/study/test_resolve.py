@@ -42,7 +42,7 @@ def test_a_row_resolves_the_cells_that_wait_for_it_alone() -> None:
     resolved = resolver.add(finished(resolver.trials[AA_QQP].id, [4]))
     assert {cell.method for cell in resolved} == {"aa-focused-uni", "aa-focused-sim"}
     assert resolver.trials[UNI].layers == (4,)
-    assert resolver.add(finished(resolver.trials[AA_QQP].id, [4])) == []  # they are known by now
+    assert resolver.add(finished(resolver.trials[AA_QQP].id, [4])) == []  # already known
     resolved = resolver.add(finished(resolver.trials[AA_COLA].id, [1, 3]))
     assert {cell.method for cell in resolved} == {"aa-focused-spec", "adapter-drop"}
     assert not resolver.waiting and not resolver.lost
@@ -74,7 +74,7 @@ VARIANTS = (Variant(""), Variant("B", (("denominator", "B"),)), Variant("skip"))
 
 @pytest.mark.parametrize("select_per_variant", [True, False])
 def test_no_cell_comes_before_what_it_needs(select_per_variant: bool) -> None:
-    """On which ``Resolver`` relies: it goes through the cells once."""
+    """``Resolver`` relies on this, because it goes through the cells once."""
     study = make_study(
         methods=ALL_TABLES, variants=VARIANTS, select_per_variant=select_per_variant, seeds=(7, 42)
     )
@@ -85,7 +85,7 @@ def test_no_cell_comes_before_what_it_needs(select_per_variant: bool) -> None:
 
 
 def rows_of(study: Study, draw: random.Random) -> list[dict[str, Any]]:
-    """A row for most trials; one in ten has failed."""
+    """Return a row for most trials; one in ten has failed."""
     resolver = Resolver(study)
     rows = []
     while new := sorted(resolver.cells.keys() - resolver.rows.keys()):

@@ -1,4 +1,4 @@
-"""aa_ray.study.trials: a trial by names is the trial of every study."""
+"""aa_ray.study.trials: a trial given by names is the same trial in every study."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from aa_ray.study.trials import make_trial
 
 
 def of_command(*words: str) -> Any:
-    """The trial that ``python -m aa_ray run`` runs for those options."""
+    """Return the trial that ``python -m aa_ray run`` runs with these options."""
     parser = Parser()
     options.add_trial(parser)
     study = from_options.study_of_one(parser.parse_args(words))

@@ -1,4 +1,4 @@
-"""Tuned rates: the same budget for every method, chosen on development sets, waited for."""
+"""Tuned rates: equal budgets for all methods, selection on development sets, and waiting trials."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ def tuned_study(**changes: Any) -> Study:
 
 
 def row(trial: Trial, cell: Cell, **changes: Any) -> dict[str, Any]:
-    """A finished row; the third setting is the best on the development set."""
+    """Return a finished row; the third setting is the best on the development set."""
     score = 0.9 if cell.step == 2 else 0.7
     return {
         "trial_id": trial.id, "method": cell.method, "status": "finished", "error": None,
@@ -40,7 +40,7 @@ def row(trial: Trial, cell: Cell, **changes: Any) -> dict[str, Any]:
 
 
 def run(study: Study, **changes: Any) -> tuple[TrialQueue, dict[Cell, Trial]]:
-    """Run the study to its end, a row for each trial."""
+    """Run the study to its end, with one row per trial."""
     queue, ran = TrialQueue(study, []), {}
     while (started := queue.next()) is not None:
         cell, trial = started
@@ -88,7 +88,7 @@ def test_cells_wait_for_their_tuning_and_get_its_rates() -> None:
             assert best is not None and trial.learning_rate == best.adapter
     focused = ran[Cell("aa-focused-spec", "sst2", "100", 1)]
     assert focused.layers == (1, 3)
-    # The layers come from AA at its own tuned rates, in the ladder of the focused one, too.
+    # The layers come from AA at its tuned rates, even in the focused method's ladder.
     order = list(ran)
     selecting = Cell(AA, "sst2", "100", architectures.FIRST_SEED)
     ladder = [cell for cell in ran if cell.method == "aa-focused-spec" and cell.step is not None]
@@ -123,7 +123,7 @@ def test_a_failed_setting_is_the_worst_and_a_tuning_that_failed_loses_the_cell()
 def test_a_trial_of_two_depths_counts_by_their_mean_whoever_reads_it(
     scores: list[tuple[float, float]],
 ) -> None:
-    """The sweep hears of a trial when it ends, a table reads its rows in any order."""
+    """The sweep receives a trial when it ends; a table reads its rows in any order."""
     study = tuned_study(methods=("baseline",), tasks=("sst2",), seeds=(1,))
     steps = list(Resolver(study).trials.items())
     stored = [
@@ -144,7 +144,7 @@ def test_a_trial_of_two_depths_counts_by_their_mean_whoever_reads_it(
 
 
 def test_what_is_lost_takes_all_along_that_waits_for_it() -> None:
-    """A sweep must come to its end: AA fails at every setting, and three levels wait for it."""
+    """AA fails at every setting, and three levels wait for it; the sweep must still end."""
     study = tuned_study(methods=(AA, "aa-focused-spec"), tasks=("sst2",), seeds=(1,))
     queue = TrialQueue(study, [])
     while (started := queue.next()) is not None:
@@ -161,7 +161,7 @@ def test_rows_of_an_earlier_run_are_found_through_every_level() -> None:
 
 
 def test_the_steps_are_trials_like_any_other() -> None:
-    """The released setting of a tuning is the trial that a study at the released rates runs."""
+    """The released setting of a tuning is the same trial as in a study at the released rates."""
     study = tuned_study(methods=("baseline",), tasks=("sst2",))
     released = dataclasses.replace(study, tuning=None, seeds=SEEDS)
     first = {t.id for c, t in run(study)[1].items() if c.step == 0}

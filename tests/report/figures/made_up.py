@@ -1,4 +1,4 @@
-"""Made-up studies for the tests of figures."""
+"""Synthetic studies for the tests of figures."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from tests.study.test_grid import make_study
 def results(
     layers: int = 5, skip: Any = lambda cell: False, histogram: Any = None, **changes: Any
 ) -> Results:
-    """Two tasks and two seeds unless told otherwise; ``aa`` has learned R(x) = x everywhere."""
+    """Return synthetic results, by default of two tasks and two seeds.
+
+    ``aa`` has learned R(x) = x everywhere.
+    """
     study = make_study(**changes)
     rows = made_up(study, skip)
     histogram = histogram or {"low": -1.0, "high": 2.0, "counts": [1] * 64}
@@ -24,7 +27,7 @@ def results(
 
 
 def marks(ax: Any, marker: str) -> list[tuple[float, float]]:
-    """The places of all marks of that kind."""
+    """Return the positions of all marks of this kind."""
     return [
         (float(x), float(y))
         for line in ax.lines

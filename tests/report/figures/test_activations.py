@@ -1,4 +1,4 @@
-"""aa_ray.report.figures.activations: the curves are those of the rows."""
+"""aa_ray.report.figures.activations: the curves match the rows."""
 
 from typing import Any
 
@@ -24,12 +24,12 @@ def test_rationals_of_a_shallow_backbone_share_a_figure() -> None:
     assert len(pictures) == 10
     first, learned = pictures[0].lines
     x = np.asarray(learned.get_xdata())
-    assert (x.min(), x.max()) == (-1.0, 2.0)  # where the inputs were
+    assert (x.min(), x.max()) == (-1.0, 2.0)  # the range of the inputs
     np.testing.assert_allclose(np.asarray(learned.get_ydata()), x)  # R(x) = x was learned
     np.testing.assert_allclose(np.asarray(first.get_ydata()), 1.0)
     marked = [any(t.get_text() == "not selected" for t in ax.texts) for ax in pictures]
     assert marked[:5] == [True, False, True, False, True]  # SST-2 selected layers 1 and 3
-    assert len({ax.get_ylim() for ax in pictures[:5]}) == 1  # of one task
+    assert len({ax.get_ylim() for ax in pictures[:5]}) == 1  # a task's panels share their scale
 
 
 def test_rationals_of_a_deep_backbone_have_a_figure_per_task() -> None:
@@ -53,9 +53,9 @@ def histogram(counts: list[int]) -> Any:
 @pytest.mark.parametrize(
     ("counts", "shown"),
     [
-        ([1, 498, 498, 1], (1.0, 3.0)),  # a thousandth lies on either side
+        ([1, 498, 498, 1], (1.0, 3.0)),  # a thousandth on either side
         ([100, 100, 100, 100], (0.0, 4.0)),
-        ([0, 0, 5, 0], (2.0, 3.0)),  # nothing was there
+        ([0, 0, 5, 0], (2.0, 3.0)),  # the other bins are empty
     ],
 )
 def test_curves_are_drawn_where_inputs_were(counts: list[int], shown: tuple[float, float]) -> None:

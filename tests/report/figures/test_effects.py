@@ -1,4 +1,4 @@
-"""aa_ray.report.figures.effects: marks and intervals are those of the differences."""
+"""aa_ray.report.figures.effects: marks and intervals match the differences."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_contrasts_have_a_line_for_each_cell_and_the_average() -> None:
 
 
 def places(ax: Any, marker: str) -> list[tuple[float, str, str]]:
-    """(Mean, colour, inside) of each mark, from top to bottom."""
+    """Return (mean, colour, fill) of each mark, from top to bottom."""
     lines = [line for line in ax.lines if line.get_marker() == marker]
     ordered = sorted(lines, key=lambda line: line.get_ydata()[0])
     return [(float(line.get_xdata()[0]), line.get_color(), line.get_markerfacecolor())

@@ -16,7 +16,7 @@ from tests.report.test_claims import results as with_scores
 
 
 def varied(selections: list[list[int]]) -> Results:
-    """SST-2 with as many seeds, each of which selects some of five layers."""
+    """Return results on SST-2 with one seed per selection, from five layers."""
 
     def change(row: dict[str, Any], rng: np.random.Generator) -> None:
         if row["method"] == "aa" and row["seed"] < len(selections):
@@ -30,7 +30,7 @@ def test_every_seed_is_counted() -> None:
     chosen = [[0, 1], [0, 2, 3], [0], [0, 1, 4], [0, 1]]
     [cell] = layers.selected(varied(chosen))
     assert cell.counts == (5, 3, 1, 1, 1) and cell.seeds == 5
-    [fewer] = layers.selected(varied(chosen[:4]))  # without the last seed's
+    [fewer] = layers.selected(varied(chosen[:4]))  # without the last seed
     assert fewer.counts == (4, 2, 1, 1, 1)
     [drawing] = layers.layers(varied(chosen))
     ax = drawing.figure.axes[0]
@@ -43,7 +43,7 @@ def test_the_band_is_binomial_for_sets_of_one_size() -> None:
     [cell] = layers.selected(varied([[0, 1]] * 20))
     low, high = stats.binom.ppf([0.025, 0.975], 20, 2 / 5)
     assert (cell.low, cell.high) == (low, high) and cell.expected == pytest.approx(0.4)
-    assert [cell.outside(n) for n in range(5)] == [True] * 5  # always the same two
+    assert [cell.outside(n) for n in range(5)] == [True] * 5  # the same two are always selected
 
 
 def test_marks_outside_the_band_differ() -> None:

@@ -1,4 +1,4 @@
-"""aa_ray.report.figures.rates: one dot per training run, chance, gaps, what takes off."""
+"""aa_ray.report.figures.rates: one dot per training run, the chance level, gaps, and take-off."""
 
 import itertools
 from collections import Counter
@@ -24,7 +24,7 @@ from tests.study.test_tuning import run, tuned_study
 
 
 def ladder(*scores: Sequence[float], chance: float | None = 50.0) -> Ladder:
-    """A ladder whose runs take off above 60."""
+    """Return a ladder whose runs take off above 60."""
     steps = [
         Step(rate, tuple(Run(score, None if chance is None else score > 60) for score in of_step),
              3)
@@ -46,14 +46,14 @@ def test_every_run_is_a_dot_none_on_another() -> None:
     scores = [[51.0, 50.0, 74.0], [75.0, 76.0, 77.0]]
     ax = drawn(ladder(*scores))
     assert dots(ax) == sorted(itertools.chain(*scores))
-    assert dots(drawn(ladder([51.0, 50.0], scores[1]))) == [50, 51, 75, 76, 77]  # a seed less
+    assert dots(drawn(ladder([51.0, 50.0], scores[1]))) == [50, 51, 75, 76, 77]  # one seed less
     xs = [x for x, _ in marks(ax, "o")]
     assert len(set(xs)) == 6
     faces: Counter[str] = Counter()
     for line in ax.lines:
         if line.get_marker() == "o":
             faces[line.get_markerfacecolor()] += len(line.get_xdata())
-    assert faces == {BLUE: 4, PAPER: 2}  # filled: takes off
+    assert faces == {BLUE: 4, PAPER: 2}  # filled marks take off
 
 
 def test_means_and_intervals_are_those_of_the_runs() -> None:
@@ -94,7 +94,7 @@ def test_missing_runs_are_named() -> None:
 def test_test_scores_are_those_of_the_rows() -> None:
     study = results(step_size_explains)
     found = ladders.test_ladders(study)
-    assert len(found) == len(STEP_SIZE) * 2  # tasks
+    assert len(found) == len(STEP_SIZE) * 2  # one for each task
     for one in found:
         means = [statistics.mean(step.scores) for step in one.steps]
         assert int(np.argmax(means)) == ADAPTER_LADDER.index(3e-3)
@@ -113,12 +113,12 @@ def test_a_cell_with_many_methods_takes_several_lines() -> None:
     assert len({ax.get_ylim() for ax in drawing.figure.axes if ax.get_title()}) == 1
 
 
-# By step of the tuning: development scores, the best in the third, at 1e-3.
+# Development score of each step of the tuning; the third, at 1e-3, is best.
 DEVELOPMENT = (0.5, 0.52, 0.9, 0.7, 0.6, 0.5)
 
 
 def tuned(test_metric: float = 0.5, without: Sequence[Cell] = ()) -> Results:
-    """A study of two methods on two tasks whose rates are tuned."""
+    """Return a study of two methods on two tasks with tuned rates."""
     study = tuned_study(methods=("baseline", "aa"))
     _, trials = run(study)
     made = [

@@ -1,4 +1,4 @@
-"""aa_ray.report.figures.scores: every seed is drawn, every point is named."""
+"""aa_ray.report.figures.scores: every seed is drawn, and every point is named."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_every_point_is_named_beside_its_picture() -> None:
         np.testing.assert_allclose(sorted(marks(ax, "o")), sorted(places))
         names = sorted(text.get_text() for text in ax.texts)
         assert len(names) == len(places)
-    # In these rows they have the same scores and sizes.
+    # These methods have the same scores and sizes in these rows.
     same = ["AA-focused^spec", "AA-focused^uni", "AA-focused^sim"]
     assert same in list(scores.points(study, "100").values())
 

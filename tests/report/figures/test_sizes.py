@@ -1,4 +1,4 @@
-"""All figures: sizes of a journal's page, every seed drawn, saved as vector and picture."""
+"""All figures fit a journal's page, draw every seed, and are saved as vector and bitmap."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""aa_ray.report.figures.status: every square says what its rows say."""
+"""aa_ray.report.figures.status: every square agrees with its rows."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.report.test_claims import results as with_scores
 
 
 def squares(ax: Any) -> dict[tuple[int, int], tuple[str, str]]:
-    """(Line, column) -> letter and colour."""
+    """Return (line, column) -> (letter, colour)."""
     from matplotlib.colors import to_hex
 
     letters = {tuple(map(int, text.get_position())): text.get_text() for text in ax.texts
