@@ -1,4 +1,4 @@
-"""aa_ray.commands.card: what the card of an adapter says, and that the hub can read it."""
+"""aa_ray.commands.card: the contents of an adapter's card, which the hub can read."""
 
 import dataclasses
 from collections.abc import Callable

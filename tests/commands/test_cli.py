@@ -1,4 +1,4 @@
-"""aa-ray: every study and command under one name, its help, and completion by a shell."""
+"""aa-ray: all studies and commands under one name, with help and shell completion."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ STUDIES = sorted(path.stem for path in (TOP / "studies").glob("*.py"))
 
 
 def aa_ray(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """As the installed command does; the exit status."""
+    """Run the installed command's entry point and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/aa-ray", *arguments])
     try:
         return cli.main()
@@ -45,7 +45,7 @@ def test_the_help_of_a_command_fits_and_names_itself(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     command = name.replace("_", "-")
-    assert aa_ray(name, "--help", monkeypatch=monkeypatch) == 0  # with an underscore, too
+    assert aa_ray(name, "--help", monkeypatch=monkeypatch) == 0  # also with an underscore
     text = capsys.readouterr().out
     examples = [line for line in text.splitlines() if line.startswith("    aa-ray ")]
     assert text.startswith(f"usage: aa-ray {command} ")
@@ -104,7 +104,7 @@ def test_nothing_and_nonsense_end_with_wrong_usage(
     ],
 )
 def test_completion(line: str, expected: set[str], tmp_path: Path) -> None:
-    """As a shell asks: with the line in the environment, and answers on a file descriptor."""
+    """The shell passes the line in the environment and reads the answers from a file."""
     environment = os.environ | {
         "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE": "1",
         "_ARGCOMPLETE_IFS": "\n", "COMP_TYPE": "9", "PYTHONPATH": str(TOP),

@@ -1,4 +1,4 @@
-"""aa_ray.commands.curve: the lines that are printed of a trial."""
+"""aa_ray.commands.curve: the lines printed for a trial."""
 
 from collections.abc import Callable
 

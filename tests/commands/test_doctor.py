@@ -1,4 +1,4 @@
-"""aa-ray doctor: what it finds on this machine and on a cluster, and what it finds wrong."""
+"""aa-ray doctor: its findings on this machine and on a cluster, and the faults it detects."""
 
 import json
 import math
@@ -31,7 +31,7 @@ NAMES = {"results", "inputs", "software", "device", "rational", "attention", "si
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    """A line each; nothing may be broken on a machine that passes the other tests."""
+    """Each finding has a line; none may be broken on a machine that passes the other tests."""
     ran = run(cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stderr == ""
@@ -87,7 +87,7 @@ def test_clocks(seconds: float, doubt: float, state: str) -> None:
 
 
 def test_wrong_numbers_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each comparison, where what it compares differs, or is not a number."""
+    """Each comparison fails if the values differ or are not numbers."""
     for worst in (0.5, math.nan):
         for name, check in (
             ("rational_difference", doctor._rational),
@@ -120,7 +120,7 @@ def test_a_precision_that_is_slower_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_triton_that_does_not_work_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's operations stand in; the reason is said, and what to install."""
+    """torch's operations replace Triton; the finding gives the reason and what to install."""
     monkeypatch.setattr(doctor, "triton_fault", lambda: "RuntimeError: Failed to find C compiler")
     monkeypatch.setattr(selfcheck, "rational_difference", lambda _: 0.0)
     finding = doctor._rational(torch.device("cuda"))
@@ -129,7 +129,7 @@ def test_triton_that_does_not_work_is_slow(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_comparisons_notice_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not only NaN: a kernel that is wrong in the fourth digit."""
+    """The comparison detects a kernel that is wrong in the fourth digit, not only NaN."""
     original = rational_torch.forward
     monkeypatch.setattr(
         rational_torch, "forward", lambda *arguments: original(*arguments) * (1 + 5e-4)
@@ -138,7 +138,7 @@ def test_comparisons_notice_a_difference(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Cluster:
-    """A head without CPUs and one machine of this machine's."""
+    """A head without CPUs, and one node on this machine."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as Nodes
@@ -164,6 +164,6 @@ def test_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     names = [check.name for check in checks]
     assert {check.state for check in checks} <= {OK, SLOW}
     assert NAMES - set(names) == set()
-    assert (names.count("clock"), names.count("encoders")) == (2, 1)  # the head does not train
-    assert names.count("results") == 3  # the machine that asks, and both
+    assert (names.count("clock"), names.count("encoders")) == (2, 1)  # the head trains nothing
+    assert names.count("results") == 3  # the calling machine and both nodes
     assert [path for path in (tmp_path / "r").rglob("*") if path.is_file()] == []

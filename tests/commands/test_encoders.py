@@ -1,4 +1,4 @@
-"""Other encoders and other adapters on the command line: run, export, refuse."""
+"""Other encoders and other adapters on the command line: run, export and refusal."""
 
 import json
 import sys

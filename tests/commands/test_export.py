@@ -1,4 +1,4 @@
-"""aa_ray.commands.export: stock AdapterHub predicts with the folder what the trial predicted."""
+"""aa_ray.commands.export: stock AdapterHub's predictions from the folder are those of the trial."""
 
 import errno
 import json
@@ -29,11 +29,11 @@ from aa_ray.training.worker import Worker
 from aa_ray.trial import Trial
 
 RATIONAL = {"activation": "rational:one", "rational_learning_rate": 0.05}
-# Switches that learn fast, so that some are off after three epochs.
+# The switches learn fast, so that some are off after three epochs.
 SWITCHED = {"switched": True, "switch_learning_rate": 0.3}
 
-# Name -> the trial's settings, and the inference depth. What a method's layers come from is of no
-# account here.
+# Name -> the trial's settings, and the inference depth. It does not matter here where a method's
+# layers come from.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "baseline": ({}, 3),
     "adapter-drop": ({"inference_depths": (1, 2)}, 1),
@@ -58,9 +58,10 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 
 @pytest.fixture(scope="module")
 def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    """The tiny BERT with normalisations as after pre-training.
+    """Save the tiny BERT with LayerNorms as after pre-training.
 
-    Where they are all 1 and 0, LN(LN(z) + z) = LN(z), and a switch that is off changes nothing.
+    With weights of 1 and biases of 0, LN(LN(z) + z) = LN(z), and a switch that is off would change
+    nothing.
     """
     folder = tmp_path_factory.mktemp("normed-bert")
     shutil.copytree(tiny_folder, folder, dirs_exist_ok=True)
@@ -75,7 +76,7 @@ def tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Backbon
 
 
 class Takers:
-    """Listens for several trials."""
+    """Forwards events to several takers."""
 
     def __init__(self, *takers: Taker) -> None:
         self.takers = takers
@@ -94,7 +95,10 @@ Made = Callable[[str], tuple[Trained, Row]]
 
 @pytest.fixture(scope="module")
 def made(tiny: Backbone, make_trial: Callable[..., Trial]) -> Made:
-    """A case's training: what it leaves, and its row. Each trial is trained once."""
+    """Return a function that trains a case and returns the trained adapter and its row.
+
+    Each trial is trained once.
+    """
     worker = Worker(tiny, Source("embedded"), ("abc", False))
     known: dict[Trial, tuple[Takers, list[Row]]] = {}
 
@@ -125,7 +129,7 @@ def exported(made: Made, tiny: Backbone, tmp_path: Path) -> Callable[..., Path]:
 
 
 def stock_logits(tiny: Backbone, folder: Path, task: str, texts: list[list[str]]) -> torch.Tensor:
-    """By AdapterHub alone, as its documentation says."""
+    """Return AdapterHub's logits, computed as its documentation describes."""
     tokenizer = AutoTokenizer.from_pretrained(tiny.path)
     model = AutoAdapterModel.from_pretrained(tiny.path)
     name = model.load_adapter(str(folder), set_active=True)
@@ -149,7 +153,7 @@ def test_stock_adapterhub_scores_as_the_trials_own_test(
     scores = task.scores(official.test["label"].to_numpy(), logits.numpy())
     assert scores == pytest.approx(row["test_metrics"], abs=1e-5)
     assert export.check(folder, trained, tiny, official) == export.CHECKED_EXAMPLES
-    assert logits.std(dim=0).min() > 10 * export.TOLERANCE  # a constant would prove nothing
+    assert logits.std(dim=0).min() > 10 * export.TOLERANCE  # constant logits would prove nothing
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ def test_a_layer_whose_switch_is_off_is_not_the_plain_layer(
 
 
 def test_relu_needs_no_import_of_ours(exported: Callable[..., Path], tiny: Backbone) -> None:
-    """The cards' own examples, in a process in which aa_ray cannot be imported."""
+    """Runs the cards' examples in a process that cannot import aa_ray."""
     folders = [exported("baseline"), exported("switch-only")]
     code = "\n".join(
         ["import sys; sys.modules['aa_ray'] = None", *(example(f, tiny) for f in folders)]
@@ -198,7 +202,7 @@ def test_relu_needs_no_import_of_ours(exported: Callable[..., Path], tiny: Backb
 
 
 def example(folder: Path, tiny: Backbone) -> str:
-    """The Python of the card, with the paths that it leaves open."""
+    """Return the Python code of the card, with its placeholder paths filled in."""
     [code] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     name = tiny.identity.partition("@")[0]
     return code.replace(card.PLACE, str(folder)).replace(f"path/to/{name}", tiny.path)
@@ -249,7 +253,7 @@ def test_a_damaged_adapter_is_not_taken_for_one(name: str, exported: Callable[..
     assert export.about(folder) is not None
     (folder / name).write_bytes((folder / name).read_bytes()[:-2])
     assert export.about(folder) is None
-    assert export.about(exported("baseline", "same")) is not None  # written over it
+    assert export.about(exported("baseline", "same")) is not None  # the new export replaces it
 
 
 @pytest.mark.parametrize("earlier", [False, True])
@@ -261,7 +265,7 @@ def test_an_interrupted_export_is_not_taken_for_one(
     exported: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The disk is full before the first file is in place, the second, and so on."""
+    """The disk fills up before the first file is in place, before the second, and so on."""
     if earlier:
         exported("baseline", "same")
     replace = Path.replace
@@ -310,7 +314,7 @@ def test_what_cannot_be_expressed_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         export.check_expressible(make_trial(**settings))
-    export.check_expressible(make_trial(switch_skip="no"))  # acts on switched trials only
+    export.check_expressible(make_trial(switch_skip="no"))  # affects switched trials only
 
 
 def test_other_peoples_files_are_left_alone(tmp_path: Path, exported: Callable[..., Path]) -> None:

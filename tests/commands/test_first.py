@@ -1,4 +1,4 @@
-"""aa_ray.commands.first and printing: what to run where there are no rows, and folded tables."""
+"""aa_ray.commands.first and printing: suggested commands if rows are missing, and folded tables."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ TINY_GRID = ["--tasks", "sst2", "--seeds", "42"]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> int:
-    """As ``python studies/SCRIPT.py``, in this process."""
+    """Run ``python studies/SCRIPT.py`` in this process."""
     path = str(TOP / "studies" / f"{script}.py")
     monkeypatch.setattr(sys, "argv", [path, *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -66,7 +66,7 @@ def test_a_table_for_another_program_stays_a_table(
 
 
 def commands(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> list[str]:
-    """What ``aa-ray NAME`` names."""
+    """Return the commands that ``aa-ray NAME`` suggests."""
     monkeypatch.setattr(sys, "argv", [f"aa-ray {name}", *arguments])
     methods = {"claims": architectures.ALL_TABLES}.get(name, architectures.TABLE2)
     return first.commands(arguments, methods)
@@ -165,7 +165,7 @@ def test_a_terminal_folds_a_table_that_is_too_wide() -> None:
         try:
             while part := os.read(driver, 4096):
                 text += part
-        except OSError:  # the terminal is gone with the process
+        except OSError:  # the terminal ends with the process
             pass
         assert process.wait(timeout=120) == 0
     os.close(driver)

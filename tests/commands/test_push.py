@@ -1,4 +1,4 @@
-"""aa_ray.commands.push: an adapter's folder to a stand-in for the hub."""
+"""aa_ray.commands.push: upload an adapter's folder to a stand-in for the hub."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ __all__ = ["make"]  # a fixture
 
 @pytest.fixture
 def folder(tmp_path: Path, make: Callable[..., tuple[Any, Any]]) -> Path:
-    """As an export leaves it: the card, and files beside it."""
+    """Write a folder as an export leaves it: the card and other files."""
     trained, row = make()
     (tmp_path / "README.md").write_text(card.text(trained, row, HUB_BERT), "utf-8")
     (tmp_path / "pytorch_adapter.bin").write_bytes(bytes(range(256)))
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, make: Callable[..., tuple[Any, Any]]) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """The files that were uploaded to a stand-in for the hub."""
+    """Yield the files uploaded to a stand-in for the hub."""
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 

@@ -1,4 +1,4 @@
-"""aa_ray.commands.study: presets and options; tests/test_misuse.py has the wrong usage."""
+"""aa_ray.commands.study: presets and options. tests/test_misuse.py covers wrong usage."""
 
 import functools
 import os
@@ -112,7 +112,7 @@ def test_what_is_no_range_of_seeds(seeds: str) -> None:
 
 
 def test_retries_of_the_hubs_client_are_not_shown() -> None:
-    """What came of them is in the error. Importing the package leaves others' logging alone."""
+    """The error reports their outcome. Importing the package leaves the logging of others alone."""
     see = (
         "import logging; from huggingface_hub.utils import _http; "
         "print(_http.logger.isEnabledFor(logging.WARNING))"
@@ -128,7 +128,7 @@ def test_retries_of_the_hubs_client_are_not_shown() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    """As in `python studies/table2.py --no-run | head -2`."""
+    """An example is `python studies/table2.py --no-run | head -2`."""
     work = "lambda: print('a line\\n' * 100_000) or 0"
     code = f"import sys; from aa_ray.commands import study; sys.exit(study.guarded('', [], {work}))"
     with subprocess.Popen(

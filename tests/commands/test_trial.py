@@ -1,4 +1,4 @@
-"""python -m aa_ray: one trial by hand, as a study would run it, and its adapter."""
+"""python -m aa_ray: a single trial, run as in a study, and its adapter."""
 
 import functools
 import json
@@ -31,7 +31,10 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
-    """Run ``python -m aa_ray`` where there is no Ray: exit status, standard output and error."""
+    """Run ``python -m aa_ray`` without Ray.
+
+    Returns exit status, standard output and standard error.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
 
@@ -139,7 +142,7 @@ def test_saved_and_exported(command: Command, tmp_path: Path) -> None:
     assert "it has a row; training again for its weights\n" in said
     assert "test accuracy equals that of the row" in said
     assert (tmp_path / "again/pytorch_adapter.bin").read_bytes() == first
-    # Another trial takes the folder over.
+    # Another trial takes over the folder.
     status, said, _ = command("export", "--method", "rational-only", "--output", "again")
     assert status == 0 and (tmp_path / "again/rationals.json").exists()
 
@@ -161,7 +164,7 @@ def test_other_scores_than_the_rows_are_in_the_card(command: Command) -> None:
 def test_a_trial_of_an_array_trains_again_beside_the_same(
     command: Command, tiny_folder: Path, make_trial: Callable[..., Trial]
 ) -> None:
-    """With dropout it has the row's score only if it is beside the same trials, in their order."""
+    """With dropout, the score repeats only beside the same trials, in the same order."""
     for method in ("baseline", "rational-only"):
         command("run", "--method", method)
     rows = read("results").to_pylist()

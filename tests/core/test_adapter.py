@@ -1,4 +1,4 @@
-"""aa_ray.core.adapter against the released code's values, in AdapterHub's forward and in ours."""
+"""aa_ray.core.adapter against the released code's values, in AdapterHub's forward pass and ours."""
 
 import copy
 from collections.abc import Callable
@@ -118,14 +118,14 @@ def check_gradients(trial_model: TrialModel, released: dict[str, Tensor], refere
         trained["num"] = rational.numerator
         if rational.denominator.detach().any():
             trained["den"] = rational.denominator
-        else:  # from f(x) = 1: the kernel moves what the reference's abs leaves at 0 (FACTS D4)
+        else:  # from f(x) = 1, the kernel moves what the reference's abs keeps at 0 (FACTS D4)
             assert not released[prefix + "den"].any() and rational.denominator.grad.all()  # type: ignore[union-attr]
     stored = {name.removeprefix(prefix) for name in released if name.startswith(prefix)}
     assert stored - {"den"} <= set(trained) <= stored
     for name, parameter in trained.items():
         expected = released[prefix + name]
         scale = expected.abs().max().item()
-        # The difference of two sums over all tokens, which nearly cancel: rounding shows.
+        # Two sums over all tokens nearly cancel, so their difference shows rounding.
         tolerance = 3e-5 if name == "switch_logits" else 1e-5
         torch.testing.assert_close(
             parameter.grad, expected, rtol=tolerance, atol=tolerance * scale,
@@ -222,7 +222,7 @@ def test_noise_is_drawn_from_the_generator_or_from_torchs_own() -> None:
     torch.manual_seed(0)
     ours = draws(torch.Generator().manual_seed(1))
     torch.manual_seed(0)
-    assert torch.equal(draws(torch.Generator().manual_seed(1)), ours)  # torch's own plays no part
+    assert torch.equal(draws(torch.Generator().manual_seed(1)), ours)  # torch's is not used
     torch.manual_seed(1)
     global_ones = draws(None)
     torch.manual_seed(1)
@@ -262,7 +262,7 @@ def test_adaptable_ones_keep_adapterhubs_weights_and_draw_nothing(
 
 
 def test_anyone_can_train_it_with_adapterhub() -> None:
-    """``train_adapter`` and a loop of plain torch: the switches learn, the backbone does not."""
+    """With ``train_adapter`` and a plain loop, the switches learn and the backbone does not."""
     bert = with_adapter(SeqBnConfig(reduction_factor=4, non_linearity="rational:one"))
     modules = make_adaptable(bert, "aa", SwitchSettings(temperature=0.5))
     bert.train_adapter("aa")

@@ -1,4 +1,4 @@
-"""aa_ray.core.architectures: what a method says about itself."""
+"""aa_ray.core.architectures: a method's description of itself."""
 
 import adapters
 import pytest
@@ -46,7 +46,7 @@ def test_a_method_has_a_line_or_one_per_inference_depth() -> None:
     drop = METHODS["adapter-drop"]
     assert [line.title for line in drop.lines] == ["AdapterDrop^AA", "AdapterDrop^N"]
     assert drop.inference_depths([(0, 1, 5), (2,)]) == (1, 3)
-    assert drop.inference_depths([(3,), (2,)]) == (1,)  # two lines read the same depth
+    assert drop.inference_depths([(3,), (2,)]) == (1,)  # two lines share a depth
     assert drop.inference_depths([(), (2,)]) == (0, 1)
 
 

@@ -1,4 +1,4 @@
-"""aa_ray.core.backbones: found without running foreign code, checked, and named by content."""
+"""aa_ray.core.backbones: found without running foreign code, checked, and named by content hash."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""aa_ray.core.deviations: each setting does what it says, and only where it applies."""
+"""aa_ray.core.deviations: each setting has its documented effect, and only where it applies."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ def test_released_adapter_drop_skips_up_to_ten_and_develops_with_what_it_last_sk
     outcome = run_one(bert, trial)
     counts = np.bincount(steps, minlength=4)
     assert counts.sum() == 100
-    assert counts[3] > 50  # n = 3..10 of 0..10 leave a 3-layer model without adapter
+    assert counts[3] > 50  # n = 3..10 of 0..10 leave a 3-layer model without adapters
     assert all(epoch.development[1] == epoch.development[2] for epoch in outcome.history[1:])
     assert [e.adapter_layers for e in outcome.evaluations] == [[2], [1, 2]]
 
@@ -109,7 +109,7 @@ def test_which_switches_are_restored(
     monkeypatch: pytest.MonkeyPatch,
     setting: str,
 ) -> None:
-    scores = iter([0.9, 0.1, 0.1, 0.5])  # the first of three epochs is best; then the test
+    scores = iter([0.9, 0.1, 0.1, 0.5])  # three epochs, the first is best; then the test
     trial_models = []
 
     def evaluate(bert: Any, jobs: Sequence[Job]) -> list[Scores]:
@@ -124,7 +124,7 @@ def test_which_switches_are_restored(
     assert {i: trial_model.switch(i).logits.tolist() for i in trial_model.layers} == epoch.logits
     assert outcome.history[1].logits != outcome.history[3].logits
     coefficients = {i: r.numerator.tolist() for i, r in trial_model.rationals.items()}
-    assert coefficients == outcome.history[1].numerators  # all else is of the best epoch
+    assert coefficients == outcome.history[1].numerators  # the rest comes from the best epoch
     chosen = [i for i, (identity, adapter) in epoch.logits.items() if adapter > identity]
     assert outcome.evaluations[0].selected_layers == chosen
 

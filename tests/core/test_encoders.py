@@ -1,4 +1,4 @@
-"""aa_ray.core.encoders: which encoders a study takes, and what is said of the others."""
+"""aa_ray.core.encoders: the encoders that a study accepts, and the messages for others."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def folder_with(tmp_path: Path, **config: Any) -> str:
 
 
 def test_the_types_that_are_taken() -> None:
-    """One more in a newer AdapterHub or transformers needs a model in tests/encoders.py."""
+    """A new type in AdapterHub or transformers needs a model in tests/encoders.py."""
     assert encoders.adaptable_types() == sorted(TYPES)
     assert set(encoders.BERT_LAYERS) <= set(TYPES)
 
@@ -98,7 +98,7 @@ def test_a_folder_without_vocabulary(kind: str, tmp_path: Path) -> None:
 
 
 def test_camembert_is_roberta_by_another_name() -> None:
-    """What ``SAME_MODULES`` rests on: the same weights give the same output."""
+    """``SAME_MODULES`` relies on this: the same weights give the same output."""
     config = CamembertConfig(vocab_size=50, **SIZES)
     camembert = CamembertModel(config).eval()
     roberta = RobertaModel(config).eval()
@@ -110,7 +110,7 @@ def test_camembert_is_roberta_by_another_name() -> None:
 
 
 def test_a_pooler_is_asked_for_only_where_there_is_one() -> None:
-    """In a tiny random ALBERT it was never trained; RoBERTa's classifier has none."""
+    """The pooler of a tiny random ALBERT was never trained; RoBERTa's classifier has none."""
     albert, roberta = (backbones.find(str(encoder_folder(k))) for k in ("albert", "roberta"))
     assert albert.pooler and not backbones.pooler_is_trained(albert)
     assert not roberta.pooler and backbones.pooler_is_trained(roberta)

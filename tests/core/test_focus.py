@@ -1,4 +1,4 @@
-"""aa_ray.core.focus: add, read the selection, and keep what it selected."""
+"""aa_ray.core.focus: add an adapter, read its selection, and keep the selected layers."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ from tests.tiny_encoders import ENCODERS, HIDDEN, encoder, logits, perturb, sele
 
 
 def trained(name: str = "bert", selected: list[int] | None = None, **settings: Any) -> Any:
-    """An encoder whose adapter looks as if it had been trained."""
+    """Return an encoder whose adapter looks trained."""
     model = encoder(name, AdaptableConfig(**settings))
     perturb(model)
     if selected is not None:
@@ -89,7 +89,7 @@ def test_an_identity_costs_two_matrices_and_is_not_trained() -> None:
     "settings", [{}, {"scaling": "learned"}, {"ln_after": True}, {"dropout": 0.5}]
 )
 def test_what_remains_are_the_same_parameters(settings: dict[str, Any]) -> None:
-    """An optimizer that was made before goes on with them; nothing is drawn."""
+    """An existing optimiser can continue with these parameters; nothing is drawn at random."""
     model = trained("bert", [1], **settings)
     module = bottleneck_layers(model, "sst2")[1].adapters["sst2"]
     before = {key: p for key, p in module.named_parameters() if key != "switch.logits"}
@@ -124,7 +124,7 @@ def test_another_adapter_of_the_same_configuration_stays() -> None:
     assert all(of.adapters["other"].switch for of in bottleneck_layers(model, "other"))
 
 
-# In a process that has neither the model nor, if the activation is a plain one, aa_ray.
+# Runs in a process without the model and, for a plain activation, without aa_ray.
 LOAD = """
 import sys
 import torch
@@ -161,7 +161,7 @@ def test_switches_are_saved_and_loaded(name: str, when: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("activation", ["relu", "rational:one"])
 def test_without_aa_ray_switches_are_not_ignored(activation: str, tmp_path: Path) -> None:
-    """Stock AdapterHub would load the bottlenecks and drop switch and identity without a word."""
+    """Stock AdapterHub would load the bottlenecks and silently drop switch and identity."""
     ran = load_elsewhere(trained("bert", [1], non_linearity=activation), tmp_path, "")
     last = ran.stderr.strip().splitlines()[-1]
     assert ran.returncode != 0 and last.startswith("KeyError: ")
@@ -205,7 +205,7 @@ def test_a_whole_checkpoint_of_transformers_has_the_switches(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("switched", [True, False])
 def test_safetensors(switched: bool, tmp_path: Path) -> None:
-    """They refuse a tensor with two names, as AdapterHub gives the activation's."""
+    """safetensors refuses a tensor with two names, and AdapterHub gives the activation two."""
     model = trained("bert", switched=switched)
     model.save_adapter(str(tmp_path), "sst2", use_safetensors=True)
     other = encoder("bert")
@@ -214,7 +214,7 @@ def test_safetensors(switched: bool, tmp_path: Path) -> None:
 
 
 def test_a_state_with_both_names_of_the_activation_loads(tmp_path: Path) -> None:
-    """Adapters that were saved by earlier versions have it."""
+    """Earlier versions saved both names."""
     model = trained("bert")
     model.save_adapter(str(tmp_path), "sst2")
     file = tmp_path / "pytorch_adapter.bin"
@@ -266,7 +266,7 @@ def test_wrong_use_gets_one_line(call: Any, message: str) -> None:
 
 
 def test_a_model_of_transformers_alone_is_refused() -> None:
-    """It has an ``add_adapter`` of its own, for another library."""
+    """transformers' own ``add_adapter`` belongs to another library."""
     bert = BertForSequenceClassification(tiny_encoders.config("bert"))
     with pytest.raises(AdapterError, match=r"call adapters.init\(model\) first"):
         add_adapter(bert, "sst2")

@@ -1,4 +1,4 @@
-"""aa_ray.core.known_encoders: what is written down is what the models' configurations give."""
+"""aa_ray.core.known_encoders agrees with the models' configurations."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.core.checkpoint_folder import _bert_shape
 from aa_ray.core.known_encoders import SHAPES
 
-# The fields of config.json that decide the shape.
+# Fields of config.json that decide the shape.
 BASE = {"num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12,
         "intermediate_size": 3072}  # fmt: skip
 LARGE = {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16,
@@ -32,17 +32,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "distilbert-base": {"model_type": "distilbert", "n_layers": 6, "dim": 768, "n_heads": 12,
                         "hidden_dim": 3072, "vocab_size": 30522},
 }  # fmt: skip
-# Millions of parameters, embeddings included, as the papers and model cards give them.
+# Millions of parameters, with embeddings, according to papers and model cards.
 PUBLISHED = {"roberta-base": 125, "roberta-large": 355, "distilbert-base": 66,
              "deberta-v3-base": 86 + 98, "deberta-v3-large": 304 + 131}  # fmt: skip
 
 
 def plain(name: str) -> str:
-    """The name without owner and case."""
+    """Return the name without owner and case."""
     return name.split("/")[-1].removesuffix("-uncased").removesuffix("-cased")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # of DeBERTa's file
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # from DeBERTa
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_shape_is_that_of_the_configuration(name: str) -> None:
     fields = dict(CONFIGS[plain(name)])

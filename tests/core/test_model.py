@@ -124,7 +124,7 @@ def test_groups_hold_every_trained_parameter_once_with_its_rate(
 def test_parameters_come_in_the_order_that_results_depend_on(
     bert: BertForSequenceClassification, make_trial: Callable[..., Trial]
 ) -> None:
-    """The gradient's norm is a sum over them: bottlenecks, switches, then the classifier."""
+    """The gradient's norm sums over bottlenecks, switches, and then the classifier."""
     trial = make_trial(activation="rational:one", switched=True, layers=(0, 2))
     [trial_model] = model.attach(bert, [trial], outputs=2)
     bottleneck = [
@@ -143,7 +143,7 @@ def test_parameters_come_in_the_order_that_results_depend_on(
 def test_initial_weights_are_what_adapterhub_draws_from_the_seed(
     tiny: Backbone, make_trial: Callable[..., Trial], settings: dict[str, Any]
 ) -> None:
-    """Rows stand for exact results, so what is built around a bottleneck must draw nothing."""
+    """Rows stand for exact results, so nothing around a bottleneck may draw random numbers."""
     trial = make_trial(layers=(0, 2), **settings)
     [trial_model] = model.attach(model.load(tiny.path), [trial], outputs=2)
     stock = model.load(tiny.path)
@@ -166,7 +166,7 @@ def test_initial_weights_are_what_adapterhub_draws_from_the_seed(
 def test_lora_that_finds_no_layer_is_an_error_and_finds_them_again(
     tiny: Backbone, make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AdapterHub's LoRA lives in linear layers of its own, for which faster ones may stand."""
+    """AdapterHub's LoRA needs AdapterHub's linear layers, which faster ones may have replaced."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     bert = freeze(model.load(tiny.path))
     with pytest.raises(TrainingError, match="LoRAConfig adds no parameters"):
@@ -182,12 +182,12 @@ def test_lora_that_finds_no_layer_is_an_error_and_finds_them_again(
     for with_lora in (bert, fast):
         before = with_lora.num_parameters()
         model.add_adapter(with_lora, "lora", LoRAConfig())
-        # Rank 8 at query and value of each layer: two matrices of 8 x 32 each.
+        # Rank 8 at each layer's query and value, with two matrices of 8 x 32 each.
         assert with_lora.num_parameters() - before == TINY_LAYERS * 2 * 2 * 8 * 32
 
 
 def test_nothing_is_silenced_when_modules_are_imported(tiny: Backbone) -> None:
-    """Whoever uses the package as a library keeps the warnings of other libraries."""
+    """Users of the package as a library keep the warnings of other libraries."""
     program = """
 import logging, sys
 from transformers.utils import logging as transformers_logging
@@ -206,11 +206,11 @@ assert not logging.getLogger("transformers.modeling_utils").isEnabledFor(logging
 assert not logging.getLogger("huggingface_hub.utils").isEnabledFor(logging.WARNING)
 """
     command = [sys.executable, "-c", program, tiny.path]
-    # Commands that ran in this process before have set what libraries read.
+    # Earlier commands in this process have set variables that libraries read.
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_VERBOSITY")}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""  # what is expected is not reported
+    assert ran.stderr == ""  # expected messages are not shown
 
 
 def test_restore_puts_a_snapshot_back(

@@ -1,4 +1,4 @@
-"""aa_ray.core.optimizers: three rates for what is trained, with linear decay."""
+"""aa_ray.core.optimizers: three learning rates with linear decay."""
 
 from typing import Any
 

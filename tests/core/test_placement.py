@@ -22,7 +22,7 @@ from tests.tiny_encoders import ENCODERS, batch, encoder, logits, perturb, selec
 
 
 def cases() -> Iterator[Any]:
-    """The kinds of method, with all combinations of the deviations that apply to them."""
+    """Yield each kind of method with each combination of its deviations."""
     kinds: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         "aa": ({"switched": True, "activation": "rational:one"},
                ("switch_skip", "switch_identity", "denominator", "gradient_at_zero")),
@@ -42,7 +42,7 @@ def cases() -> Iterator[Any]:
 def test_it_computes_what_the_studys_own_model_does(
     settings: dict[str, Any], training: bool, tiny: Backbone, make_trial: Callable[..., Trial]
 ) -> None:
-    """The same logits, and the same gradient of every trained parameter."""
+    """Logits and the gradient of every trained parameter agree."""
     trial = make_trial(**settings)
     theirs, studys = model.load(tiny.path), model.load(tiny.path)
     [trial_model] = model.attach(studys, [trial], outputs=2)
@@ -80,7 +80,7 @@ def test_it_computes_what_the_studys_own_model_does(
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_way_into_a_model(name: str) -> None:
-    """A configuration, its name, and ``add_adapter`` of AdapterHub's with either."""
+    """Covers a configuration and its name, each passed to AdapterHub's ``add_adapter``."""
     states = []
     for config in (AdaptableConfig(), "adaptable", AdaptableConfig(layers=[0, 1, 2])):
         layers = bottleneck_layers(encoder(name, config), "sst2")
@@ -91,7 +91,8 @@ def test_every_way_into_a_model(name: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(ours, states[0], strict=True))
     plain = encoder(name, SeqBnConfig(reduction_factor=16, non_linearity="rational:one"))
     weights = [of.adapters["sst2"].adapter_up.weight for of in bottleneck_layers(plain, "sst2")]
-    assert all(torch.equal(a, b) for a, b in zip(weights, states[0], strict=True))  # none drawn
+    # The switches draw no random numbers.
+    assert all(torch.equal(a, b) for a, b in zip(weights, states[0], strict=True))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -108,7 +109,7 @@ def test_without_switches_the_modules_are_adapterhubs() -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_it_learns_beside_lora(name: str) -> None:
-    """In one adapter, and as two adapters of one model of which either is active."""
+    """The two may be parts of one adapter, or two adapters of one model, either of them active."""
     both = encoder(name, ConfigUnion(AdaptableConfig(), LoRAConfig(r=2, alpha=2)))
     both(**batch()).loss.backward()
     trained = {key for key, p in both.named_parameters() if p.requires_grad and p.grad is not None}
@@ -134,7 +135,10 @@ def test_it_learns_beside_lora(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_switched_adapter_on_top_of_a_plain_one(name: str) -> None:
-    """Stack hands the plain one's output on as h; with plain identities only it remains."""
+    """Stack passes the plain adapter's output on as h.
+
+    With plain identities only that output remains.
+    """
     model = encoder(name, AdaptableConfig(switch_identity="plain"))
     model.add_adapter("language", config=SeqBnConfig(leave_out=[0]))
     model.train_adapter("language")
@@ -211,7 +215,7 @@ def test_a_batch_split_gives_each_part_its_own_adapter() -> None:
 
 @pytest.mark.parametrize("make", [SeqBnConfig, AdaptableConfig])
 def test_what_docs_say_of_adapterhubs_compositions_in_different_layers(make: Any) -> None:
-    """A newer AdapterHub that runs them is good news, and docs/adapters.md has to say so."""
+    """If a newer AdapterHub runs these compositions, docs/adapters.md must say so."""
     first, second = make(leave_out=[0]), make(leave_out=[2])
     setups = [BatchSplit("sst2", "b", batch_sizes=[4, 4]), Parallel("sst2", "b"),
               Split("sst2", "b", splits=[3, 4]), Average("sst2", "b")]  # fmt: skip

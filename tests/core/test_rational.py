@@ -1,4 +1,4 @@
-"""aa_ray.core.rational against the released code, torch's own differentiation, and AdapterHub."""
+"""aa_ray.core.rational against the released code, torch's differentiation, and AdapterHub."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_equals_the_released_code_in_float64(
     torch.testing.assert_close(
         rational.numerator.grad, released[prefix + "grad_num_f64"], rtol=1e-11, atol=1e-11
     )
-    # The reference has sign(0) = 0 for a coefficient of 0, the kernel and this code copysign.
+    # For a coefficient of 0 the reference has sign(0) = 0; the kernel and this code use copysign.
     moved = rational.denominator.detach() != 0
     torch.testing.assert_close(
         rational.denominator.grad[moved],  # type: ignore[index]
@@ -59,7 +59,10 @@ def test_equals_the_released_code_in_float64(
 def test_equals_the_released_code_in_float32(
     released: dict[str, Tensor], version: Version, name: str
 ) -> None:
-    """To 1e-6 of the sum of |terms|: at a root of P, float32 cannot do better (nor do they)."""
+    """Values agree to 1e-6 of the sum of |terms|.
+
+    At a root of P, float32 cannot do better, and neither can the released code.
+    """
     prefix = f"rat{version}/{name}/"
     numerator, denominator = released[prefix + "num"], released[prefix + "den"]
     rational = with_coefficients(numerator, denominator, version)
@@ -107,7 +110,7 @@ def test_denominator_learns_from_one(version: Version) -> None:
     x = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
     optimizer = torch.optim.SGD(rational.parameters(), lr=0.01)
     rational(x).sum().backward()
-    assert torch.equal(x.grad, torch.zeros(3))  # type: ignore[arg-type]  # nothing below learns yet
+    assert torch.equal(x.grad, torch.zeros(3))  # type: ignore[arg-type]  # layers below learn nothing yet
     x = x.detach()
     # dR/db_k = -P/Q^2 |x|^k with P = Q = 1
     expected = torch.stack([-(x**k).sum() for k in range(1, 5)])
@@ -137,10 +140,10 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 def test_no_parameter_turns_nan_or_infinite(
     version: Version, dtype: torch.dtype, name: str, values: list[float], upstream: float
 ) -> None:
-    """Three clipped Adam steps, as in training, with inputs up to 1e4 (where x^5 is 1e20).
+    """Takes three clipped Adam steps as in training, with inputs up to 1e4 (where x^5 is 1e20).
 
-    The activation's output itself may leave the range of float16, since P is of a higher order
-    than Q; what it does to a trial's loss ends that trial (aa_ray.training.loop).
+    The activation's output itself may leave the range of float16, since P has a higher order
+    than Q. If that makes a trial's loss infinite, the trial ends (aa_ray.training.loop).
     """
     rational = Rational(name, version)
     optimizer = torch.optim.Adam(rational.parameters(), lr=0.01)
@@ -251,11 +254,11 @@ def test_works_under_autocast() -> None:
     assert rational.numerator.grad is not None and linear.weight.grad is not None
 
 
-# Torch's compiler makes an instance of the function's class, which torch itself deprecates.
+# Torch's compiler instantiates the function's class, which torch itself deprecates.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("version", ["A", "B"])
 def test_works_under_torch_compile(version: Version) -> None:
-    """In one graph; the backend that generates no code needs no compiler."""
+    """The rational compiles to one graph; this backend needs no compiler."""
     rational = Rational("relu", version)
     compiled = torch.compile(rational, backend="aot_eager", fullgraph=True)
     x, upstream = torch.randn(2, 5, 7, requires_grad=True), torch.randn(2, 5, 7)

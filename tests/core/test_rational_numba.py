@@ -1,4 +1,4 @@
-"""aa_ray.core.rational_numba against aa_ray.core.rational_torch."""
+"""Tests aa_ray.core.rational_numba against aa_ray.core.rational_torch."""
 
 from aa_ray.core import rational_numba
 from tests.rational_checks import KernelChecks

@@ -1,4 +1,4 @@
-"""aa_ray.core.rational_torch against torch's own differentiation of the plain formula."""
+"""Tests aa_ray.core.rational_torch against torch's differentiation of the plain formula."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from aa_ray.core import rational_torch
 
 
 def plain(x: Tensor, a: Tensor, b: Tensor, version: str) -> Tensor:
-    """The formula as it stands in the docstring of ``aa_ray.core.rational``, powers and all."""
+    """Compute the formula in the docstring of ``aa_ray.core.rational`` with explicit powers."""
     powers = x[..., None] ** torch.arange(6)  # [G, n, 6]
     terms = b[:, None] * powers[..., 1:5]
     inner = terms.abs().sum(-1) if version == "A" else terms.sum(-1).abs()
@@ -23,7 +23,7 @@ def plain(x: Tensor, a: Tensor, b: Tensor, version: str) -> Tensor:
 def test_equals_automatic_differentiation(
     version: str, gradient: str, groups: int, n: int, seed: int
 ) -> None:
-    """Away from the kinks, where both gradients of the absolute value are the same."""
+    """Away from the kinks, both gradients of the absolute value are the same."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""aa_ray.core.rational_triton against aa_ray.core.rational_torch: on a GPU or interpreted."""
+"""Tests aa_ray.core.rational_triton against aa_ray.core.rational_torch, on a GPU or interpreted."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""aa_ray.core.registration: AdapterHub knows rationals and head, whichever package comes first."""
+"""aa_ray.core.registration: AdapterHub knows rationals and head, whatever the order of imports."""
 
 import ast
 import importlib.util
@@ -36,7 +36,7 @@ ORDERS = [
     ("model",),
 ]
 
-# What a user does who has an exported adapter with rational and head.
+# How a user loads an exported adapter with rational and head.
 LOAD = f"""
 import sys
 from adapters import BertAdapterModel
@@ -50,7 +50,7 @@ print(rational.numerator[0].item(), *(type(head).__name__ for head in model.head
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an adapter with a rational whose a0 is 0.25, and a mean-pooling head."""
+    """Save an adapter with a rational whose a0 is 0.25 and a mean-pooling head."""
     folder = tmp_path_factory.mktemp("adapter")
     model = BertAdapterModel(BertConfig(**CONFIG))
     model.add_adapter("a", config=SeqBnConfig(non_linearity="rational:one", reduction_factor=16))
@@ -115,7 +115,7 @@ def test_an_adaptable_adapter_loads_whoever_is_imported_first(tmp_path: Path) ->
 
 
 def source(function: Any) -> str:
-    """Of what AdapterHub itself has written, without our wrapper."""
+    """Return AdapterHub's source of a function, without our wrapper."""
     module = importlib.util.find_spec(function[0])
     assert module is not None and module.origin is not None
     tree = ast.parse(Path(module.origin).read_text("utf-8"))
@@ -134,14 +134,14 @@ CONFIGURATION = "adapters.configuration.adapter_config"
 @pytest.mark.parametrize(
     ("function", "facts"),
     [
-        # The class of a saved configuration comes from a table that nobody can add to.
+        # The class of a saved configuration comes from a table that cannot be extended.
         (
             (CONFIGURATION, "AdapterConfig._get_config_class"),
             ["config_dict.get('architecture', None)", "arch_to_config[architecture]"],
         ),
         ((CONFIGURATION, "AdapterConfig.load"), ["cls._get_config_class(config_dict)"]),
         ((CONFIGURATION, "ConfigUnion.from_dict"), ["cls._get_config_class(c)"]),
-        # The module's class is written there, and its arguments are those that we replace it by.
+        # The class of the module is hard-coded, and our replacement takes its arguments.
         (
             (BOTTLENECK, "BottleneckLayer.add_adapter"),
             [
@@ -152,7 +152,7 @@ CONFIGURATION = "adapters.configuration.adapter_config"
                 "self.adapters[adapter_name] = adapter",
             ],
         ),
-        # Every new and every loaded adapter comes through it ...
+        # Every new and every loaded adapter passes through ``add_adapter`` ...
         (
             ("adapters.model_mixin", "ModelAdaptersMixin._add_adapter_weights"),
             ["layer.add_adapter(adapter_name, i)"],
@@ -161,27 +161,27 @@ CONFIGURATION = "adapters.configuration.adapter_config"
             ("adapters.methods.adapter_layer_base", "AdapterLayerBase.average_adapter"),
             ["self.add_adapter(adapter_name, self.layer_idx)"],
         ),
-        # ... and is taken back on a ValueError.
+        # ... and is removed on a ValueError.
         (
             ("adapters.model_mixin", "ModelAdaptersMixin.add_adapter"),
             ["except ValueError as ex:\n        self.delete_adapter(adapter_name)"],
         ),
-        # Every forward pass with an adapter comes through ``compose``.
+        # Every forward pass with an adapter goes through ``compose``.
         (
             (BOTTLENECK, "BottleneckLayer.bottleneck_layer_forward"),
             ["state = self.compose(adapter_setup, state)"],
         ),
-        # Fuse takes what the bottleneck returns third, not the mixture.
+        # Fuse uses the bottleneck's third result, not the mixture.
         (
             (BOTTLENECK, "BottleneckLayer.compose_single"),
             ["residual_input=state.adapter_residual", "layer_output[0], layer_output[2]"],
         ),
-        # A bottleneck is one for AdapterHub if its configuration has no architecture.
+        # AdapterHub recognises a bottleneck by a configuration without an architecture.
         (
             ("adapters.interface", "AdapterMethod.get_from_config"),
             ["if config.architecture is None"],
         ),
-        # The type of a head comes from a list of the model's class or from the model.
+        # The type of a head comes from a list of the model's class or from the model itself.
         (
             ("adapters.heads.model_mixin", "ModelWithFlexibleHeadsAdaptersMixin"),
             ["def add_prediction_head_from_config(self, head_name: str, config: dict"],
@@ -195,14 +195,14 @@ CONFIGURATION = "adapters.configuration.adapter_config"
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_adapterhub_is_what_the_hooks_rest_on(function: tuple[str, str], facts: list[str]) -> None:
-    """It fails with a newer AdapterHub that has changed one of these places: look at it there."""
+    """A failure means that a newer AdapterHub has changed a place that a hook relies on."""
     text = " ".join(source(function).split())
     for fact in facts:
         assert " ".join(fact.split()) in text, fact
 
 
 def test_no_layer_goes_around_the_hooks() -> None:
-    """No class below AdapterHub's bottleneck layer has an ``add_adapter`` of its own."""
+    """No subclass of AdapterHub's bottleneck layer overrides ``add_adapter``."""
     import adapters.models.bert.mixin_bert
     from adapters.methods.bottleneck import BottleneckLayer
 

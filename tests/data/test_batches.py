@@ -1,4 +1,4 @@
-"""aa_ray.data.batches: every example once, padding only where needed."""
+"""aa_ray.data.batches: every example appears once, and padding only where necessary."""
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ def test_evaluation_sees_every_example_once_in_order_of_length(
     assert [lengths[i] for i in order] == sorted(lengths)
     totals = [sum(lengths[i] for i in batch) for batch in found]
     assert all(total <= tokens or len(b) == 1 for total, b in zip(totals, found, strict=True))
-    # No batch could have taken the next example too.
+    # No batch had room for the next example.
     following = [lengths[b[0]] for b in found[1:]]
     assert all(a + b > tokens for a, b in zip(totals, following, strict=False))
 

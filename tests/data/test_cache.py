@@ -1,4 +1,4 @@
-"""aa_ray.data.cache and tokenised: what lies in a file is what would have been made in memory."""
+"""aa_ray.data.cache and tokenised: files hold the same as a computation in memory."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ RTE = tasks.get("rte")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files are kept there, also of a few rows."""
+    """Set up a cache folder, also for few rows."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(tokenised, "LEAST_ROWS", 10)
     return tmp_path / "cache"
@@ -48,7 +48,7 @@ def official() -> Official:
 
 
 def made(count: int = 20, seed: int = 0) -> Examples:
-    """Examples of random numbers; the first has no tokens."""
+    """Return examples of random numbers; the first has no tokens."""
     rng = np.random.default_rng(seed)
     ids = [rng.integers(0, 30_000, n).tolist() for n in [0, *rng.integers(1, 9, count - 1)]]
     return Examples.from_lists(ids, [[1] * len(row) for row in ids], rng.integers(0, 3, count))
@@ -59,7 +59,7 @@ def never() -> Examples:
 
 
 def same(one: Examples, other: Examples) -> bool:
-    """Whether they give the same batches."""
+    """Return whether both give the same batches."""
     return (
         one.id_lists() == other.id_lists()
         and one.segment_lists() == other.segment_lists()
@@ -91,7 +91,7 @@ def test_training_and_development_examples_lie_in_one_file(
     assert [path.suffix for path in sorted(folder.iterdir())] == [".arrow", ".lock"]
     assert len(train.input_ids) == len(development.input_ids) > train.lengths.sum()
     assert not train.input_ids.flags.owndata and not train.input_ids.flags.writeable
-    assert train.input_ids.itemsize + train.token_type_ids.itemsize == 5  # bytes of a token
+    assert train.input_ids.itemsize + train.token_type_ids.itemsize == 5  # bytes per token
 
 
 def test_few_rows_make_no_file(
@@ -133,7 +133,7 @@ def test_a_file_is_named_after_everything_that_decides_its_content(
     chunks = pa.concat_tables([table.slice(0, 7), table.slice(7, 0), table.slice(7)])
     narrow = chunks.set_column(2, "label", chunks["label"].cast(pa.int8()))
     for again in (chunks, narrow):
-        Tokeniser(tokenizer).examples(Rows(again), RTE, 12)  # after it has been used, too
+        Tokeniser(tokenizer).examples(Rows(again), RTE, 12)  # also after earlier use
     assert len(list(folder.glob("*.arrow"))) == len(variants)
 
 

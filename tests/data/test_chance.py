@@ -1,4 +1,4 @@
-"""aa_ray.data.chance against every constant answer, and against simulated test sets."""
+"""aa_ray.data.chance against all constant answers and against simulated test sets."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_the_error_is_that_of_other_test_sets(task: str, share: float) -> None:
     rng = np.random.default_rng(0)
     n = 800
     draws = [chance(tasks.get(task), (rng.random(n) < share).astype(int)) for _ in range(4000)]
-    if task != "sst2":  # the better of two like shares varies less than either
+    if task != "sst2":  # the larger of two similar shares varies less than either
         assert np.std([c.score for c in draws]) == pytest.approx(draws[0].error, rel=0.1)
     assert draws[0].exceeded(draws[0].score + 3.1 * draws[0].error, 3)
     assert not draws[0].exceeded(draws[0].score + 2.9 * draws[0].error, 3)

@@ -1,4 +1,4 @@
-"""aa_ray.data.generated: GLUE's columns and types, the same sentences, no leak into the test."""
+"""aa_ray.data.generated: GLUE's columns and types, fixed sentences, no leak into the test set."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import pytest
 from aa_ray.data import generated
 from aa_ray.data.tasks import get
 
-# If this changes, what is generated has changed: raise embedded.VERSION and update it.
+# A different digest means different sentences: raise embedded.VERSION and update the digest.
 DIGEST = (1, "c859c4fd39de665e")
 
 

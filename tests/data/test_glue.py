@@ -1,4 +1,4 @@
-"""aa_ray.data: the released split rule, fingerprints, and what is refused."""
+"""aa_ray.data: the released split rule, fingerprints, and refused data."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def test_fingerprint_depends_on_examples_labels_order_and_split() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data folder with a good sst2."""
+    """Write a data folder with a valid sst2."""
     write(tmp_path, "train", {"sentence": ["good"] * 200, "label": [0, 1] * 100})
     write(tmp_path, "validation", {"sentence": ["bad"], "label": [0]})
     return tmp_path

@@ -1,4 +1,4 @@
-"""aa_ray.data.own_files: every kind of file gives the same table; a bad file is one line."""
+"""aa_ray.data.own_files: all file types give the same table; a bad file gives a one-line error."""
 
 import json
 from collections.abc import Callable

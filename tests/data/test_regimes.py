@@ -1,4 +1,4 @@
-"""aa_ray.data.regimes: the paper's regimes, and any other number of examples."""
+"""aa_ray.data.regimes: the paper's regimes, and other numbers of examples."""
 
 import pytest
 from hypothesis import given

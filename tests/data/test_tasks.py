@@ -1,4 +1,4 @@
-"""aa_ray.data.tasks: metrics against hand-computed values, and what each task asks for."""
+"""aa_ray.data.tasks: metrics against hand-computed values, and the requirements of each task."""
 
 import numpy as np
 import pytest

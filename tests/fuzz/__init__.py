@@ -1,1 +1,1 @@
-"""Whatever is typed, and whatever lies in a folder: one line, or the right result."""
+"""Fuzz tests: any option and any file gives the right result or a one-line error."""

@@ -1,4 +1,4 @@
-"""How much is tried: a little by default, more where ``FUZZ`` says how many examples each."""
+"""The number of fuzz examples: small by default, larger if ``FUZZ`` sets it."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 EXAMPLES = int(os.environ.get("FUZZ", "40"))
 
-# Most that a test of this folder may add to the process's memory, in bytes.
+# Bytes that a test of this folder may add to the process's memory.
 MOST_MEMORY = 600_000_000
 
 settings.register_profile(
@@ -22,7 +22,7 @@ settings.register_profile(
 
 @pytest.fixture(autouse=True)
 def bounded_memory() -> Iterator[None]:
-    """No file makes the reader take memory without measure."""
+    """Check that no file makes the reader use unlimited memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -1,4 +1,4 @@
-"""Damage as disks, networks, editors and people do it, to the bytes of a file."""
+"""Damage to the bytes of a file, as caused by disks, networks, editors and people."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Damage = Callable[[bytes], bytes]
 
 @st.composite
 def damages(draw: st.DrawFn) -> Damage:
-    """One to three changes, each at a place drawn relative to the file's length."""
+    """Draw one to three changes, each at a place relative to the file's length."""
     changes = draw(st.lists(st.sampled_from(sorted(_CHANGES)), min_size=1, max_size=3))
     places = [(draw(st.floats(0, 1)), draw(st.floats(0, 1))) for _ in changes]
     noise = draw(st.binary(min_size=1, max_size=40))

@@ -1,4 +1,4 @@
-"""Damaged files: each is read as it was, or refused in words, and nothing else happens."""
+"""Damaged files are read as before or refused with a clear message; nothing else happens."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ FUZZ = settings.get_profile("fuzz")
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A folder for one example."""
+    """Create a folder for one example."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
@@ -51,7 +51,7 @@ def test_rows(damage: Damage) -> None:
         path = place / "rows" / f"{1:020x}.parquet"
         path.write_bytes(damage(path.read_bytes()))
         found = {kept["trial_id"]: kept for kept in Store(str(place)).read().to_pylist()}
-        assert set(found) >= {f"{0:020x}", f"{2:020x}"}  # the others are there
+        assert set(found) >= {f"{0:020x}", f"{2:020x}"}  # the undamaged rows are present
         assert all(found[trial_id] == whole[trial_id] for trial_id in found)
 
 
@@ -187,7 +187,7 @@ def test_values_of_data(values: list[Any], column: str) -> None:
             try:
                 changed = pa.table(columns)
             except (pa.ArrowException, OverflowError):
-                return  # no file holds such a column
+                return  # no file can hold such a column
             pq.write_table(changed, place / "sst2" / f"{name}.parquet")
         glue._load.cache_clear()
         with contextlib.suppress(UsageError):

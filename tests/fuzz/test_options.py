@@ -1,4 +1,4 @@
-"""Every option with every kind of value: one line and exit status 2, or a plan."""
+"""Every option with every kind of value gives a plan, or one line and exit status 2."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from aa_ray.core.architectures import TABLE2
 FUZZ = settings.get_profile("fuzz")
 STUDIES = Path(__file__).parent.parent.parent / "studies"
 
-# Those that print and end, those that take no value, and those of which a test below has more.
+# Options that print and exit, options without a value, and options with a test of their own.
 ENDING = ("--help", "--help-all", "--version")
 FLAGS = ("--plan", "--no-run", "--debug", "--retry-failed", "--dashboard", "--all-columns")
 OPTIONS = sorted(
@@ -29,7 +29,7 @@ NUMBERS = st.one_of(
     st.integers().map(str), st.floats().map(str), st.integers(0, 6000).map(lambda n: "9" * n),
     st.sampled_from(["0x10", "1e3", "1_000", "٣", "½", "-0", "+1", " 1", "1 ", "auto", "full"]),
 )  # fmt: skip
-# No scheme of an object store: here is no network, and each answers in its own time.
+# No object store's scheme, since there is no network and each one takes its time to fail.
 PLACES = st.sampled_from(
     ["/dev/null", "/dev/zero", "/proc/self/mem", "/sys/x", "~", "~nobody-here/x", ".", "..", "/",
      "file:///", "file://x?y=1", "s3://", "s3:/x", "gs://", "://", "http://127.0.0.1:9/", "a" * 300,
@@ -43,7 +43,7 @@ VALUES = NUMBERS | PLACES | WORDS
 
 
 def call(*arguments: str) -> tuple[object, str]:
-    """Exit status and standard error of Table 2's command."""
+    """Return exit status and standard error of Table 2's command."""
     script = str(STUDIES / "table2.py")
     before, sys.argv = sys.argv, [script, *arguments]
     out, err = io.StringIO(), io.StringIO()
@@ -58,7 +58,7 @@ def call(*arguments: str) -> tuple[object, str]:
 
 
 def check(status: object, said: str) -> None:
-    """A plan, or one line; never the words for an error that nobody has foreseen."""
+    """Accept a plan or a one-line error, but no message for unexpected errors."""
     assert status in (0, 2), (status, said)
     assert "unexpected" not in said and "Traceback" not in said
     if status == 2:

@@ -1,10 +1,11 @@
-"""A simulator of the sweep: the real code of a study's drivers and workers in one process.
+"""A simulator of the sweep that runs the real code of drivers and workers in one process.
 
-Injected are time (``world.py``), processes (``world.py``), the disk (``disk.py``) or the object
-store (``objects.py``) of the results folder, Ray's calls (``ray.py``) and the training
-(``training.py``). Everything else is the code that runs in earnest: the command of a study, the
-searcher, the queue, leases, rows, checkpoints, the actor.
+The simulator replaces time and processes (``world.py``), the disk (``disk.py``) or object store
+(``objects.py``) of the results folder, Ray's calls (``ray.py``) and training (``training.py``).
+Everything else is the real code: a study's command, the searcher, the queue, leases, rows,
+checkpoints and the actor.
 
-``simulation.py`` is where to begin; ``plan.py`` says what a seed decides, ``check.py`` what must
-hold, ``mutations.py`` what it notices. ``python -m tests.simulator --seeds 0-999`` runs it.
+Start reading with ``simulation.py``. ``plan.py`` derives a plan from a seed, ``check.py`` states
+what must hold, and ``mutations.py`` lists what the simulator detects. Run it with
+``python -m tests.simulator --seeds 0-999``.
 """

@@ -1,4 +1,4 @@
-"""Run seeds: ``python -m tests.simulator --seeds 0-999``; a failing one prints its replay."""
+"""Run seeds: ``python -m tests.simulator --seeds 0-999``. A failing seed prints its replay."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from tests.simulator.world import Violation, World
 
 
 def look_for_mutations(seeds: range, numbers: list[int]) -> int:
-    """Print the first seed that notices each mutation."""
+    """Print the first seed that detects each mutation."""
     missed = 0
     for number, (name, mutation) in enumerate(MUTATIONS.items()):
         if numbers and number not in numbers:
@@ -25,7 +25,7 @@ def look_for_mutations(seeds: range, numbers: list[int]) -> int:
 
 
 def noticing(mutation: Mutation, seed: int) -> str | None:
-    """What the seed notices, if anything."""
+    """Return the violation that the seed detects, if any."""
     expected(seed)
     with mutation():
         try:

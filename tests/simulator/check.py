@@ -1,4 +1,4 @@
-"""What must hold of a seed: its study ends as if nothing had disturbed it."""
+"""A seed's invariant: its study ends as if undisturbed."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from tests.simulator.plan import make_study
 from tests.simulator.simulation import Simulation
 from tests.simulator.world import Violation, World
 
-# Columns that tell of an attempt, not of the result.
+# Columns that describe an attempt, not its result.
 OF_THE_ATTEMPT = {"method", "started_at", "finished_at", "host", "hosts", "resumed_after", "array",
                   "peak_memory_bytes", "device_memory_bytes", "too_many_trials"}  # fmt: skip
 
 
 def result(row: Row) -> dict[str, Any]:
-    """What of a row must not depend on faults."""
+    """Return the columns of a row that must not depend on faults."""
     return {name: value for name, value in row.items() if name not in OF_THE_ATTEMPT}
 
 
 def check(seed: int) -> World:
-    """Run the seed's study undisturbed and disturbed; the world of the latter.
+    """Run the seed's study undisturbed and disturbed; return the disturbed run's world.
 
     Raises:
         Violation: an invariant does not hold.
@@ -42,7 +42,7 @@ _by_study: dict[str, list[Row]] = {}
 
 
 def expected(seed: int) -> list[Row]:
-    """The rows of the seed's study when nothing disturbs it."""
+    """Return the rows of the seed's undisturbed study."""
     study = repr(make_study(seed))
     if study not in _by_study:
         _by_study[study] = Simulation(seed, undisturbed=True).run()

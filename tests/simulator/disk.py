@@ -1,4 +1,4 @@
-"""A disk that loses its power, fills up, and keeps only what was brought to it."""
+"""A disk that loses power, fills up, and keeps only synced data."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from tests.simulator.world import World
 
 @dataclass(eq=False)
 class Inode:
-    """A file. ``synced`` is what the disk holds of it; None: nothing yet."""
+    """A file. ``synced`` is its content on the disk, or None if it was never synced."""
 
     content: bytes
     modified: float
@@ -20,7 +20,7 @@ class Inode:
 
 @dataclass
 class Names:
-    """A folder. ``synced`` is what the disk holds of its list of names."""
+    """A folder. ``synced`` is its list of names on the disk."""
 
     files: dict[str, Inode] = field(default_factory=dict)
     synced: dict[str, Inode] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Disk(Posix):
         return 10**12
 
     def lose_power(self, rng: random.Random) -> None:
-        """Keep what was brought to the disk; of all else any part, or zeros in its place."""
+        """Keep synced data; of everything else keep any part, or zeros in its place."""
         for folder in self.folders.values():
             files = {}
             for name in sorted({*folder.files, *folder.synced}):
@@ -119,7 +119,7 @@ class Disk(Posix):
                 _lose(inode, rng)
 
     def all_files(self) -> dict[str, bytes]:
-        """Path -> content, without an operation."""
+        """Return path -> content, without counting as an operation."""
         return {
             f"{folder}/{name}": inode.content
             for folder, names in self.folders.items()
@@ -127,7 +127,7 @@ class Disk(Posix):
         }
 
     def replace(self, path: str, content: bytes) -> None:
-        """Damage the file."""
+        """Damage the file by replacing its content."""
         inode = self._inode(path)
         inode.content = inode.synced = content
 
@@ -154,7 +154,7 @@ class Disk(Posix):
 
 
 def _lose(inode: Inode, rng: random.Random) -> None:
-    """Forget what of the file's content was not brought to the disk."""
+    """Lose some or all of the file's content that was not synced."""
     if inode.synced != inode.content:
         whole, size = inode.content, len(inode.content)
         kept = rng.randrange(size + 1)

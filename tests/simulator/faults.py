@@ -1,4 +1,4 @@
-"""The faults that come at their time; those that come with an operation are in ``world.py``."""
+"""Faults that occur at planned times. Faults tied to an operation are in ``world.py``."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from aa_ray.store.rows import Store
 from tests.simulator.plan import ROOT, Plan
 from tests.simulator.world import World
 
-# Folders whose files are damaged. A damaged row is set aside, and its trial rightly runs again.
+# Folders whose files may be damaged. Rows are not: a damaged row is set aside, and its trial
+# rightly runs again.
 DAMAGED = ("checkpoints", "leases", "drivers")
 
 
@@ -21,7 +22,7 @@ class Faults:
         files: the disk or the object store.
 
     Attributes:
-        lease_damaged: whether a lease has been; its trial may rightly have two drivers then.
+        lease_damaged: whether a lease was damaged, after which its trial may have two drivers.
     """
 
     def __init__(self, plan: Plan, world: World, files: Any, hosts: list[str]) -> None:
@@ -32,7 +33,7 @@ class Faults:
         self.lease_damaged = False
 
     def schedule(self) -> None:
-        """Start what happens at its time."""
+        """Schedule the faults."""
         plan, world = self.plan, self.world
 
         def at(when: float, work: Callable[[], None], name: str, mortal: bool = False) -> None:
@@ -59,7 +60,7 @@ class Faults:
             at(when, self._compact, "compaction", mortal=True)
 
     def _damage(self) -> None:
-        """Flip a bit of a checkpoint, a lease or a driver's file, or put zeros in its place."""
+        """Flip a bit in a checkpoint, a lease or a driver's file, or fill it with zeros."""
         files = self.files.all_files()
         candidates = [p for p in sorted(files) if files[p] and p.split("/")[1] in DAMAGED]
         if candidates:

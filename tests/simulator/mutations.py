@@ -1,7 +1,7 @@
-"""Safeguards of the real code, each with a patch that takes it away.
+"""Safeguards of the real code, each with a patch that removes it.
 
-``python -m tests.simulator --mutations`` looks for the first seed at which the simulator notices
-that one is missing; ``test_simulator.py`` holds it to the seeds that were found.
+``python -m tests.simulator --mutations`` finds the first seed at which the simulator detects that
+a safeguard is missing. ``test_simulator.py`` tests the seeds found in this way.
 """
 
 import json
@@ -126,5 +126,5 @@ MUTATIONS: dict[str, Mutation] = {
     "compacted rows are not looked for": _method(Store, "_rows_compacted", lambda *_: []),
 }
 
-# Noticed in thousands of seeds only, or not yet; tests/store/test_leases.py holds them.
+# Detected only after thousands of seeds, or not yet; tests/store/test_leases.py covers them.
 RARE = {"releasing removes others' leases", "drivers' files have no checksum"}

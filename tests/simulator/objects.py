@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass
 class Change:
-    """When the object appeared or disappeared, and when lists show that."""
+    """A change: whether the object now exists, and when lists show it."""
 
     there: bool
     listed: float
@@ -22,12 +22,12 @@ class FaultyBucket(Bucket):
     """The requests of ``Bucket`` on objects in memory.
 
     Args:
-        conditional: whether it can write only where there is nothing.
-        lag: lists may miss changes of so many seconds ago.
+        conditional: whether the store can write only if a key is free.
+        lag: lists may miss changes of the last ``lag`` seconds.
 
     Attributes:
-        error_rate: of requests that fail.
-        away_until: nothing is answered before.
+        error_rate: share of requests that fail.
+        away_until: time before which nothing is answered.
     """
 
     def __init__(self, world: World, conditional: bool, lag: float) -> None:
@@ -76,15 +76,15 @@ class FaultyBucket(Bucket):
         return self._request(f"list {folder}", lambda: self._listed(f"{folder}/"))
 
     def all_files(self) -> dict[str, bytes]:
-        """Key -> content, without a request."""
+        """Return key -> content, without a request."""
         return {key: content for key, (content, _) in self.objects.items()}
 
     def replace(self, key: str, content: bytes) -> None:
-        """Damage the object."""
+        """Damage the object by replacing its content."""
         self.objects[key] = (content, self.objects[key][1])
 
     def _request(self, what: str, answer: Callable[[], T], repeats: bool = False) -> T:
-        """The answer, unless a fault is due: before, after, or instead."""
+        """Return the answer, unless a fault strikes before it, after it, or instead of it."""
         world = self._world
         world.operation(what)
         if world.now < self.away_until:
@@ -110,7 +110,7 @@ class FaultyBucket(Bucket):
         raise OSError("AWS Error REQUEST_TIMEOUT: curlCode: 28, Timeout was reached")
 
     def _later(self, request: Callable[[], object]) -> None:
-        """A request on its way, which arrives although nobody waits for it."""
+        """Send a request that arrives later, although nobody waits for it."""
         delay = self._world.random.choice((1.0, 20.0, 100.0))
 
         def arrive() -> None:

@@ -1,4 +1,4 @@
-"""What a seed decides before anything runs: the study, its drivers, the store and the faults."""
+"""A seed decides the study, its drivers, the store and the faults before anything runs."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ ROOT = "results"
 
 
 class SimulatedStudy(Study):
-    """A study whose data need not be read."""
+    """A study that never reads its data."""
 
     def check_data(self, planning: bool = False) -> None:
         pass
@@ -21,7 +21,7 @@ class SimulatedStudy(Study):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a seed decides before anything runs."""
+    """The decisions of a seed before anything runs."""
 
     seed: int
     store: str  # disk, shared, bucket, bucket without conditions
@@ -38,7 +38,7 @@ class Plan:
     clock_steps: tuple[tuple[float, float], ...]
     compactions: tuple[float, ...]
     damages: tuple[float, ...]
-    give_up: bool  # whether a trial's process may die so often that Tune gives it up
+    give_up: bool  # whether a trial's process may die until Tune gives up
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -69,7 +69,7 @@ class Plan:
 
 
 def make_study(seed: int) -> Study:
-    """Eight to twelve trials, of which some wait for others."""
+    """Return a study of eight to twelve trials, some of which wait for others."""
     rng = random.Random(f"study {seed}")
     return SimulatedStudy(
         methods=("baseline", "aa", "aa-focused-spec", "aa-focused-uni"),

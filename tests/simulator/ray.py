@@ -1,7 +1,7 @@
-"""Ray as far as ``aa_ray.sweep.tune`` calls it: a cluster, and Tune's loop with reused actors.
+"""The part of Ray that ``aa_ray.sweep.tune`` calls: a cluster, and Tune's loop with reused actors.
 
-Whoever runs on a host is a process of its own. A worker's process may die, or seem to, when the
-network to its host is cut: then it goes on, and nobody hears of it.
+Every driver and worker is a separate process on a host. A worker's process may die. If the network
+to its host is cut, it only seems to die: it continues, and nobody hears from it.
 """
 
 import itertools
@@ -21,7 +21,7 @@ FOR_EVER = 1e7
 
 @dataclass(eq=False)
 class Trial:
-    """What callbacks see of one of Tune's trials."""
+    """A Tune trial, with the attributes that callbacks read."""
 
     trial_id: str
     config: dict[str, Any]
@@ -31,7 +31,7 @@ class Trial:
 
 
 class Actor:
-    """A worker's process, which is given one trial after another."""
+    """A worker's process, which receives one trial after another."""
 
     def __init__(
         self, world: World, host: str, driver: Process, make: Callable[[], Any], name: str
@@ -73,7 +73,7 @@ class Cluster:
     """The hosts on which drivers and their workers run.
 
     Attributes:
-        deaths: how often a worker's process may die before Tune gives its trial up.
+        most_deaths: how often a worker's process may die before Tune gives up its trial.
     """
 
     def __init__(self, world: World, hosts: list[str], slots: int) -> None:
@@ -85,25 +85,25 @@ class Cluster:
         self.told: dict[tuple[Process, str], bytes] = {}
 
     def teller(self, job_id: str) -> Callable[[bool], None]:
-        """As ``aa_ray.sweep.pulse.Teller``."""
+        """Replaces ``aa_ray.sweep.pulse.Teller``."""
         key = (self.driver_of(self.world.current), job_id)
         process = self.world.current
         count = itertools.count()
 
         def tell(training: bool) -> None:
             beat = {"pid": process.pid, "count": next(count), "training": training}
-            if beat["count"]:  # that a process does not even start is Ray's to notice
+            if beat["count"]:  # Ray notices if a process does not even start
                 self.world.operation(f"tell of {job_id}")
             self.told[key] = json.dumps(beat).encode()
 
         return tell
 
     def heard(self, job_id: str) -> bytes | None:
-        """As ``aa_ray.sweep.pulse.heard``."""
+        """Replaces ``aa_ray.sweep.pulse.heard``."""
         return self.told.get((self.world.current, job_id))
 
     def end(self, beat: dict[str, Any]) -> None:
-        """As ``aa_ray.sweep.pulse.end``."""
+        """Replaces ``aa_ray.sweep.pulse.end``."""
         for process in self.world.processes:
             if process.pid == beat["pid"]:
                 self.world.counts["worker ended by its driver"] += 1
@@ -114,14 +114,14 @@ class Cluster:
         return next(actor.driver for actor in self.actors if actor.process is worker)
 
     def may_kill(self, process: Process) -> bool:
-        """Whether the process's trial survives another death of its process."""
+        """Return whether the process's trial survives another death of its process."""
         for actor in self.actors:
             if actor.process is process and actor.trial is not None:
                 return actor.trial.failures < self.most_deaths
         return True
 
     def start(self, driver: Process, make: Callable[[], Any]) -> Actor:
-        """A worker of the driver's, on any host."""
+        """Start a worker of the driver on any host."""
         host = self.world.random.choice(self.hosts)
         actor = Actor(self.world, host, driver, make, f"worker {len(self.actors)} of {driver.name}")
         self.actors.append(actor)
@@ -129,7 +129,7 @@ class Cluster:
         return actor
 
     def _orphan(self, actor: Actor) -> None:
-        """Its driver has died. Ray ends it soon, or late where its host is cut off."""
+        """End the worker of a dead driver soon, or late if its host is cut off."""
         if actor.process.alive and self.world.faults:
             delay = self.world.random.choice((0.3, 10.0, 100.0))
             self.world.spawn("ray", "ray", lambda: self._end(actor, delay), mortal=False)
@@ -142,7 +142,7 @@ class Cluster:
 
 
 class Tuner:
-    """Tune's loop: ask the searcher, start trials, hear of results and deaths."""
+    """Tune's loop: ask the searcher, start trials, and receive results and deaths."""
 
     def __init__(
         self, trainable: Any, *, param_space: Any, tune_config: Any, run_config: Any,
@@ -218,13 +218,13 @@ class Tuner:
                 self._waiting.append(trial)
 
     def _end_later(self, process: Process) -> None:
-        """The host comes back, and Ray ends what is not known any more."""
+        """End the process when its host returns and Ray no longer knows it."""
         self._world.wait(self._world.random.choice((20.0, 150.0)))
         self._world.kill(process)
 
 
 def modules(cluster: Cluster, real_tune: Any) -> tuple[Any, Any]:
-    """What ``aa_ray.sweep.tune`` has as ``ray`` and ``tune``."""
+    """Return the replacements of ``ray`` and ``tune`` in ``aa_ray.sweep.tune``."""
     ray = types.SimpleNamespace(
         init=lambda **_: types.SimpleNamespace(dashboard_url=None),
         shutdown=lambda: None,

@@ -1,4 +1,4 @@
-"""One simulated study: what a seed decides, how it runs, and what must hold afterwards."""
+"""A simulated study: the decisions of its seed, its run, and the invariants afterwards."""
 
 import argparse
 import contextlib
@@ -40,7 +40,7 @@ MOST_OPERATIONS = 60_000
 
 
 class Pool:
-    """As ThreadPoolExecutor, in the caller's own thread."""
+    """Replaces ThreadPoolExecutor and works in the caller's thread."""
 
     def __init__(self, workers: int) -> None:
         pass
@@ -55,7 +55,7 @@ class Pool:
 
 
 class Simulation:
-    """The study of a seed on the store of a seed, with the faults of a seed.
+    """The study of a seed, on the store of a seed, with the faults of a seed.
 
     Args:
         seed: see ``Plan``.
@@ -87,13 +87,13 @@ class Simulation:
         self.finished_at: dict[str, float] = {}
         self.violations: list[str] = []
 
-    # What runs.
+    # The run.
 
     def run(self) -> list[Row]:
-        """Run the study to its end; its rows.
+        """Run the study to its end and return its rows.
 
         Raises:
-            Violation: something does not hold.
+            Violation: an invariant does not hold.
         """
         with self._installed(), contextlib.closing(self.world):
             self.world.spawn("supervisor", "host", self._supervise, mortal=False)
@@ -125,7 +125,7 @@ class Simulation:
                 raise Violation("a study does not end")
             world.wait(10.0)
         world.wait(2 * DAY)
-        self._spawn_command(plan.drivers)  # finds nothing left to do, and tidies up
+        self._spawn_command(plan.drivers)  # has nothing left to do, and tidies up
         deadline = world.now + HOUR
         while self.running_commands:
             if world.now > deadline:
@@ -133,7 +133,7 @@ class Simulation:
             world.wait(10.0)
 
     def _spawn_command(self, number: int) -> None:
-        """A command that is given again until it succeeds."""
+        """Start a command that is repeated until it succeeds."""
         world = self.world
         self.running_commands += 1
         host = self.cluster.hosts[number % len(self.cluster.hosts)]
@@ -155,7 +155,7 @@ class Simulation:
         process.on_death.append(ended)
 
     def _command(self, retries: bool) -> int:
-        """A study's command, as ``aa_ray.commands.study.guarded`` runs it; its exit status."""
+        """Run a study's command like ``aa_ray.commands.study.guarded``; return its exit status."""
         options = argparse.Namespace(
             results=ROOT,
             no_run=False,
@@ -170,7 +170,7 @@ class Simulation:
             self.world.note(f"{self.world.current.name}: {error}")
             return 1
 
-    # What is injected.
+    # Replacements of real code.
 
     @contextlib.contextmanager
     def _installed(self) -> Iterator[None]:
@@ -223,15 +223,15 @@ class Simulation:
             return uri, uri, LocalFiles(f"{uri}/leases", self.disk)
         return uri, uri, ObjectFiles(self.bucket, f"{uri}/leases", answered)
 
-    # What must hold.
+    # Invariants.
 
     @contextlib.contextmanager
     def _watched(
         self, step_began: float, trials: Sequence[Trial], methods: Sequence[str]
     ) -> Iterator[None]:
-        """A training run: some trial of it had not finished before its job began.
+        """Check a training run: at least one of its trials was unfinished when its job began.
 
-        Those beside it may have: trials that began together are continued together.
+        Others may have finished, since trials that started together resume together.
         """
         wanted = [trial.id for trial, method in zip(trials, methods, strict=True) if method]
         if all(self.finished_at.get(i, self.world.now) < step_began for i in wanted):
@@ -249,16 +249,16 @@ class Simulation:
                 self.running[trial_id].remove(driver)
 
     def _is_sound(self, driver: Process) -> bool:
-        """Whether the driver is at work, and others had no reason to think otherwise."""
+        """Return whether the driver works and others had no reason to doubt it."""
         plan = self.plan
         doubted = plan.outages or plan.full or plan.error_rate or self.faults.lease_damaged
         return driver.alive and driver.longest_stall < leases.BEAT_SECONDS and not doubted
 
     def _written(self, of_trial: list[Row]) -> list[Row]:
-        """What ``Store.write`` returns: finished rows never change.
+        """Check the result of ``Store.write``: finished rows never change.
 
-        Where the store cannot create exclusively, of two that finish at the same moment the later
-        one may count: the same result, of another attempt.
+        If the store cannot create exclusively and two drivers finish at the same moment, the later
+        row may count: it has the same result, from another attempt.
         """
         if of_trial[0]["status"] == "finished":
             trial_id = of_trial[0]["trial_id"]
@@ -300,7 +300,7 @@ _remembered = lru_cache(300)(_parquet_load)
 
 
 def _load(content: bytes, columns: Sequence[str]) -> Any:
-    """As ``parquet.load``, which takes milliseconds; nothing that is loaded is changed."""
+    """Replaces ``parquet.load``, which takes milliseconds; loaded data is never changed."""
     return _remembered(content, tuple(columns))
 
 

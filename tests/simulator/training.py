@@ -1,6 +1,6 @@
-"""A training run that is none: its scores are a digest of all its steps.
+"""Stand-in for training: its scores are a digest of all its steps.
 
-It is the worker's code around it that runs in earnest: checkpoints, interruptions, rows.
+The worker's code around it is real: checkpoints, interruptions and rows.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ EPOCH_SECONDS = 12.0
 
 
 class StandInInputs(Inputs):
-    """Examples of which everything is known but what they are."""
+    """Inputs without examples; only their facts are known."""
 
     def __init__(self) -> None:
         pass
@@ -38,7 +38,7 @@ class StandInInputs(Inputs):
 
 
 class StandIn(Worker):
-    """A worker whose epochs take their time, and add a step to a digest."""
+    """A worker whose epochs take time and add a step to a digest."""
 
     def __init__(self, world: World, backbone: Backbone, store: Store, watch: Any) -> None:
         self.remarks = []
@@ -118,7 +118,7 @@ def _outcome(trial: Trial, state: TrainerState, backbone: Backbone) -> Outcome:
 
 
 def actor_class(cluster: Cluster, backbone: Backbone, watch: Any) -> type[TrialActor]:
-    """The actor of a study, with a stand-in for its worker."""
+    """Return a study's actor class, with a stand-in for its worker."""
     world = cluster.world
 
     class SimulatedActor(TrialActor):

@@ -1,8 +1,8 @@
 """Virtual time, and processes that stop, stall and die at any operation that a seed picks.
 
-A process is a set of greenlets, of which one runs at a time until it waits. Whatever touches the
-world outside of the process (files, time, Ray) is an operation: there it may be killed, before or
-after the operation has had its effect, or stalled, and there others get their turn.
+A process is a set of greenlets; one runs at a time until it waits. Anything that touches the world
+outside the process (files, time, Ray) is an operation. At an operation the process may stall, or
+be killed before or after its effect, and other processes get their turn.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 class Killed(BaseException):
-    """Ends a process as kill -9 does: what it still tries to do has no effect."""
+    """Ends a process like kill -9: whatever it still tries to do has no effect."""
 
 
 class Violation(Exception):
@@ -46,11 +46,11 @@ class World:
     """A clock, processes, and the random numbers that decide everything.
 
     Args:
-        seed: of those numbers.
+        seed: the seed of those numbers.
 
     Attributes:
-        now: seconds since the beginning. The processes' own clocks show it, too.
-        skew: what wall clocks and the times of files show beyond it.
+        now: seconds since the start, which the processes' monotonic clocks show too.
+        skew: offset of wall clocks and file times from ``now``, in seconds.
         faults: whether faults still occur.
         counts: how often each kind of fault has occurred.
     """
@@ -81,7 +81,7 @@ class World:
         return self._current
 
     def note(self, text: str) -> None:
-        """A line of the trace, which a failing seed prints."""
+        """Add a line to the trace, which a failing seed prints."""
         self.trace.append(f"{self.now:9.3f} {text}")
 
     def spawn(self, name: str, host: str, main: Callable[[], None], mortal: bool = True) -> Process:
@@ -118,10 +118,10 @@ class World:
         self._push(0.0, thread, process)
 
     def run(self, limit: float, most_operations: int) -> None:
-        """Let the processes run until nothing is to be done any more.
+        """Run the processes until nothing is left to do.
 
         Raises:
-            Violation: they go on for longer than ``limit`` seconds.
+            Violation: they run for longer than ``limit`` seconds.
         """
         while self._queue:
             when, _, thread, process = heapq.heappop(self._queue)
@@ -142,7 +142,7 @@ class World:
                 raise Violation(f"{failed.name} ends with {error!r}") from error
 
     def close(self) -> None:
-        """End whatever still waits, so that nothing of it is left in memory."""
+        """End everything that still waits, so that nothing stays in memory."""
         self._queue.clear()
         for process in self.processes:
             process.alive = False
@@ -156,7 +156,7 @@ class World:
 
     def _bury(self, process: Process) -> None:
         for thread in process.greenlets:
-            if not thread.dead and thread:  # one that has not begun has nothing to unwind
+            if not thread.dead and thread:  # a thread that has not started has nothing to unwind
                 self._current = process
                 thread.throw(Killed)
                 self._current = None
@@ -172,7 +172,7 @@ class World:
         heapq.heappush(self._queue, (self.now + delay, next(self._numbers), thread, process))
 
     def wait(self, seconds: float) -> None:
-        """Let others run for so long."""
+        """Let others run for this many seconds."""
         process = self.current
         if not process.alive:
             raise Killed
@@ -182,7 +182,7 @@ class World:
             raise Killed
 
     def operation(self, what: str) -> None:
-        """Called before an operation that others can see, and by ``after`` when it is done."""
+        """Mark the start of an operation that others can see; ``after`` marks its end."""
         self.operations += 1
         process = self.current
         if not process.alive:
@@ -191,7 +191,7 @@ class World:
         self.wait(self.random.uniform(*self.latency))
 
     def after(self, what: str) -> None:
-        """The operation has had its effect, but its process may not live to know."""
+        """Mark the end of an operation; its process may not live to see the result."""
         self._fault(self.current, f"after {what}")
 
     def _fault(self, process: Process, what: str) -> None:
@@ -208,14 +208,14 @@ class World:
             self.wait(0.0)
 
     def stall(self, process: Process, seconds: float, what: str = "") -> None:
-        """Stop the process, all of its threads, as SIGSTOP does; it goes on later."""
+        """Stop all threads of the process, as SIGSTOP does, and let it continue later."""
         self.counts["stall"] += 1
         self.note(f"{process.name} stalls for {seconds:.0f} s: {what}")
         process.stalled_until = self.now + seconds
         process.longest_stall = max(process.longest_stall, seconds)
 
     def kill(self, process: Process) -> None:
-        """End the process at once. Raises ``Killed`` where it is the current one."""
+        """End the process at once; raise ``Killed`` if it is the current one."""
         if not process.alive:
             return
         self._end(process)
@@ -229,7 +229,7 @@ class World:
             told()
 
     def repeat(self, seconds: float, work: Callable[[], None]) -> Callable[[], None]:
-        """As ``aa_ray.store.clock.repeat``."""
+        """Replaces ``aa_ray.store.clock.repeat``."""
         over: list[bool] = []
 
         def loop() -> None:
@@ -247,6 +247,6 @@ class World:
         return stop
 
     def started(self, pid: int) -> str:
-        """As ``aa_ray.store.processes.started``, for processes of the current one's host."""
+        """Replaces ``aa_ray.store.processes.started``, for processes on the current host."""
         alive = (p for p in self.processes if p.pid == pid and p.host == self.current.host)
         return f"start {pid}" if any(p.alive for p in alive) else ""
