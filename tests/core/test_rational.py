@@ -81,7 +81,7 @@ def test_equals_the_released_code_in_float32(
 
     close(x.grad, released[prefix + "grad_x_f64"])
     close(rational.numerator.grad, released[prefix + "grad_num_f64"])
-    moved = denominator != 0  # the reference has sign(0) = 0, see above
+    moved = denominator != 0  # the reference has sign(0) = 0 (see above)
     if moved.any():
         found = rational.denominator.grad
         close(found[moved], released[prefix + "grad_den_f64"][moved])  # type: ignore[index]

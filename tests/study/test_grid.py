@@ -64,7 +64,7 @@ def test_the_grid_has_every_cell_and_the_dependency_outside_it() -> None:
     study = make_study()
     assert len(study.grid()) == 6 * 2 * 2
     assert set(study.cells) - set(study.grid()) == {Cell("aa", "qqp", "100", 42)}
-    assert study.cells[0] == Cell("aa", "qqp", "100", 42)  # most cells wait for it
+    assert study.cells[0] == Cell("aa", "qqp", "100", 42)  # most cells wait for this one
 
 
 def test_full_data_has_the_first_seed_only() -> None:

@@ -96,7 +96,9 @@ def test_a_job_writes_rows_and_reports_what_the_queue_needs(
     trials = [make_trial(seed=1), make_trial(seed=2)]
     folder = Folder(str(tmp_path))
     folder.write(checkpoints.path(trials), b"not needed any more")
-    report = process.report(Job(trials, {trials[1].id: "aa"}))  # the other only trains along
+    report = process.report(
+        Job(trials, {trials[1].id: "aa"})
+    )  # the other trial only trains alongside
     assert worker.ran == [["", "aa"]]
     assert Store(folder).trial_ids() == {trials[1].id}
     [row] = report.rows
