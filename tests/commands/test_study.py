@@ -155,7 +155,7 @@ def test_tuned_rates_and_a_fixed_n() -> None:
 
 
 def _outcome(work: str, output: str = "", **environment: str) -> tuple[int, str]:
-    """Exit status and standard error of guarded work, with standard output sent to a file."""
+    """Return exit status and standard error of guarded work; its output goes to a file."""
     code = (
         f"import sys; from aa_ray.commands import study; sys.exit(study.guarded('p', [], {work}))"
     )

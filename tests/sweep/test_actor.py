@@ -96,9 +96,8 @@ def test_a_job_writes_rows_and_reports_what_the_queue_needs(
     trials = [make_trial(seed=1), make_trial(seed=2)]
     folder = Folder(str(tmp_path))
     folder.write(checkpoints.path(trials), b"not needed any more")
-    report = process.report(
-        Job(trials, {trials[1].id: "aa"})
-    )  # the other trial only trains alongside
+    # The first trial only trains alongside.
+    report = process.report(Job(trials, {trials[1].id: "aa"}))
     assert worker.ran == [["", "aa"]]
     assert Store(folder).trial_ids() == {trials[1].id}
     [row] = report.rows

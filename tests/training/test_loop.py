@@ -187,9 +187,7 @@ def test_history_follows_switches_and_rationals(run: Run, make_trial: Callable[.
     start = outcome.history[0]
     assert start.logits == {i: [0.5, 0.5] for i in range(3)}
     assert start.numerators[0] == [1, 0, 0, 0, 0, 0] and start.denominators[0] == [0, 0, 0, 0]
-    assert all(
-        v != 0 for v in outcome.history[1].denominators[0]
-    )  # the denominator learns from f(x) = 1
+    assert all(v != 0 for v in outcome.history[1].denominators[0])  # they learn from f(x) = 1
     [result] = outcome.evaluations
     best = outcome.history[result.best_epoch].logits
     assert result.selected_layers == [
