@@ -28,7 +28,7 @@ PROBES = "leases"
 KERNEL = ("/proc", "/sys")
 
 # Without a limit Google's client tries for fifteen minutes.
-GOOGLE_SECONDS = 60
+GOOGLE_SECONDS = 20
 
 
 class Folder:
@@ -48,7 +48,7 @@ class Folder:
             raise UsageError("--results: empty; expected a folder or a URI")
         try:
             self.uri, self._root, self._files = _opened(uri, answered)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise UsageError(
                 f"--results {uri}: cannot be used ({error}); expected a folder or a URI such as "
                 "s3://bucket/folder"

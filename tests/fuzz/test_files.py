@@ -169,7 +169,7 @@ def test_a_column_whose_name_is_not_utf8(tmp_path: Path) -> None:
         path = tmp_path / "sst2" / f"{name}.parquet"
         pq.write_table(table.slice(0, 200), path)
         path.write_bytes(path.read_bytes().replace(b"sentence", b"sent\xe5nce"))
-    with pytest.raises(UsageError, match="is not a readable Parquet file .*; replace it"):
+    with pytest.raises(UsageError, match=r"is not a readable Parquet file .*; replace it"):
         Source(str(tmp_path)).load("sst2")
 
 
