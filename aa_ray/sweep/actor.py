@@ -10,6 +10,7 @@ value.
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle, tune
@@ -45,15 +46,25 @@ class TrialActor(tune.Trainable):
     A job is one trial, or several that train side by side.
     """
 
+    _folder = ""  # Tune's folder for the current job
+
     def setup(self, config: dict[str, Any]) -> None:
         self._store: Store | None = None
         self._worker: Worker | None = None
         self._first_remarks: list[str] = []  # remarks about the process
         self._config = config
+        self._folder = self._trial_folder()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._config = new_config
+        with suppress(OSError):  # Tune makes a folder per job and would keep them all
+            os.rmdir(self._folder)
+        self._folder = self._trial_folder()
         return True
+
+    def _trial_folder(self) -> str:
+        """Tune's folder for the current job; empty if Tune has not started the actor."""
+        return str(getattr(self, "_logdir", ""))
 
     def step(self) -> dict[str, Any]:
         """Run the job; returns its ``Report`` as Tune's result."""

@@ -25,7 +25,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "600")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))  # never: rows are the record
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -45,7 +45,7 @@ from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import head, leftovers, memory, node_cpus, node_gpus, ray_token, session
+from aa_ray.sweep import finished, head, leftovers, memory, node_cpus, node_gpus, ray_token, session
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
@@ -294,6 +294,7 @@ class SweepCallback(tune.Callback):
         self._searcher = searcher
         self._watch = watch
         self._looked = clock.monotonic()
+        self._ended: list[Any] = []  # trials that Tune is about to stop
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called about ten times a second.
@@ -302,12 +303,22 @@ class SweepCallback(tune.Callback):
             RayError: no node is left, which Tune would not notice.
         """
         self._searcher.progress.update()
+        self._shrink_finished(trials)
         if clock.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = clock.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):
                 raise RayError("no node is left")
             for trial_id in self._watch.look(self._searcher.running_ids):
                 self._searcher.on_silence(trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._ended.append(trial)
+
+    def _shrink_finished(self, trials: list[Any]) -> None:
+        stopped = [trial for trial in self._ended if trial.status == trial.TERMINATED]
+        self._ended = [trial for trial in self._ended if trial.status != trial.TERMINATED]
+        for trial in stopped:
+            finished.shrink(trial, like=trials[0])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file).read_text() if trial.error_file else ""
