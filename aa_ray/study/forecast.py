@@ -42,8 +42,58 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+class _Times:
+    """Measured seconds of trials, by method, task and regime, and the examples they were for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and count
+        self._examples = 0.0
+
+    def add(self, cell: Cell, cost: float, seconds: float) -> None:
+        """Add a trial, with its cost from ``examples``."""
+        self._examples += cost
+        for key in _keys(cell):
+            total, count = self._sums.get(key, (0.0, 0))
+            self._sums[key] = total + seconds, count + 1
+
+    def merge(self, other: "_Times") -> None:
+        self._examples += other._examples
+        for key, (total, count) in other._sums.items():
+            before, number = self._sums.get(key, (0.0, 0))
+            self._sums[key] = before + total, number + count
+
+    def near(self, cell: Cell) -> float | None:
+        """Mean over the same method, task and regime, else over the same task and regime."""
+        for key in _keys(cell)[:-1]:
+            if key in self._sums:
+                total, count = self._sums[key]
+                return total / count
+        return None
+
+    @property
+    def per_example(self) -> float | None:
+        """Mean seconds per unit of ``examples``."""
+        return self._sums[()][0] / self._examples if self._examples else None
+
+    def speed(self, other: "_Times") -> float | None:
+        """How much longer trials take here than there, on what was measured in both places."""
+        common = [key for key in self._sums if len(key) == 3 and key in other._sums]
+        if common:
+            here, there = (
+                sum(total / count for total, count in map(times._sums.__getitem__, common))
+                for times in (self, other)
+            )
+            return here / there if there else None
+        if self.per_example is None or not other.per_example:
+            return None
+        return self.per_example / other.per_example
+
+
 class Forecast:
     """Expected seconds of a study's trials; each new row improves the estimate.
+
+    Devices differ in speed, and a study may continue on another one. So rows of the devices that
+    are in use count. Times from other devices are scaled to these.
 
     Attributes:
         footprint: the trials' GPU memory.
@@ -51,36 +101,57 @@ class Forecast:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._times: dict[tuple[str, ...], tuple[float, int]] = {}  # sum and count
-        self._examples = 0.0
+        self._times: dict[str, _Times] = {}  # by device
+        self._in_use: set[str] = set()  # devices
+        # Times on devices in use, on others, and how much longer they are on the first.
+        self._joined: tuple[_Times, _Times, float | None] | None = None
         self.footprint = Footprint()
 
-    def learn(self, row: Mapping[str, Any]) -> None:
-        """Take a row into account; other backbones, unknown tasks and failures have no effect."""
+    def learn(self, row: Mapping[str, Any], new: bool = False) -> None:
+        """Take a row into account; other backbones, unknown tasks and failures have no effect.
+
+        Args:
+            new: the trial has just finished, so its device is in use.
+        """
         if row["status"] != "finished" or row.get("train_seconds") is None:
             return
         if row.get("backbone") != self._study.backbone.identity or row["task"] not in tasks.TASKS:
             return
         cell = Cell(row.get("method", ""), row["task"], row["regime"], 0)
-        self._examples += examples(self._study, cell)
-        for key in _keys(cell):
-            total, count = self._times.get(key, (0.0, 0))
-            self._times[key] = total + seconds(row), count + 1
+        device = str(row.get("device"))
+        self._times.setdefault(device, _Times()).add(
+            cell, examples(self._study, cell), seconds(row)
+        )
+        if new:
+            self._in_use.add(device)
+        self._joined = None
         self.footprint.learn(row)
+
+    def _join(self) -> tuple[_Times, _Times, float | None]:
+        """Times by whether the device is in use; all count as in use until one is known."""
+        if self._joined is None:
+            here, others = _Times(), _Times()
+            for device, times in self._times.items():
+                used = device in self._in_use or not self._in_use
+                (here if used else others).merge(times)
+            self._joined = here, others, here.speed(others)
+        return self._joined
 
     def seconds(self, cell: Cell) -> float | None:
         """Mean over the same method, task and regime, else over the same task and regime.
 
         If neither was measured, estimated from the number of examples; None without any row.
         """
-        *near, anywhere = _keys(cell)
-        for key in near:
-            if key in self._times:
-                total, count = self._times[key]
-                return total / count
-        if anywhere not in self._times:
+        here, others, speed = self._join()
+        near = here.near(cell)
+        if near is not None:
+            return near
+        elsewhere = others.near(cell)
+        if elsewhere is not None and speed is not None:
+            return elsewhere * speed
+        if here.per_example is None:
             return None
-        return self._times[anywhere][0] / self._examples * examples(self._study, cell)
+        return here.per_example * examples(self._study, cell)
 
     def weight(self, cell: Cell) -> float:
         """The cell's weight, proportional to the expected seconds."""
@@ -89,7 +160,7 @@ class Forecast:
 
 
 def _keys(cell: Cell) -> list[tuple[str, ...]]:
-    """The keys of ``Forecast._times`` that apply to the cell, most specific first."""
+    """The keys of ``_Times`` that apply to the cell, most specific first."""
     return [(cell.method, cell.task, cell.regime), (cell.task, cell.regime), ()]
 
 

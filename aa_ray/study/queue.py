@@ -54,7 +54,7 @@ class TrialQueue:
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Record a trial that has just finished or failed, given its ``queue_row``."""
-        self.forecast.learn(row)
+        self.forecast.learn(row, new=True)
         resolved = self._resolver.add(row)
         if row["trial_id"] in self._states:
             self._set_state(row["trial_id"], row["status"])

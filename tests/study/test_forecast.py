@@ -50,6 +50,24 @@ def test_the_nearest_measurement_counts() -> None:
     assert forecast.seconds(baseline) == 5.0 and forecast.seconds(aa) == 15.0
 
 
+def test_a_study_that_continues_on_a_slower_device() -> None:
+    """Times from the first device are scaled by what both have measured."""
+    study = make_study()
+    forecast = Forecast(study)
+    aa, baseline = (Cell(method, "cola", "100", 42) for method in ("aa", "baseline"))
+    other = Cell("aa", "sst2", "100", 42)
+    for cell, taken in ((aa, 1.0), (aa, 3.0), (baseline, 5.0), (other, 4.0)):
+        forecast.learn(row(cell, taken, device="fast"))
+    assert forecast.seconds(aa) == 2.0
+    forecast.learn(row(aa, 20.0, device="slow"), new=True)
+    assert forecast.seconds(aa) == 20.0
+    assert forecast.seconds(other) == 40.0  # 4 s, and 20 instead of 2
+    forecast.learn(row(baseline, 30.0, device="slow"), new=True)
+    assert forecast.seconds(other) == pytest.approx(4 * (20 + 30) / (2 + 5))
+    forecast.learn(row(other, 3.0, device="fast"), new=True)  # both are in use now
+    assert forecast.seconds(other) == 3.5
+
+
 def test_failures_and_other_backbones_say_nothing() -> None:
     cell = Cell("aa", "cola", "100", 42)
     forecast = Forecast(make_study())
