@@ -66,9 +66,13 @@ def _trials(snapshot: Snapshot) -> Table:
     for name in ("epoch", "loss", "dev"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for running in snapshot.running[:MOST_RUNNING]:
+    named = [
+        (snapshot.titles.get(running.trial.id, title(running)), running)
+        for running in snapshot.running[:MOST_RUNNING]
+    ]
+    for name, running in sorted(named, key=lambda pair: pair[0]):  # so that lines keep their place
         table.add_row(
-            snapshot.titles.get(running.trial.id, title(running)),
+            name,
             f"{running.epoch}/{running.trial.epochs}",
             f"{running.losses[-1]:.3f}" if running.losses else "",
             f"{100 * running.scores[-1]:.1f}" if running.scores else "",

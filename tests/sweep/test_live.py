@@ -34,6 +34,14 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
     return make_trial(task="sst2", seed=7, epochs=20)
 
 
+def test_lines_keep_their_place(make_trial: Callable[..., Trial]) -> None:
+    """Whichever trial wrote its checkpoint last."""
+    running = [RunningTrial(make_trial(task="sst2", seed=seed), (0.7,), (0.2,)) for seed in (7, 8)]
+    titles = {of.trial.id: f"aa sst2 seed {of.trial.seed}" for of in running}
+    one, other = (shown(Snapshot("", 1, 4, of, titles)) for of in (running, running[::-1]))
+    assert one == other and len(one) > 3
+
+
 def test_a_line_for_each_running_trial(trial: Trial) -> None:
     running = RunningTrial(trial, (0.7, 0.512), (0.25, 0.75))
     lines = shown(Snapshot("1/4 trials done", 1, 4, [running], {trial.id: "aa sst2 seed 7"}))
