@@ -1,0 +1,89 @@
+"""Do trials end alike on two devices? Compares rows of the same trials from two results folders.
+
+Devices draw different dropout from the same seed, so scores differ. Over several seeds, a device
+that trains wrongly shows in the training loss and the score.
+
+    python benchmarks/devices.py --results DIR --against DIR > benchmarks/devices.md
+"""
+
+import argparse
+from datetime import date
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from aa_ray.store import provenance
+from aa_ray.store.rows import Store
+from aa_ray.store.schema import Row
+
+LAST_EPOCHS = 3
+COLUMNS = (
+    "trial_id",
+    "status",
+    "method",
+    "task",
+    "regime",
+    "seed",
+    "device",
+    "test_metric",
+    "curves",
+)
+
+
+def finished(uri: str) -> dict[str, Row]:
+    """Return trial id -> row of every finished trial."""
+    rows: list[Any] = Store(uri).read().select(COLUMNS).to_pylist()
+    return {row["trial_id"]: row for row in rows if row["status"] == "finished"}
+
+
+def last_loss(row: Row) -> float:
+    """Return the mean training loss of the last epochs."""
+    return float(np.mean([epoch["train_loss"] for epoch in row["curves"][-LAST_EPOCHS:]]))
+
+
+def difference(one: list[float], other: list[float], digits: int) -> str:
+    """Format the mean paired difference with its 95 % interval."""
+    pairs = np.subtract(one, other)
+    low, high = stats.t.interval(0.95, len(pairs) - 1, pairs.mean(), stats.sem(pairs))
+    return f"{pairs.mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def report(results: str, against: str) -> None:
+    """Print the page."""
+    one, other = finished(results), finished(against)
+    cells: dict[tuple[str, str, str], list[str]] = {}
+    for trial_id in sorted(one.keys() & other.keys()):
+        row = one[trial_id]
+        cells.setdefault((row["method"], row["task"], row["regime"]), []).append(trial_id)
+    devices = [" and ".join(sorted({r["device"] for r in rows.values()})) for rows in (one, other)]
+    commit, dirty = provenance.commit()
+    print("# The same trials on two devices\n")
+    print(f"    python benchmarks/devices.py --results {results} --against {against}\n")
+    print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}. {devices[0]} minus")
+    print(
+        f"{devices[1]}, paired by seed, with 95 % intervals. Scores are x 100; the loss is the mean"
+    )
+    print(f"training loss of the last {LAST_EPOCHS} epochs.\n")
+    print("| method | task | examples | seeds | score | difference | loss | difference |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for (method, task, regime), ids in cells.items():
+        scores = [[100 * rows[i]["test_metric"] for i in ids] for rows in (one, other)]
+        losses = [[last_loss(rows[i]) for i in ids] for rows in (one, other)]
+        cells_of_row = (
+            method, task, regime, str(len(ids)), f"{np.mean(scores[0]):.1f}",
+            difference(*scores, 1), f"{np.mean(losses[0]):.3f}", difference(*losses, 3),
+        )  # fmt: skip
+        print(f"| {' | '.join(cells_of_row)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", required=True, help="rows of the first device")
+    parser.add_argument("--against", required=True, help="rows of the second device")
+    options = parser.parse_args()
+    report(options.results, options.against)
+
+
+if __name__ == "__main__":
+    main()
