@@ -3,7 +3,7 @@
 ``--own mine.py`` runs the file in this process and in each worker. The file calls ``task``,
 ``architecture`` and ``activation``, which extend ``aa_ray.data.tasks``,
 ``aa_ray.core.architectures`` and AdapterHub. The new names can then be used like built-in ones.
-See docs/own.md.
+See docs/own.md and docs/custom_methods.md.
 """
 
 import dataclasses
