@@ -287,7 +287,7 @@ CASES = {
     "two values of a setting": Case(
         plain("--set", "denominator=A", "denominator=B"), "give it one value"
     ),
-    "results of nobody": Case(plain("--results", "~nobody-here/x"), "no path (no such user)"),
+    "results of nobody": Case(plain("--results", "~nobody-here/x"), "not a path (no such user)"),
     "results of no bucket": Case(plain("--results", "s3://"), "it names no bucket or host"),
     "one slash": Case(plain("--results", "s3:/bucket"), "two slashes behind its scheme"),
     "results of a device": Case(plain("--results", "/dev/null"), "it is no folder"),

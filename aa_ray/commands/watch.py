@@ -15,7 +15,7 @@ from aa_ray.study.forecast import duration
 from aa_ray.sweep import live
 from aa_ray.sweep.live import Snapshot
 
-# An older checkpoint most likely belongs to a trial that nobody is running.
+# An older checkpoint most likely belongs to a trial that is no longer running.
 STALE_SECONDS = 900.0
 COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "error", "finished_at")
 

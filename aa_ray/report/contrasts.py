@@ -72,8 +72,8 @@ class Look(NamedTuple):
     """Which contrasts are tested together, and how strictly.
 
     Attributes:
-        only: names of contrasts, each alone or behind the name of a policy and a colon, such as
-            ``released:selection``; empty: all.
+        only: names of contrasts, optionally after the name of a policy and a colon, such as
+            ``released:selection``; empty for all.
         alpha: probability of a wrong verdict among those tested.
         margin: points within which two methods are on par.
     """
