@@ -31,7 +31,7 @@ Fill = tuple[str, str]  # inside, edge
 
 @dataclass(frozen=True)
 class Colours:
-    """Colours for one background; each fill is what it means."""
+    """Colours for one background; the names of fills say what they mean."""
 
     ink: str
     soft: str

@@ -87,7 +87,7 @@ def _embeddings(encoder: PreTrainedModel) -> Any:
 
 
 def weights_hash(model: PreTrainedModel) -> str:
-    """SHA-256 over names and values of the backbone's parameters, adapters left out."""
+    """SHA-256 over names and values of the backbone's parameters, without adapters."""
     digest = hashlib.sha256()
     for name, parameter in model.base_model.named_parameters():
         if ".adapters." not in name:

@@ -4,8 +4,8 @@ A small grammar draws short events (who does what to which thing where), and eac
 them what its GLUE namesake asks. Columns and label types are those of ``nyu-mll/glue``. The
 sentences are deterministic. They are hard enough that a frozen encoder with adapters scores between
 chance and ceiling and improves with more data. Some labels are deliberately wrong, so no method
-reaches 100 %. The sentences exercise the software; scores on them say nothing about language or
-about the paper's claims.
+reaches 100 %. The sentences test the software; scores on them say nothing about language or about
+the paper's claims.
 """
 
 from __future__ import annotations

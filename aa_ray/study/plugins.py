@@ -22,7 +22,7 @@ from aa_ray.data.tasks import METRICS, Task
 from aa_ray.errors import UsageError, unknown
 
 # AdapterHub's activations (with transformers and torch) and the file readers (with pyarrow) are
-# imported where they are needed, since most commands define nothing and should start at once.
+# imported where they are needed, since most commands define nothing and should start immediately.
 if TYPE_CHECKING:
     pass
 

@@ -139,7 +139,7 @@ def settle(
 
 
 def group_size(settled: Settled, queue: TrialQueue, trial: Trial) -> int:
-    """How many trials may train side by side in this one's group, as far as known by now."""
+    """How many trials may train side by side in this one's group, as far as is known."""
     most = settled.fuse_by_task.get(trial.task, settled.fuse)
     return _at_most(most, queue, trial.task, settled.memory_bytes)
 
@@ -170,7 +170,7 @@ def check_fits(resources: Resources, queue: TrialQueue) -> None:
 def local_gpus() -> Sequence[int]:
     """Bytes of memory of each GPU of this machine."""
     if not any(map(glob.glob, _DEVICES)):
-        return []  # without a driver torch sees no GPU, and importing it takes seconds
+        return []  # without a driver torch sees no GPU, and importing torch takes seconds
     # In another process, since CUDA would keep half a gigabyte of the first GPU in this one.
     command = [sys.executable, "-c", _SIZES]
     try:
