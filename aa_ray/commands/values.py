@@ -93,7 +93,7 @@ def share(option: str) -> Callable[[str], float]:
 def number_or_auto(
     option: str, kind: type[int] | type[float], least: float, most: float = MOST
 ) -> Callable[[str], Any]:
-    """As ``number``, but None for the word auto."""
+    """A number as for ``number``, or None for the word auto."""
     convert = number(option, kind, least, most)
     return lambda text: None if text == "auto" else convert(text)
 

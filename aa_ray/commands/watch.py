@@ -81,7 +81,7 @@ def _stale(running: RunningTrial) -> bool:
 
 
 def _last(rows: dict[str, dict[str, object]]) -> str:
-    """When the last trial finished; empty without one."""
+    """The time since the last trial finished, in words; empty without one."""
     times = [
         row["finished_at"] for row in rows.values() if isinstance(row["finished_at"], datetime)
     ]

@@ -69,7 +69,7 @@ def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
 
 
 def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
-    """As ``_check_weights``, for a BERT, without importing transformers."""
+    """Refuse weights as ``_check_weights`` does, for a BERT, without importing transformers."""
     layers = {int(match[1]) for key in shapes if (match := _OF_LAYER.search(key))}
     if not layers:
         raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")

@@ -1,4 +1,4 @@
-"""Which encoders a study can adapt, and their properties.
+"""The encoders that a study can adapt, and their properties.
 
 A study can adapt an encoder if AdapterHub can add bottlenecks to it and transformers has a
 classifier for it. All other properties are read from the model itself, built without weights from

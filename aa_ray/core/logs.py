@@ -29,7 +29,7 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def only_errors(*names: str) -> Iterator[None]:
-    """Within the block, loggers with these names log only errors."""
+    """Context in which loggers with these names only log errors."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -55,7 +55,7 @@ ASPECTS = ("plot acting story film music script cast ending dialogue humor").spl
 
 @dataclass(frozen=True)
 class Event:
-    """Who does what to which thing where, told in the past tense."""
+    """An event, told in the past tense: who does what to which thing where."""
 
     agent: str
     verb: str

@@ -54,7 +54,7 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder.
+    """The source of examples: ``hub``, ``embedded`` or the absolute path of a folder.
 
     ``rows``: the source of existing rows; only their ``recorded`` (task, identity) pairs are known.
     """

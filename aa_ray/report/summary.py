@@ -26,7 +26,7 @@ Contrasts = Mapping[str, Sequence[Judgement]]
 def sentences(
     claims: Sequence[Judgement], contrasts: Contrasts | None = None, rates: str = ""
 ) -> list[str]:
-    """What holds, what does not hold, and what is open, a paragraph each.
+    """Three paragraphs: what holds, what does not hold, and what is open.
 
     Args:
         claims: the judged statements of the paper.

@@ -112,7 +112,8 @@ class Leases:
         return True
 
     def acquire_or_know(self, trial_id: str) -> bool:
-        """As ``acquire``, but if the holder may be dead, wait until that is known.
+        """Lease the trial as ``acquire`` does, but wait until it is known whether the holder is
+        dead.
 
         For callers that ask only once: a holder on another machine is known to be dead only after
         a period of silence.

@@ -161,7 +161,7 @@ class Folder:
         return self.modified(path) is not None
 
     def modified(self, path: str) -> float | None:
-        """When the file was written, by the file system's clock; None if it does not exist."""
+        """The file's modification time by the file system's clock; None if it does not exist."""
         with self._reading(path):
             return self._files.modified(f"{self._root}/{path}")
 

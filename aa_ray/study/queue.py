@@ -1,4 +1,4 @@
-"""Which trials of a study are finished, failed, runnable or blocked, as rows come in."""
+"""Keeps track of a study's finished, failed, runnable and blocked trials as rows come in."""
 
 import heapq
 import itertools
@@ -28,7 +28,7 @@ UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 
 
 class TrialQueue:
-    """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
+    """The finished, failed, runnable and blocked trials of a study, updated as rows come in.
 
     Operations on a trial take constant or logarithmic time in the size of the study.
 

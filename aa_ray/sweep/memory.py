@@ -85,7 +85,7 @@ def has_gpus(autoscaling: Mapping[str, Any] | None) -> bool:
 
 
 def processes_per_gpu(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
-    """How many processes can share each GPU such that no GPU stays empty.
+    """The number of processes that can share each GPU such that no GPU stays empty.
 
     Ray fills one GPU before the next. So with small shares, the processes that a node has cores for
     would all run on the same GPU.
@@ -139,7 +139,7 @@ def settle(
 
 
 def group_size(settled: Settled, queue: TrialQueue, trial: Trial) -> int:
-    """How many trials may train side by side in this one's group, as far as is known."""
+    """The maximum size of this trial's group, as far as it is known."""
     most = settled.fuse_by_task.get(trial.task, settled.fuse)
     return _at_most(most, queue, trial.task, settled.memory_bytes)
 

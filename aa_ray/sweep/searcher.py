@@ -202,7 +202,7 @@ class QueueSearcher(Searcher):
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the rows are the record."""
+        """Save nothing, since the rows are the record."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the rows are the record."""
+        """Restore nothing, since the rows are the record."""

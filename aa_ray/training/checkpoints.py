@@ -212,7 +212,7 @@ class Checkpoint:
         return self._took <= MOST_TIME * (clock.monotonic() - self._written)
 
     def due_within_epoch(self) -> bool:
-        """As ``due``, and the last state was written long ago."""
+        """Whether ``due`` holds and the last state was written long ago."""
         since = max(self._begun, self._written)
         return clock.monotonic() - since >= self._seconds and self.due()
 

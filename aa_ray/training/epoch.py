@@ -65,7 +65,7 @@ def train_epoch(
 
 
 def order(trainers: Sequence[TrialTrainer], epoch: int) -> list[tuple[np.ndarray, ...]]:
-    """For each step of the epoch, each trainer's indices of its examples."""
+    """The indices of each trainer's examples, for each step of the epoch."""
     size = trainers[0].trial.batch_size
     orders = [
         batches.shuffled(len(trainer.parts.train), size, trainer.trial.seed, epoch)

@@ -78,7 +78,7 @@ class Packed:
         return self.example_of_token.numel()
 
     def sequences(self, copies: int) -> Sequences:
-        """Where the sequences end in ``copies`` copies of the batch."""
+        """The ends of the sequences in ``copies`` copies of the batch."""
         if copies not in self._repeated:
             with torch.inference_mode(False):  # the batch may be used in training later
                 self._repeated[copies] = self.once.repeated(copies)
