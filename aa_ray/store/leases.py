@@ -112,8 +112,7 @@ class Leases:
         return True
 
     def acquire_or_know(self, trial_id: str) -> bool:
-        """Lease the trial as ``acquire`` does, but wait until it is known whether the holder is
-        dead.
+        """Lease as ``acquire`` does, but wait until it is known whether the holder is dead.
 
         For callers that ask only once: a holder on another machine is known to be dead only after
         a period of silence.
