@@ -139,7 +139,7 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
 
 
 def _explained(error: Exception) -> str | None:
-    """The message for an error of the output or the disk; None for all others."""
+    """The message for an error of the output or the disk; None for all other errors."""
     if isinstance(error, UnicodeEncodeError):
         return (
             f"the output's encoding, {error.encoding}, lacks {error.object[error.start]!a}; set "

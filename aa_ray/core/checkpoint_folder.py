@@ -20,7 +20,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab
 # No encoder has more. Building a model with a larger number would take hours.
 MOST_LAYERS, MOST_UNITS = 1000, 100_000
 
-# The ends of the names that encoders give to the table with a row per token.
+# Suffixes of the names of the embedding table, which has a row per token.
 _EMBEDDINGS = ("word_embeddings.weight", "tok_embeddings.weight")
 
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
@@ -83,9 +83,9 @@ def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
 
 
 def _is_plain_bert(config: Path, shapes: dict[str, Any]) -> bool:
-    """Whether config.json surely describes a BERT with weights of these shapes.
+    """Whether config.json certainly describes a BERT with weights of these shapes.
 
-    It spares the import of transformers. Where it says no, transformers decides.
+    This saves importing transformers. If the answer is no, transformers decides.
     """
     try:
         fields = json.loads(config.read_text("utf-8"))
@@ -124,12 +124,12 @@ def _is_plain_bert(config: Path, shapes: dict[str, Any]) -> bool:
 def _check_tokenizer(path: Path, shapes: dict[str, Any], name: str) -> None:
     """Refuse a tokenizer that cannot be read, or with more tokens than the weights have rows."""
     if not path.is_file():
-        return  # transformers makes one of the vocabulary
+        return  # transformers makes one from the vocabulary
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare ones
+    except Exception as error:  # the library raises plain exceptions
         raise UsageError(
             f"--backbone {name}: tokenizer.json cannot be read ({one_line(error)}); copy it again"
         ) from error

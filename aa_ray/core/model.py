@@ -31,7 +31,7 @@ def load(path: str) -> PreTrainedModel:
 
     Raises:
         TrainingError: the checkpoint lacks weights of the encoder, which would be random, or holds
-            weights that are not numbers.
+            NaN or infinity.
     """
     # transformers warns that the checkpoint has no classifier, and that no layer is sharded.
     with only_errors("transformers.modeling_utils", "transformers.integrations.tensor_parallel"):

@@ -224,7 +224,7 @@ def _rte(rng: random.Random) -> Row:
 
 
 def _qnli(rng: random.Random) -> Row:
-    """A question about an event; the sentence answers it or tells of another event."""
+    """A question about an event; the sentence answers it or is about another event."""
     event, label = _event(rng), rng.randrange(2)
     past = VERB_FORMS[event.verb][2]
     question = rng.choice(
