@@ -218,7 +218,7 @@ CASES = {
     "no such folder": Case(plain("--data", "/no/such/folder"), "/no/such/folder: no such folder"),
     "data is a file": Case(then(TINY, FILE, "--data", "file"), "/file: no such folder"),
     "folder without the task": Case(
-        then(edit(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it or drop"
+        then(edit(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it, or leave"
     ),
     "folder without test data": Case(
         then(edit(), lambda folder: (folder / "glue/sst2/validation.parquet").unlink()),
