@@ -1,6 +1,6 @@
 """aa_ray: a Ray-distributed reproduction of "Adaptable Adapters" (Moosavi et al., NAACL 2022).
 
-``import aa_ray`` registers rationals and switches with AdapterHub: stock ``adapters`` then takes
+``import aa_ray`` registers rationals and switches with AdapterHub: stock ``adapters`` then accepts
 ``AdaptableConfig()`` and ``SeqBnConfig(non_linearity="rational:one")``, and loads adapters saved
 with either. See docs/adapters.md and ``aa_ray.core.registration``. It imports neither torch nor
 transformers; each name below is imported on first use.
@@ -88,12 +88,12 @@ if not TYPE_CHECKING:
         if not place:
             return importlib.import_module(f"{__name__}.{name}")
         value = getattr(importlib.import_module(f"{__name__}.{place}"), name)
-        globals()[name] = value  # found directly from now on
+        globals()[name] = value  # so that later uses find it directly
         return value
 
 
 def _version() -> str:
-    """Of the installed package; its git tag."""
+    """Version of the installed package, from its git tag."""
     from importlib import metadata
 
     try:

@@ -1,4 +1,4 @@
-"""``python -m aa_ray``: the same as ``aa-ray``, for when that command is not on the path."""
+"""``python -m aa_ray``: the same as ``aa-ray``, if that command is not on the path."""
 
 import sys
 

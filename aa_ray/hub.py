@@ -1,8 +1,9 @@
-"""Whether the Hugging Face hub can be asked, and what to say where it cannot.
+"""Checks whether the Hugging Face hub answers, and says what to do if it does not.
 
-The hub's libraries try again and again before they give up, half a minute in all. So what needs
-the hub asks here first, which takes a few seconds at most. Where the hub is silent, files that have
-been fetched before are used without asking it.
+The hub's libraries retry for half a minute before they give up. So everything that needs the hub
+asks here first, which takes a few seconds at most. If the hub does not answer, files in its cache
+are
+used without asking it.
 """
 
 import os
@@ -13,27 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Seconds within which the hub has to answer, and after which it is asked again.
+# Seconds to wait for the hub's answer, and seconds after which it is asked again.
 PATIENCE = 3.0
 MEMORY = 60.0
 
-# How long the hub's own library waits for an answer; whoever has set it wants to wait as long.
+# How long the hub's library waits for an answer; if it is set, this module waits as long.
 _PATIENCE_VARIABLE = "HF_HUB_ETAG_TIMEOUT"
-# Answers of a gateway whose hub is not there.
+# Answers of a gateway that cannot reach the hub.
 _UNAVAILABLE = (502, 503, 504)
-# Libraries that copy the flag when they are imported, and its names there.
+# Libraries that copy the flag when they are imported -> its names there.
 _COPIES = {
     "transformers.utils.hub": ("_is_offline_mode",),
     "datasets.config": ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"),
 }
 
-_asked: tuple[float, str] | None = None  # when, and the answer
+_asked: tuple[float, str] | None = None  # time of the last question, and its answer
 
 
 def silence() -> str:
-    """Why the hub cannot be asked; empty if it can."""
+    """Why the hub cannot be used; empty if it can."""
     global _asked
-    from huggingface_hub import constants  # a third of a second, which most commands can do without
+    from huggingface_hub import constants  # takes a third of a second; seldom needed
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
@@ -47,25 +48,25 @@ def refusal(cached: bool, folder: Path, instead: str) -> str:
     """Why something cannot come from the hub, and what to do; empty if it can.
 
     Args:
-        cached: whether it has been fetched before.
+        cached: whether it is in the cache.
         folder: folder of the cache.
-        instead: the options that do without the hub.
+        instead: the options that do not need the hub.
     """
     reason = "" if cached else silence()
     if not reason:
         return ""
     return (
-        f"not in the hub's cache {folder}, and {reason}; use {instead}, or fill the cache where "
-        "there is a network (cluster/hub_cache.py), bring it here and set HF_HUB_OFFLINE=1"
+        f"not in the hub's cache {folder}, and {reason}; use {instead}, or fill the cache on a "
+        "machine with a network (cluster/hub_cache.py), copy it here and set HF_HUB_OFFLINE=1"
     )
 
 
 @contextmanager
 def from_cache_if_silent(cached: bool) -> Iterator[None]:
-    """Within the block the hub's libraries do not ask a hub that is silent for what is cached."""
+    """Context in which the hub's libraries only use the cache, if the hub does not answer."""
     from huggingface_hub import constants
 
-    # Whoever has set HF_HUB_OFFLINE is asked for nothing anyway.
+    # With HF_HUB_OFFLINE nothing is asked anyway.
     switched = cached and not constants.HF_HUB_OFFLINE and bool(silence())
     if switched:
         _set_offline(True)
@@ -77,11 +78,11 @@ def from_cache_if_silent(cached: bool) -> Iterator[None]:
 
 
 def cached_file(name: str, *files: str) -> Path | None:
-    """The first of the model's files that has been fetched before; None without any."""
+    """The first of the model's files that is in the cache; None if none is."""
     from huggingface_hub import try_to_load_from_cache
 
     for file in files:
-        with suppress(ValueError, OSError):  # a path, say: not the name of a model
+        with suppress(ValueError, OSError):  # for example a path, not the name of a model
             path = try_to_load_from_cache(name, file)
             if isinstance(path, str):
                 return Path(path)
@@ -89,28 +90,28 @@ def cached_file(name: str, *files: str) -> Path | None:
 
 
 def cache() -> Path:
-    """The folder in which models that have been fetched are kept."""
+    """The folder of the cache for models."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def datasets_cache() -> Path:
-    """The folder in which data sets that have been fetched are kept."""
+    """The folder of the cache for data sets."""
     from huggingface_hub import constants
 
     return Path(os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME, "datasets")))
 
 
 def has_dataset(name: str, config: str | None = None) -> bool:
-    """Whether something of the data set has been fetched before."""
+    """Whether the cache has any file of the data set."""
     folder = datasets_cache() / name.replace("/", "___")
     raw = cache() / f"datasets--{name.replace('/', '--')}"
     return (folder / (config or "")).is_dir() or raw.is_dir()
 
 
 def _ask(endpoint: str) -> str:
-    """Why the hub does not answer in time; empty where it does, whatever it says."""
+    """Why the hub does not answer in time; empty if it gives any answer."""
     patience = float(os.environ.get(_PATIENCE_VARIABLE, PATIENCE))
     answers: list[str] = []
 
@@ -119,7 +120,7 @@ def _ask(endpoint: str) -> str:
 
         try:
             answer = get_session().head(endpoint, timeout=patience, allow_redirects=False)
-        except Exception as error:  # of sockets, TLS, proxies: they have no common base class
+        except Exception as error:  # socket, TLS and proxy errors have no common base class
             answers.append(f"{endpoint} cannot be reached ({_cause(error)})")
             return
         bad = answer.status_code in _UNAVAILABLE
@@ -138,19 +139,19 @@ def _ask(endpoint: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """What lies at the bottom of an error, in a few words."""
+    """The root cause of an error, in a few words."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def _set_offline(offline: bool) -> None:
-    """Set the flag that HF_HUB_OFFLINE sets at the start, for this process."""
+    """Set, in this process, the flag that HF_HUB_OFFLINE sets at the start."""
     from huggingface_hub import constants
     from huggingface_hub.utils import reset_sessions
 
     constants.HF_HUB_OFFLINE = offline
-    reset_sessions()  # whose connections know the flag
+    reset_sessions()  # existing sessions remember the flag
     for module, names in _COPIES.items():
         for name in names if module in sys.modules else ():
             setattr(sys.modules[module], name, offline)

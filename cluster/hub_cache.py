@@ -1,12 +1,13 @@
-"""Backbone and GLUE from the hub once per cluster: one machine fetches, the others take its copy.
+"""Backbone and GLUE from the hub once per cluster: one machine fetches, the others copy its cache.
 
     python cluster/hub_cache.py fill s3://bucket/hub.tar --backbone bert-large-uncased
     python cluster/hub_cache.py take s3://bucket/hub.tar
 
-``fill`` fetches what is missing into the hub's cache of this machine (HF_HOME) and puts the cache
-into the archive, unless there is one already; then it takes that. ``take`` unpacks the archive, so
-that studies on this machine run with HF_HUB_OFFLINE=1. The archive is a path, or a URI such as
-s3:// and gs://. Where all machines share a folder, point HF_HOME into it and ``fill`` alone does:
+``fill`` fetches what is missing into the hub's cache of this machine (HF_HOME) and packs the cache
+into the archive. If the archive already exists, ``fill`` unpacks it instead. ``take`` unpacks the
+archive, so that studies on this machine run with HF_HUB_OFFLINE=1. The archive is a path, or a URI
+such as s3:// and gs://. If all machines share a folder, let HF_HOME point into it; then ``fill``
+is enough:
 
     HF_HOME=/shared/hub python cluster/hub_cache.py fill --backbone bert-large-uncased
 """
@@ -31,10 +32,10 @@ def cache() -> Path:
 
 
 def fetch(backbone: str, names: list[str]) -> None:
-    """Bring the backbone, its tokenizer, and the tasks from the hub into the cache.
+    """Fetch the backbone, its tokenizer, and the tasks from the hub into the cache.
 
     Raises:
-        UsageError: the hub does not give one of them.
+        UsageError: the hub does not provide one of them.
     """
     from transformers import AutoTokenizer, BertForSequenceClassification
 
@@ -48,7 +49,7 @@ def fetch(backbone: str, names: list[str]) -> None:
 
 
 def pack(archive: str) -> None:
-    """Put the cache into the archive: one file, whole or not there at all."""
+    """Write the cache into the archive, atomically."""
     store, path = fs.FileSystem.from_uri(_uri(archive))
     partial = f"{path}.{os.getpid()}.part"
     with (
@@ -60,7 +61,7 @@ def pack(archive: str) -> None:
 
 
 def take(archive: str) -> bool:
-    """Unpack the archive into the cache; whether there was one."""
+    """Unpack the archive into the cache; returns whether it exists."""
     store, path = fs.FileSystem.from_uri(_uri(archive))
     if store.get_file_info(path).type != fs.FileType.File:
         return False
@@ -82,16 +83,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("action", choices=["fill", "take"])
     parser.add_argument("archive", nargs="?", metavar="URI", help="path or URI of the archive")
     parser.add_argument(
-        "--backbone", default="bert-large-uncased", help="to fetch (default: %(default)s)"
+        "--backbone", default="bert-large-uncased", help="backbone to fetch (default: %(default)s)"
     )
     parser.add_argument("--tasks", nargs="+", default=list(tasks.TASKS), metavar="TASK",
-                        choices=list(tasks.TASKS), help="to fetch (default: all nine)")  # fmt: skip
+                        choices=list(tasks.TASKS), help="tasks (default: all nine)")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.action == "take" and options.archive is None:
         parser.error("take: expected the URI of an archive")
     try:
         if options.archive and take(options.archive):
-            print(f"{cache()} is as in {options.archive}")
+            print(f"{cache()} now matches {options.archive}")
         elif options.action == "take":
             raise UsageError(f"{options.archive} does not exist; run fill on another machine first")
         else:

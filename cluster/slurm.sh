@@ -3,15 +3,15 @@
 #
 #   sbatch cluster/slurm.sh --preset paper --results /shared/results
 #
-# Arguments are those of studies/table2.py (STUDY=studies/table3.py sbatch ... runs another). Submit
-# it in the checkout's top folder, on a file system that all machines share, with results there too,
-# and with the Python environment active. Compute nodes often have no internet: bring backbone and
-# data first, with HF_HOME on the shared file system (see cluster/hub_cache.py), and export
-# HF_HUB_OFFLINE=1.
+# The arguments are those of studies/table2.py (STUDY=studies/table3.py sbatch ... runs another).
+# Submit it in the checkout's top folder, on a file system that all machines share, with the results
+# there too, and with the Python environment active. Compute nodes often have no internet: fetch
+# backbone and data first, with HF_HOME on the shared file system (see cluster/hub_cache.py), and
+# export HF_HUB_OFFLINE=1.
 #
-# Two minutes before its time is over, or when it is preempted, the job is interrupted and put into
-# the queue again, where it goes on. A machine that fails costs the epochs since its trials' last
-# checkpoints; if it is the first one, the job ends, and is continued by submitting it again.
+# Two minutes before its time is over, or when it is preempted, the job is interrupted and requeued;
+# it resumes when it starts again. If a machine fails, the epochs since its trials' last checkpoints
+# are lost. If it is the first machine, the job ends; submit it again to continue.
 #
 #SBATCH --job-name=aa-ray
 #SBATCH --nodes=2
@@ -27,13 +27,13 @@
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 
-# Other people's jobs are on this network: nobody without the token can use this Ray. A port that
-# follows from the job's number keeps apart two jobs that share a machine.
+# Other people's jobs are on this network, so Ray requires a token. The port follows from the job's
+# number, so that two jobs may share a machine.
 RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_MODE RAY_AUTH_TOKEN
 port=$((20000 + SLURM_JOB_ID % 10000))
-temporary=${RAY_TMPDIR:-/tmp}/ray-$SLURM_JOB_ID  # short: Ray's sockets are in it
+temporary=${RAY_TMPDIR:-/tmp}/ray-$SLURM_JOB_ID  # short, since it holds Ray's sockets
 
 mapfile -t machines < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${machines[0]}
@@ -85,7 +85,7 @@ for machine in "${machines[@]:1}"; do
     start "$machine" --address="$head_ip:$port" --min-worker-port=0 --max-worker-port=0
 done
 
-# How many trials run at once is decided when the study starts, so the machines come first.
+# The study decides at its start how many trials run at once, so wait for the machines first.
 python - "$head_ip:$port" "${#machines[@]}" <<'EOP' || true
 import sys, time, ray
 ray.init(sys.argv[1], logging_level="ERROR")
@@ -104,6 +104,6 @@ driver=$!
 status=0
 wait "$driver" || status=$?
 if [[ $requeue == yes ]]; then
-    wait "$driver" || status=$?  # the first wait ends with the signal, this one with the driver
+    wait "$driver" || status=$?  # a signal ends the first wait; this one ends with the driver
 fi
 exit "$status"

@@ -31,7 +31,7 @@ Fill = tuple[str, str]  # inside, edge
 
 @dataclass(frozen=True)
 class Colours:
-    """Colours for one background; each fill is what it means."""
+    """Colours for one background; the names of fills say what they mean."""
 
     ink: str
     soft: str
@@ -181,7 +181,7 @@ def draw_adapter(canvas: Canvas) -> None:
 
 
 def _draw_branches(canvas: Canvas) -> None:
-    """From x and h up to the switch: the adapter on the left, the identity on the right."""
+    """Draw both branches from x and h up to the switch: adapter left, identity right."""
     colours = canvas.colours
     left, middle, right = 70.0, 103.0, 117.0
     canvas.line((left, 5), (left, 17.8))

@@ -1,6 +1,6 @@
 """Execute docs/quickstart.ipynb and keep its outputs: python docs/execute_quickstart.py
 
-What differs from run to run by itself, such as times and counters, is left out.
+Parts that differ from run to run, such as times and counters, are removed.
 """
 
 import os
@@ -13,15 +13,15 @@ import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).with_name("quickstart.ipynb")
-# A cell that is executed first, and not kept: it makes warnings of the notebook's own code errors.
+# A cell that is executed first and not kept. It turns warnings of the notebook's code into errors.
 STRICT = "import warnings\nwarnings.simplefilter('error')"
 
 
 def execute(notebook: Any, folder: Path, seconds: int = 1200) -> Any:
-    """The notebook with the outputs of its code in that folder.
+    """The notebook with the outputs of its code, run in this folder.
 
     Args:
-        seconds: that one cell may take.
+        seconds: maximum time of one cell.
 
     Raises:
         nbclient.exceptions.CellExecutionError, RuntimeError: a cell fails, or warns.
@@ -47,7 +47,7 @@ def execute(notebook: Any, folder: Path, seconds: int = 1200) -> Any:
 
 
 def _check(executed: Any) -> None:
-    """Refuse what nbclient lets pass: an error behind %%capture, and words on standard error."""
+    """Refuse what nbclient accepts: an error hidden by %%capture, and text on standard error."""
     for cell in executed.cells:
         for output in cell.get("outputs", ()):
             if output.output_type == "error" or output.get("name") == "stderr":
@@ -55,7 +55,7 @@ def _check(executed: Any) -> None:
 
 
 def _clean(cell: Any) -> None:
-    """Leave out counters and times."""
+    """Remove counters and times."""
     if cell.cell_type == "code":
         cell.execution_count = None
         cell.metadata = {}

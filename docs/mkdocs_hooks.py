@@ -1,8 +1,8 @@
-"""mkdocs' hook: the site has every page at its path in the repository.
+"""mkdocs' hook: each page of the site has the same path as in the repository.
 
-So one relative link is right on the site and in the repository. What lies outside ``docs/``
-(README, RESULTS, benchmarks) is added here. A source file that a page links to becomes a page of
-its own, so does each notebook, and ``docs/api.md`` gets the public names of ``aa_ray``.
+So one relative link works both on the site and in the repository. The hook adds what lies outside
+``docs/`` (README, RESULTS, benchmarks). A source file that a page links to becomes a page too, and
+so does each notebook. ``docs/api.md`` gets the public names of ``aa_ray``.
 """
 
 import ast
@@ -47,7 +47,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Pages, pictures and linked source files, at their paths in the repository."""
+    """Add pages, pictures and linked source files at their paths in the repository."""
     added = Files([])
     pages = {path for pattern in PAGES for path in ROOT.glob(pattern)}
     assets = {path for pattern in ASSETS for path in ROOT.glob(pattern)}
@@ -63,14 +63,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             )
     for path in sorted({target for page in pages for target in _linked(page)}):
         added.append(_source_page(path, config))
-    for file in files:  # those of plugins and of the theme
+    for file in files:  # the files of plugins and of the theme
         if file.src_dir != config.docs_dir:
             added.append(file)
     return added
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Links to source files lead to their pages; the API page gets its names."""
+    """Let links to source files lead to their pages, and add the names to the API page."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def page_of_source(match: re.Match[str]) -> str:
@@ -102,7 +102,7 @@ def public_names() -> str:
         heading = HEADINGS.get(place.split(".")[0], MODULES)
         target = f"aa_ray.{place}.{name}" if place else f"aa_ray.{name}"
         options = [f"heading: aa_ray.{name}", f"toc_label: {name}"]
-        options += ["members: false"] * (not place)  # its names have entries of their own
+        options += ["members: false"] * (not place)  # its names have separate entries
         lines = [f"::: {target}", "    options:", *(f"      {option}" for option in options)]
         sections[heading].append("\n".join(lines) + "\n")
     return "\n".join(
@@ -120,7 +120,7 @@ def _copy(path: Path, config: MkDocsConfig) -> File:
 
 
 def _source_page(path: Path, config: MkDocsConfig) -> File:
-    """A page that shows the file; without entry in the navigation or the search."""
+    """A page that shows the file, without an entry in the navigation or the search."""
     name = path.relative_to(ROOT).as_posix()
     language = {"yml": "yaml", "cff": "yaml", "sh": "bash"}.get(path.suffix[1:], path.suffix[1:])
     text = path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""A notebook as a page of the documentation site: Markdown, and the pictures in it."""
+"""Converts a notebook to a page of the documentation site: Markdown, and its pictures."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ FENCE = "~~~~~~"
 
 
 def page(path: Path) -> tuple[str, dict[str, bytes]]:
-    """The notebook's Markdown, and name -> content of each picture, which stands beside it."""
+    """The notebook's Markdown, and name -> content of its pictures, which belong beside it."""
     lines: list[str] = []
     pictures: dict[str, bytes] = {}
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
@@ -24,7 +24,7 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def _output(output: dict[str, Any], stem: str, pictures: dict[str, bytes]) -> str:
-    """Markdown of one output; of its forms the richest that a page can show."""
+    """Markdown of one output, in the richest form that a page can show."""
     if output["output_type"] == "stream":
         return _fenced("".join(output["text"]), "text")
     data = output["data"]

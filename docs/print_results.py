@@ -38,7 +38,7 @@ def printed(command: str) -> list[str]:
 
 
 def renewed(lines: list[str]) -> list[str]:
-    """The page's lines with every table printed again; all other lines stay."""
+    """The page's lines with all tables printed again; other lines stay as they are."""
     kept: list[str] = []
     while lines:
         line, *lines = lines
@@ -51,7 +51,7 @@ def renewed(lines: list[str]) -> list[str]:
 
 
 def replaced(lines: list[str], new: list[str]) -> list[str]:
-    """What follows a command, with the new output in place of the old one, or before it all.
+    """The lines after a command, with the new output instead of the old one, or at the start.
 
     Output begins with a caption, whose first word stays, and ends with the last row of a table.
     """

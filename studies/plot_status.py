@@ -1,4 +1,4 @@
-"""Which methods have learned which tasks and regimes. Look at this map before any score.
+"""A map of which methods have learned which tasks and regimes. Look at it before any score.
 
 Learned: the mean test score is above chance by more than three standard errors of the test set,
 and the models give more than one answer. It is drawn under the released rates and under those of

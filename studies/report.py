@@ -1,9 +1,9 @@
 """The whole study on one HTML page, from existing rows. Runs nothing.
 
-Tables 1 to 4 with intervals, the claims with their verdicts, figures, the learning curve of each
-training run, what failed or is missing, and where the rows come from. The page is one
-self-contained file: mail it, print it, keep it. First run table2.py, table3.py and table4.py with
-the same options; the page shows the rows that exist.
+The page has Tables 1 to 4 with intervals, the claims with their verdicts, figures, the learning
+curve of each training run, what failed or is missing, and where the rows come from. It is one
+self-contained file that you can mail, print and keep. First run table2.py, table3.py and table4.py
+with the same options; the page shows the rows that exist.
 
     python studies/report.py
     python studies/report.py --data DIR --tasks cola rte --regimes 100 500 \\

@@ -27,7 +27,6 @@ DOCUMENTS = [
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
-LONGER = {"own.md": 200}  # its examples are whole files
 DRAWING = ROOT / "docs" / "draw_architecture.py"
 
 
@@ -79,7 +78,7 @@ def test_a_command_has_options_that_exist(
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_a_page_is_short(page: Path) -> None:
-    limit = 130 if page == README else LONGER.get(page.name, 150)
+    limit = 130 if page == README else 150
     assert len(page.read_text("utf-8").splitlines()) <= limit
 
 

@@ -218,7 +218,7 @@ CASES = {
     "no such folder": Case(plain("--data", "/no/such/folder"), "/no/such/folder: no such folder"),
     "data is a file": Case(then(TINY, FILE, "--data", "file"), "/file: no such folder"),
     "folder without the task": Case(
-        then(edit(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it or drop"
+        then(edit(), nothing, "--tasks", "cola"), "train.parquet does not exist; add it, or leave"
     ),
     "folder without test data": Case(
         then(edit(), lambda folder: (folder / "glue/sst2/validation.parquet").unlink()),
@@ -287,10 +287,10 @@ CASES = {
     "two values of a setting": Case(
         plain("--set", "denominator=A", "denominator=B"), "give it one value"
     ),
-    "results of nobody": Case(plain("--results", "~nobody-here/x"), "no path (no such user)"),
+    "results of nobody": Case(plain("--results", "~nobody-here/x"), "not a path (no such user)"),
     "results of no bucket": Case(plain("--results", "s3://"), "it names no bucket or host"),
-    "one slash": Case(plain("--results", "s3:/bucket"), "two slashes behind its scheme"),
-    "results of a device": Case(plain("--results", "/dev/null"), "it is no folder"),
+    "one slash": Case(plain("--results", "s3:/bucket"), "two slashes after its scheme"),
+    "results of a device": Case(plain("--results", "/dev/null"), "it is not a folder"),
     "endless epochs": Case(plain("--epochs", "9" * 400), "a whole number, at most 100,000"),
     "bytes that are no text": Case(plain("--results", "\udcff"), "expected text in UTF-8"),
     "backbone without name": Case(plain("--backbone", ""), "--backbone: empty"),

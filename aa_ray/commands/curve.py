@@ -100,7 +100,7 @@ def heading(
 
 
 def line(history: Sequence[Epoch], metric: str) -> str:
-    """A learning curve's last line: epoch, mean training loss, scores by depth, switches."""
+    """The last line of a learning curve: epoch, mean training loss, scores by depth, switches."""
     last = history[-1]
     text = f"{last.epoch:>5}  {last.train_loss:>8.4f}"
     for depth, scores in last.development.items():

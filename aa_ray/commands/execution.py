@@ -73,10 +73,10 @@ def run(
 
 
 def _check_together(options: argparse.Namespace) -> None:
-    """Refuse options that contradict each other: run nothing, and run something.
+    """Refuse options to run nothing together with options to run something.
 
     Raises:
-        UsageError: there are contradicting options.
+        UsageError: two options contradict each other.
     """
     for first, second in (("plan", "no_run"), ("no_run", "retry_failed")):
         if getattr(options, first) and getattr(options, second):
@@ -88,7 +88,7 @@ def check_engine(study: Study, wanted: str) -> None:
     """Refuse an engine that cannot compute all of the study's methods.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the engine cannot compute one of them.
     """
     for name in study.methods:
         configuration = architectures.get(name).configuration
@@ -96,10 +96,10 @@ def check_engine(study: Study, wanted: str) -> None:
 
 
 def _check_before(queue: TrialQueue, store: Store, resources: Resources) -> None:
-    """Detect now what would fail once Ray has started.
+    """Detect errors that would otherwise only show once Ray has started.
 
     Raises:
-        UsageError: something would fail.
+        UsageError: the study cannot run.
     """
     here = resources.address is None and resources.gpus_per_trial is None
     no_gpus = resources.gpus_per_trial == 0 or (here and not memory.local_gpus())

@@ -72,9 +72,9 @@ def check_folder(folder: Path) -> None:
     """
     if folder.is_dir():
         if any(folder.iterdir()) and not (folder / ABOUT).is_file():
-            raise UsageError(f"{folder} is not empty and holds no adapter of aa_ray; give another")
+            raise UsageError(f"{folder} is not empty and holds no adapter of aa_ray; use another")
     elif folder.exists():
-        raise UsageError(f"{folder} is a file; give a folder for the adapter")
+        raise UsageError(f"{folder} is a file; name a folder for the adapter")
 
 
 def about(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What to run first: the command lines that make the rows that a command did not find."""
+"""Suggests the commands that make the rows which another command needs."""
 
 import argparse
 import os
@@ -21,7 +21,8 @@ _TRAINING = {
     "appendix_a": architectures.TABLE2,
 }
 _TABLES = ("table2", "table3", "table4")
-# What only looks at rows -> the studies that make them. All others want those of Table 2.
+# Command that only reads rows -> the studies that make them. All other commands read those of Table
+# 2.
 _MAKING = {
     "claims": _TABLES,
     "cells": _TABLES,
@@ -39,8 +40,8 @@ def no_rows(
 
     Args:
         parsed: the options; ``arguments`` is the command line that they came from.
-        methods: that the command shows.
-        rates: the policies without a row; empty where rows under those of the options are meant.
+        methods: the methods that the command shows.
+        rates: the policies without rows; empty for the policy of the options.
     """
     policies: list[str | None] = [*rates]
     lines = [
@@ -58,12 +59,12 @@ def commands(
 ) -> list[str]:
     """The command lines that make the rows which this process was asked to show.
 
-    They are of the same kind as that of this process: scripts, or ``aa-ray``.
+    They have the same form as this process's command: scripts, or ``aa-ray``.
 
     Args:
         arguments: the command line, without the program's name.
-        methods: those whose rows are wanted; None for the study's own.
-        rates: in place of those of ``arguments``.
+        methods: the methods whose rows are missing; None for all of the study's.
+        rates: the rates to use instead of those in ``arguments``.
     """
     options, picked = _kept(arguments, rates)
     name = _study()
@@ -85,7 +86,7 @@ def commands(
 
 
 def _kept(arguments: Sequence[str], rates: str | None) -> tuple[list[str], list[str]]:
-    """The options that say which trials, but for their methods; and these."""
+    """The options that select trials, without ``--methods``; and the methods."""
     shown = argparse.ArgumentParser(add_help=False)
     for option in ("--format", "--output", "--margin", "--against"):
         shown.add_argument(option)
@@ -102,13 +103,13 @@ def _kept(arguments: Sequence[str], rates: str | None) -> tuple[list[str], list[
 
 
 def _study() -> str:
-    """The study that this process was asked for, by its script's name."""
+    """The study that this process was asked to run, by its script's name."""
     last = sys.argv[0].split(" ")[-1]
     return os.path.basename(last).removesuffix(".py").replace("-", "_")
 
 
 def _command(study: str, options: Sequence[str]) -> str:
-    """The command line of a study, said as this process was called."""
+    """The command line of a study, in the form in which this process was started."""
     if sys.argv[0].endswith(".py"):
         words = ["python", os.path.join(os.path.dirname(sys.argv[0]), f"{study}.py")]
     else:

@@ -146,7 +146,7 @@ def _settings(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _read_by(backbone: Backbone, settings: dict[str, str]) -> Backbone:
-    """The backbone with the pooling of the settings, which is removed from them."""
+    """The backbone with the pooling that the settings name, which is removed from them."""
     pooling = settings.pop(POOLING.name, backbone.pooling)
     return dataclasses.replace(backbone, pooling=cast(Pooling, pooling))
 

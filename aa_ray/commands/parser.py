@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(WRONG_USAGE)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``ArgumentParser``; also answers a shell that asks for completions."""
+        """Parse the arguments; also answer a shell that asks for completions."""
         if "_ARGCOMPLETE" in os.environ:
             import argcomplete
 

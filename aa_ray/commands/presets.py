@@ -5,11 +5,11 @@ from typing import Any
 from aa_ray.core import architectures, backbones
 from aa_ray.data import regimes, tasks
 
-# Of the paper's Tables 2 to 4.
+# The backbone of the paper's Tables 2 to 4.
 PAPER_BACKBONE = "bert-large-uncased"
 
-# Seeds are groups of seeds, as parsed from ``--seeds``. A preset without a backbone uses the
-# study's: the paper's BERT-large, or BERT-base in Appendix A.
+# ``seeds`` has groups of seeds, as parsed from ``--seeds``. A preset without a backbone uses that
+# of the study: the paper's BERT-large, or BERT-base in Appendix A.
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
         "backbone": backbones.MINILM,

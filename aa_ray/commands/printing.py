@@ -1,4 +1,4 @@
-"""How tables are printed: as wide as the terminal, and with a hint where there are no rows yet."""
+"""Prints tables as wide as the terminal, with a hint if there are no rows yet."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def print_table(table: Table, parsed: argparse.Namespace) -> None:
 
 
 def print_unrun(table: Table, parsed: argparse.Namespace) -> None:
-    """In place of a study's table without a number, print the command that runs the study.
+    """Print the command that runs a study whose table has no number yet.
 
-    In a format that is for another program the table stays what it is, and the command goes to
-    standard error.
+    It replaces the table, except in formats for other programs. There the table is printed, and the
+    command goes to standard error.
     """
     hint = "\n".join(
         [
@@ -39,10 +39,10 @@ def print_unrun(table: Table, parsed: argparse.Namespace) -> None:
 
 
 def text_width() -> int | None:
-    """Characters of a line: ``COLUMNS`` if it is set, else the terminal's; None without one.
+    """Characters per line: ``COLUMNS`` if it is set, else the terminal's width; None without one.
 
-    A table that is redirected into a file or another program is not folded, unless ``COLUMNS``
-    asks for it. Shells do not hand their own COLUMNS on.
+    A table that is redirected into a file or another program is not folded, unless ``COLUMNS`` is
+    set. Shells do not export their own COLUMNS.
     """
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns) > 0:
@@ -50,6 +50,6 @@ def text_width() -> int | None:
     try:
         if sys.stdout.isatty():
             return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (OSError, ValueError):  # a stream of its own, such as that of a notebook
+    except (OSError, ValueError):  # a custom stream, such as a notebook's
         pass
     return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aa_ray.report.beside import Beside
     from aa_ray.report.results import Results
 
-# Names of the further studies, which no policy has.
+# Names of the further studies. No policy can have such a name.
 _LADDER, _FIDELITY = "/ladder", "/fidelity"
 
 

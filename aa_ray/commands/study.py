@@ -64,7 +64,7 @@ def main(
     parser = options.study_parser(description, methods)
 
     def work() -> int:
-        # The arguments are for what names the command line.
+        # Errors that suggest commands read the arguments.
         parsed = parser.parse_args(arguments, argparse.Namespace(arguments=arguments))
         if parsed.gpus is not None and not parsed.plan:
             raise UsageError(
@@ -94,7 +94,7 @@ def one(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
 
 
 def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> int:
-    """Do the work; turn wrong usage, a full disk and interruption into one line and a status."""
+    """Do the work; turn wrong usage, a full disk or Ctrl-C into one line and an exit status."""
     quiet_libraries()
     terminated: list[bool] = []
     before = signal.getsignal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
 
 
 def _explained(error: Exception) -> str | None:
-    """The message for an error of the output or the disk; None for all others."""
+    """The message for an error of the output or the disk; None for all other errors."""
     if isinstance(error, UnicodeEncodeError):
         return (
             f"the output's encoding, {error.encoding}, lacks {error.object[error.start]!a}; set "

@@ -117,10 +117,10 @@ def _add_run(command: Parser) -> None:
 
 
 def _check_trial(parsed: argparse.Namespace) -> None:
-    """Refuse wrong options, and a backbone that is not there, before torch is imported.
+    """Refuse wrong options and an unavailable backbone, before torch is imported.
 
     Raises:
-        UsageError: there are such.
+        UsageError: an option is wrong, or the backbone is not available.
     """
     from aa_ray.commands.from_options import study_of_one
 

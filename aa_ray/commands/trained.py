@@ -68,7 +68,7 @@ class Taker:
         self.taken: Trained | None = None
 
     def after_epoch(self, trainer: TrialTrainer) -> None:
-        """Nothing to copy yet."""
+        """Do nothing, since there is nothing to copy yet."""
 
     def after_test(self, trainer: TrialTrainer, depth: int) -> None:
         if trainer.trial != self.trial or depth != self.depth:

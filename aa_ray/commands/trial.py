@@ -62,7 +62,7 @@ def perform(options: argparse.Namespace, save: str | None, repository: str | Non
         worker = _worker(study, options.engine, store.folder)
         rows = trained = _first(worker, cell, trial, store, taker)
     elif taker is not None and rows[0]["status"] == "finished":
-        # With the same engine as before, since dropout draws other random numbers in another.
+        # Use the same engine as before, since each engine's dropout draws different random numbers.
         worker = _worker(study, rows[0]["engine"] or FUSED)
         trained = _again(worker, trial, rows, store, taker)
     else:
@@ -138,7 +138,7 @@ def _resolved(study: Study, cell: Cell, rows: list[Row]) -> Trial:
                 f"run --method {need.method} --task {need.task} --regime {need.regime} --seed "
                 f"{need.seed} with the same other options"
             )
-    raise AssertionError(f"{cell} waits for nothing")
+    raise AssertionError(f"{cell} depends on nothing")
 
 
 def _depth(depth: int | None, tested: tuple[int, ...]) -> int:
@@ -154,13 +154,13 @@ def _depth(depth: int | None, tested: tuple[int, ...]) -> int:
 
 
 def _set_threads(wanted: int | None, rows: list[Row]) -> None:
-    """Set the number of threads; by default that of the row, since it changes the rounding."""
+    """Set the number of threads; by default the row's, since their number changes the rounding."""
     made = re.fullmatch(r"cpu, (\d+) threads", (rows[0]["device"] or "") if rows else "")
     torch.set_num_threads(wanted or (int(made[1]) if made else 1))
 
 
 def _note_slow_precision(study: Study) -> None:
-    """Say so where the CPU that is to train is slower in the study's precision than in float32."""
+    """Print a note if this CPU is slower in the study's precision than in float32."""
     if not torch.cuda.is_available():
         line = cpu_products.slow_precision(study.precision, study.backbone.hidden_size)
         if line is not None:
@@ -196,7 +196,7 @@ def _again(worker: Worker, trial: Trial, rows: list[Row], store: Store, taker: T
     by_trial = worker.run(trials, [row["method"] for row in beside], Curve(trial, taker))
     trained = by_trial[ids.index(trial.id)]
     if trained[0]["status"] == "failed":
-        raise SweepError(f"{trial.task}: trained again it failed: {one_line(trained[0]['error'])}")
+        raise SweepError(f"{trial.task}: training again failed: {one_line(trained[0]['error'])}")
     print(result(trained))
     return trained
 

@@ -13,7 +13,7 @@ from aa_ray.data import regimes
 from aa_ray.errors import UsageError, shortened, unknown
 from aa_ray.sweep.resources import host_and_port
 
-# A longer range of seeds must be a typing error, and so must a larger number.
+# Longer ranges of seeds and larger numbers must be typing errors.
 MOST_SEEDS = 10_000
 MOST = 1_000_000
 
@@ -76,7 +76,7 @@ def above_zero(option: str, of_what: str) -> Callable[[str], float]:
 
 
 def share(option: str) -> Callable[[str], float]:
-    """A number between 0 and 1, both left out."""
+    """A number between 0 and 1, both excluded."""
 
     def convert(text: str) -> float:
         try:
@@ -93,7 +93,7 @@ def share(option: str) -> Callable[[str], float]:
 def number_or_auto(
     option: str, kind: type[int] | type[float], least: float, most: float = MOST
 ) -> Callable[[str], Any]:
-    """As ``number``, but None for the word auto."""
+    """A number as for ``number``, or None for the word auto."""
     convert = number(option, kind, least, most)
     return lambda text: None if text == "auto" else convert(text)
 
@@ -157,16 +157,16 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def place(option: str) -> Callable[[str], str]:
-    """A path, or the name of something else; a path has to be one that can exist."""
+    """A path or another name; a path must be one that can exist."""
 
     def convert(text: str) -> str:
         if not text.strip():
-            raise UsageError(f"{option}: empty; leave the option out, or give it a value")
+            raise UsageError(f"{option}: empty; omit the option, or give it a value")
         try:
             Path(text).expanduser().exists()
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no such user"
-            raise UsageError(f"{option} {shortened(text)}: no path ({reason})") from error
+            raise UsageError(f"{option} {shortened(text)}: not a path ({reason})") from error
         return text
 
     return convert
@@ -188,7 +188,7 @@ def check_text(arguments: Iterable[str]) -> None:
     """Refuse arguments that are invalid for all options, before any library sees them.
 
     Raises:
-        UsageError: an argument with bytes that are not UTF-8 or with a NUL, or an endless one.
+        UsageError: an argument is too long, or has a NUL or bytes that are not UTF-8.
     """
     for argument in arguments:
         if "\0" in argument or not _is_utf8(argument):
@@ -201,7 +201,7 @@ def check_text(arguments: Iterable[str]) -> None:
 
 
 def _is_utf8(text: str) -> bool:
-    """Whether no byte of it was kept as a surrogate."""
+    """Whether the argument was valid UTF-8: no byte was kept as a surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

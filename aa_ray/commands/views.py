@@ -105,7 +105,7 @@ def contrast(
 
     Args:
         names: names of the contrasts, for ``--only``.
-        make_table: (policies, the contrasts asked for, the level, the margin) -> the table.
+        make_table: (policies, the selected contrasts, the level, the margin) -> the table.
         description, methods, arguments: as in ``show``.
     """
     parser = _table_parser(description, methods)
@@ -113,7 +113,7 @@ def contrast(
     add = parser.add_argument
     add(
         "--only", nargs="+", default=(), metavar="CONTRAST",
-        help=f"test these alone: {', '.join(names)}; released:{names[-2]} is that of one policy",
+        help=f"only test these: {', '.join(names)}; released:{names[-2]} is that of one policy",
     )  # fmt: skip
     add(
         "--alpha", type=values.share("--alpha"), default=0.05, metavar="A",
@@ -198,7 +198,7 @@ def _run(
     parser: Parser, arguments: Sequence[str], work: Callable[[argparse.Namespace], int]
 ) -> int:
     """Parse the arguments and do the work; returns the exit status."""
-    parsed = argparse.Namespace(arguments=arguments)  # for what names the command line
+    parsed = argparse.Namespace(arguments=arguments)  # read by errors that suggest commands
     return guarded(parser.prog, arguments, lambda: work(parser.parse_args(arguments, parsed)))
 
 
@@ -265,7 +265,7 @@ def _policies(parsed: argparse.Namespace, methods: Sequence[str], either: bool =
     """The results under the released rates and under those of the options.
 
     Args:
-        either: whether rows under one of them are enough.
+        either: whether rows under one of the two policies are enough.
     """
     studies = policies(parsed, methods)
     from aa_ray.commands import execution

@@ -15,7 +15,7 @@ from aa_ray.study.forecast import duration
 from aa_ray.sweep import live
 from aa_ray.sweep.live import Snapshot
 
-# An older checkpoint most likely belongs to a trial that nobody is running.
+# An older checkpoint most likely belongs to a trial that is no longer running.
 STALE_SECONDS = 900.0
 COLUMNS = ("trial_id", "status", "method", "task", "regime", "seed", "error", "finished_at")
 
@@ -81,7 +81,7 @@ def _stale(running: RunningTrial) -> bool:
 
 
 def _last(rows: dict[str, dict[str, object]]) -> str:
-    """When the last trial finished; empty without one."""
+    """The time since the last trial finished, in words; empty without one."""
     times = [
         row["finished_at"] for row in rows.values() if isinstance(row["finished_at"], datetime)
     ]

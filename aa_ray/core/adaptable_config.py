@@ -119,7 +119,7 @@ def _with_deviations(name: str, denominator: str | None, gradient_at_zero: str |
     """AdapterHub's name of the activation with these settings, checked; None keeps the name's."""
     from transformers.activations import ACT2FN
 
-    name = str(name).lower()  # as AdapterHub reads it
+    name = str(name).lower()  # parsed as AdapterHub does
     if name not in (*ACT2FN, "leakyrelu"):
         raise unknown("activation", name, (*ACT2FN, "leakyrelu"))
     asked = {"denominator": denominator, "gradient_at_zero": gradient_at_zero}

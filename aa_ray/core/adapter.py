@@ -169,7 +169,7 @@ def hard_weights(logits: Tensor) -> Tensor:
 
 
 def picks_adapter(logits: Tensor) -> Tensor:
-    """Where the adapter's logit is strictly larger than the identity's; [..., 2] -> bool [...]."""
+    """Whether the adapter's logit strictly exceeds the identity's; [..., 2] -> bool [...]."""
     return logits[..., ADAPTER] > logits[..., IDENTITY]
 
 
@@ -242,7 +242,7 @@ def make_layer_adaptable(
     switch: SwitchSettings | None = RELEASED,
     generator: torch.Generator | None = None,
 ) -> AdaptableAdapter:
-    """As ``make_adaptable``, for the one bottleneck of that name in the layer."""
+    """Do the work of ``make_adaptable`` for the bottleneck of that name in one layer."""
     plain = layer.adapters[name]
     config = layer.adapters_config.match(name, BnConfig, layer.layer_idx, layer.location_key)
     with torch.random.fork_rng(devices=[]):  # its initial weights are overwritten below

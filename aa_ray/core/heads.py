@@ -39,7 +39,10 @@ class MeanPoolingHead(ClassificationHead):
         return_dict: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """As AdapterHub's; ``outputs[0]`` is [batch, tokens, hidden], the mask [batch, tokens]."""
+        """Classify as AdapterHub's heads do, from the mean of all tokens.
+
+        ``outputs[0]`` is [batch, tokens, hidden], ``attention_mask`` [batch, tokens].
+        """
         if cls_output is None:
             hidden = outputs[0]
             if attention_mask is None:
@@ -61,7 +64,7 @@ def has_pooler(encoder: Any) -> bool:
 
 
 def head_layers(encoder: Any, pooling: Pooling) -> int:
-    """How many linear layers a trial's classifier has; see the module's docstring."""
+    """The number of linear layers of a trial's classifier; see the module's docstring."""
     return 2 if pooling == "cls" and not has_pooler(encoder) else 1
 
 

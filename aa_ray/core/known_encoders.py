@@ -1,8 +1,8 @@
 """The sizes of well-known encoders on the hub, so that a plan or a table needs no network.
 
-What ``aa_ray.core.encoders.shape_of`` makes of the config.json on huggingface.co; the tests build
-each of them, and hold layers and widths against the papers: Devlin et al. 2019, section 3 (BERT),
-Liu et al. 2019 (RoBERTa), Sanh et al. 2019 (DistilBERT), He et al. 2023 (DeBERTa v3).
+They are what ``aa_ray.core.encoders.shape_of`` returns for the config.json on huggingface.co. The
+tests build each model and compare layers and widths with the papers: Devlin et al. 2019, section 3
+(BERT), Liu et al. 2019 (RoBERTa), Sanh et al. 2019 (DistilBERT), He et al. 2023 (DeBERTa v3).
 """
 
 from aa_ray.core.encoders import Shape
@@ -20,7 +20,7 @@ _DEBERTA_V3_LARGE = Shape(
     24, 1024, pooler=False, fused=False, parameters=434_012_160, kind="deberta-v2"
 )
 
-# By hub name; of some models the hub has an old name and one with the owner's.
+# Hub name -> shape. Some models have two names on the hub, an old one and one with the owner.
 SHAPES: dict[str, Shape] = {
     "bert-base-cased": _BERT_BASE,
     "bert-base-uncased": _BERT_BASE,

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 def quiet_libraries() -> None:
     """Let transformers, AdapterHub and the hub's client log only errors in this process.
 
-    They warn about what is intended here: a classifier without weights, no active adapter, each
-    retry of the hub's client. None of them is imported for this, since that takes seconds; those
-    imported later read the environment.
+    Their warnings are about intended things: a classifier without weights, no active adapter, each
+        retry of the hub's client. This function imports none of these libraries, since that takes
+        seconds; those that are imported later read the environment.
     """
     for name in ("transformers", "huggingface_hub"):
         if name in sys.modules:
@@ -29,7 +29,7 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def only_errors(*names: str) -> Iterator[None]:
-    """Within the block, loggers with these names log only errors."""
+    """Context in which loggers with these names only log errors."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

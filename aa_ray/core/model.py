@@ -31,7 +31,7 @@ def load(path: str) -> PreTrainedModel:
 
     Raises:
         TrainingError: the checkpoint lacks weights of the encoder, which would be random, or holds
-            weights that are not numbers.
+            NaN or infinity.
     """
     # transformers warns that the checkpoint has no classifier, and that no layer is sharded.
     with only_errors("transformers.modeling_utils", "transformers.integrations.tensor_parallel"):
@@ -87,7 +87,7 @@ def _embeddings(encoder: PreTrainedModel) -> Any:
 
 
 def weights_hash(model: PreTrainedModel) -> str:
-    """SHA-256 over names and values of the backbone's parameters, adapters left out."""
+    """SHA-256 over names and values of the backbone's parameters, without adapters."""
     digest = hashlib.sha256()
     for name, parameter in model.base_model.named_parameters():
         if ".adapters." not in name:

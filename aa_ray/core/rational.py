@@ -50,7 +50,7 @@ def triton_fault() -> str | None:
             triton.forward(x, a, b, version)
             triton.backward(x, x, a, b, version, "kernel")
         torch.cuda.synchronize()
-    except Exception as error:  # whatever it is, torch's operations compute the same
+    except Exception as error:  # whatever the error is, torch's operations compute the same
         return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     return None
 

@@ -38,7 +38,7 @@ def register() -> None:
         sys.meta_path.insert(0, _FINDER)
     for name, add in ADDITIONS.items():
         if name in sys.modules:
-            add(importlib.import_module(name))  # waits where another thread is importing it
+            add(importlib.import_module(name))  # waits if another thread is importing it
 
 
 def add_rationals(activations: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tokenised examples and the batches made of them."""
+"""Tokenised examples, and batches of them."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from aa_ray.data.tasks import Task
 
-# Rows that are tokenised at a time: a tokenizer gives lists of Python's numbers, ten times as large
-# as the arrays that are made of them.
+# Number of rows that are tokenised at a time. A tokenizer returns lists of Python integers, which
+# are ten times as large as the arrays made from them.
 PIECE = 1024
 
 
@@ -20,7 +20,7 @@ class Examples:
     """Tokenised examples, stored as concatenated tokens.
 
     Attributes:
-        input_ids, token_type_ids: ids of all tokens, int32 and int8; they may lie in a mapped file.
+        input_ids, token_type_ids: ids of all tokens, int32 and int8; they may be in a mapped file.
         lengths: tokens of each example, [n].
         starts: where each example starts, [n].
         labels: [n].
@@ -39,7 +39,7 @@ class Examples:
         token_type_ids: Sequence[Sequence[int]] | None,
         labels: np.ndarray,
     ) -> "Examples":
-        """Of each example's token ids and segment ids; None where all of these are 0."""
+        """Examples from lists of token ids and segment ids; None if all segment ids are 0."""
         lengths = np.fromiter(map(len, input_ids), dtype=np.int64, count=len(input_ids))
         segments = None if token_type_ids is None else _flat(token_type_ids, np.int8)
         return cls.from_arrays(_flat(input_ids, np.int32), segments, lengths, labels)
@@ -61,22 +61,22 @@ class Examples:
         return len(self.labels)
 
     def select(self, indices: np.ndarray) -> "Examples":
-        """These examples in this order; their tokens stay where they are."""
+        """These examples in this order, without copying their tokens."""
         of_examples = (self.lengths[indices], self.starts[indices], self.labels[indices])
         return replace(self, **dict(zip(("lengths", "starts", "labels"), of_examples, strict=True)))
 
     def tokens(self, indices: np.ndarray) -> np.ndarray:
-        """Where the tokens of these examples are, one example after the other."""
+        """Indices of all tokens of these examples, in order."""
         lengths = self.lengths[indices]
         before = np.cumsum(lengths) - lengths  # tokens of the examples before
         return np.arange(lengths.sum()) + np.repeat(self.starts[indices] - before, lengths)
 
     def id_lists(self) -> list[list[int]]:
-        """Each example's token ids as a list; for a few examples."""
+        """Each example's token ids as a list; meant for few examples."""
         return self._lists(self.input_ids)
 
     def segment_lists(self) -> list[list[int]]:
-        """Each example's segment ids as a list; for a few examples."""
+        """Each example's segment ids as a list; meant for few examples."""
         return self._lists(self.token_type_ids)
 
     def _lists(self, values: np.ndarray) -> list[list[int]]:
@@ -92,7 +92,7 @@ def _flat(lists: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
 
 
 def _joined(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
-    """The pieces, concatenated; each is freed once copied, so memory holds one."""
+    """The pieces, concatenated. Each is freed once it is copied, so memory holds them only once."""
     joined: np.ndarray = np.empty(sum(map(len, pieces)), dtype)
     stop = len(joined)
     while pieces:
@@ -113,9 +113,9 @@ def tokenise(
     """Tokenise a task's one or two text columns, cut to ``max_length`` tokens per example.
 
     Args:
-        segments: whether the encoder reads segment ids. They are 0 where it does not, or where the
-            tokeniser gives none.
-        beat: is called now and then; a large table takes minutes.
+        segments: whether the encoder reads segment ids. They are 0 if it does not, or if the
+            tokenizer returns none.
+        beat: is called from time to time, since a large table takes minutes.
     """
     ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
@@ -139,9 +139,9 @@ def tokenise(
 
 
 def shuffled(size: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
-    """Index batches of one training epoch, in an order drawn from (seed, epoch) alone.
+    """Index batches of one training epoch, in an order that only depends on (seed, epoch).
 
-    So trials with the same seed see the same batches, whatever their architecture draws at random.
+    So trials with the same seed see the same batches, no matter what else they draw at random.
     """
     order = np.random.default_rng([seed, epoch]).permutation(size)
     return (order[start : start + batch_size] for start in range(0, size, batch_size))

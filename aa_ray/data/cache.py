@@ -1,10 +1,10 @@
-"""Tokenised examples in files of this machine, which all of its processes map into memory.
+"""Caches tokenised examples in files that all processes of this machine map into memory.
 
-A file is Arrow's own format, one record batch: ``input_ids`` and ``token_type_ids`` are lists of
-numbers, ``label`` a number. Nothing of it is copied when it is opened, and the pages of one file
-are in memory once, however many processes train on it. Its schema holds a checksum of its content,
-so that a damaged file is noticed and written again. It is written under a lock and another name,
-which it loses when it is whole.
+A file is in Arrow's format with one record batch: lists of numbers in ``input_ids`` and
+``token_type_ids``, and numbers in ``label``. Opening it copies nothing, and its pages are in memory
+only once, no matter how many processes train on it. The schema holds a checksum of the content, so
+that a damaged file is noticed and written again. A file is written under a lock and a temporary
+name, and renamed when it is complete.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from aa_ray.data.batches import Examples
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where each process has examples of its own
+except ImportError:  # on Windows each process has its own examples
     fcntl = None  # type: ignore[assignment]
 
-# The folder; where it is set to nothing, no files are kept.
+# Names the folder; if it is empty, no files are kept.
 VARIABLE = "AA_RAY_CACHE"
 
-# Of the names of files that are not whole.
+# Suffix of incomplete files.
 PARTIAL = ".partial"
 
-# A file that is not whole and as old as that has nobody who writes it.
+# No process is still writing an incomplete file of this age.
 STALE_SECONDS = 24 * 3600
 
 # Seconds between two attempts to get a lock.
@@ -41,20 +41,20 @@ CHECKSUM = b"sha256"
 
 
 class CacheError(Exception):
-    """Nothing can be kept there; the message says why."""
+    """Nothing can be cached; the message says why."""
 
 
 class _Damaged(Exception):
-    """The file is not what was written."""
+    """The file differs from what was written."""
 
 
 def folder() -> Path | None:
-    """Where files are kept: ``$AA_RAY_CACHE``, else ``aa-ray`` in the user's folder of caches.
+    """The folder of the cache: ``$AA_RAY_CACHE``, else ``aa-ray`` in the user's cache folder.
 
-    None where the variable is set to nothing.
+    None if the variable is empty.
 
     Raises:
-        CacheError: there is no such place.
+        CacheError: the user has no home folder.
     """
     named = os.environ.get(VARIABLE)
     if named == "":
@@ -71,13 +71,13 @@ def folder() -> Path | None:
 def examples(
     name: str, make: Callable[[], Examples], beat: Callable[[], object] = lambda: None
 ) -> Examples:
-    """The examples in the file of that name, which lie there; ``make`` makes them where it is new.
+    """The examples in the file of this name; if there is none, it is written from ``make``.
 
-    Of several processes that ask at the same time, one makes them, and the others wait. Where no
-    files are kept, they are made in memory.
+    If several processes ask at the same time, one makes the examples, and the others wait. If no
+    files are kept, the examples are made in memory.
 
     Args:
-        beat: is called now and then while this waits.
+        beat: is called from time to time while this waits.
 
     Raises:
         CacheError: the folder cannot be used, or is full.
@@ -92,7 +92,7 @@ def examples(
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _lock(path.with_suffix(".lock"), beat):
             with contextlib.suppress(FileNotFoundError, _Damaged):
-                return _opened(path)  # another has made it meanwhile
+                return _opened(path)  # another process has made it meanwhile
             _remove_stale(path.parent)
             _write(path, make())
             return _opened(path)
@@ -104,7 +104,7 @@ def examples(
 
 @contextlib.contextmanager
 def _lock(path: Path, beat: Callable[[], object]) -> Iterator[None]:
-    """Hold the lock; whoever dies lets go of it."""
+    """Hold the lock, which the system releases if the process dies."""
     if fcntl is None:
         raise OSError("no locks on this system")
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -122,7 +122,7 @@ def _lock(path: Path, beat: Callable[[], object]) -> Iterator[None]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what processes that have died were writing."""
+    """Remove half-written files of dead processes."""
     for partial in folder.glob(f"*{PARTIAL}"):
         with contextlib.suppress(OSError):
             if time.time() - partial.stat().st_mtime > STALE_SECONDS:
@@ -130,7 +130,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _write(path: Path, made: Examples) -> None:
-    """Write the examples, whole or not at all.
+    """Write the examples atomically.
 
     Raises:
         OSError: no space, or no permission.
@@ -151,7 +151,7 @@ def _write(path: Path, made: Examples) -> None:
 
 
 def _batch(made: Examples) -> pa.RecordBatch:
-    """As a record batch with a checksum; examples and tokens stand in their order."""
+    """The examples as a record batch with a checksum, in their order."""
     offsets = np.concatenate([[0], np.cumsum(made.lengths)])
     arrays = {"input_ids": _lists(offsets, made.input_ids), "label": pa.array(made.labels)}
     if made.token_type_ids.strides != (0,):  # else they are all 0
@@ -165,7 +165,7 @@ def _lists(offsets: np.ndarray, values: np.ndarray) -> pa.LargeListArray:
 
 
 def _checksum(batch: pa.RecordBatch) -> bytes:
-    """Of all numbers, in hexadecimal."""
+    """Hexadecimal digest of all numbers and of the schema."""
     digest = hashlib.sha256(batch.schema.to_string(show_schema_metadata=False).encode())
     for column in batch.columns:
         for buffer in column.buffers():
@@ -175,18 +175,18 @@ def _checksum(batch: pa.RecordBatch) -> bytes:
 
 
 def _opened(path: Path) -> Examples:
-    """The examples of a whole file, which stay in it.
+    """The examples of a complete file, without copying them.
 
     Raises:
-        FileNotFoundError: there is none.
-        _Damaged: it is not what was written.
+        FileNotFoundError: the file does not exist.
+        _Damaged: it differs from what was written.
     """
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         [batch] = [reader.get_batch(n) for n in range(reader.num_record_batches)]
         batch.validate()
         if batch.schema.metadata.get(CHECKSUM) != _checksum(batch):
-            raise _Damaged("its checksum is not that of its content")
+            raise _Damaged("its checksum does not match its content")
         ids, labels = batch["input_ids"], batch["label"]
         starts = ids.offsets.to_numpy()
         segments = None

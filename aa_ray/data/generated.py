@@ -4,8 +4,8 @@ A small grammar draws short events (who does what to which thing where), and eac
 them what its GLUE namesake asks. Columns and label types are those of ``nyu-mll/glue``. The
 sentences are deterministic. They are hard enough that a frozen encoder with adapters scores between
 chance and ceiling and improves with more data. Some labels are deliberately wrong, so no method
-reaches 100 %. The sentences exercise the software; scores on them say nothing about language or
-about the paper's claims.
+reaches 100 %. The sentences test the software; scores on them say nothing about language or about
+the paper's claims.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ASPECTS = ("plot acting story film music script cast ending dialogue humor").spl
 
 @dataclass(frozen=True)
 class Event:
-    """Who does what to which thing where, told in the past tense."""
+    """An event, told in the past tense: who does what to which thing where."""
 
     agent: str
     verb: str
@@ -224,7 +224,7 @@ def _rte(rng: random.Random) -> Row:
 
 
 def _qnli(rng: random.Random) -> Row:
-    """A question about an event; the sentence answers it or tells of another event."""
+    """A question about an event; the sentence answers it or is about another event."""
     event, label = _event(rng), rng.randrange(2)
     past = VERB_FORMS[event.verb][2]
     question = rng.choice(

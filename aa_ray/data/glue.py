@@ -54,7 +54,7 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the examples come from: ``hub``, ``embedded`` or the absolute path of a folder.
+    """The source of examples: ``hub``, ``embedded`` or the absolute path of a folder.
 
     ``rows``: the source of existing rows; only their ``recorded`` (task, identity) pairs are known.
     """
@@ -164,13 +164,13 @@ class Source:
         for path in self._paths(task):
             if not path.is_file():
                 raise UsageError(
-                    f"task {task.name}: {path} does not exist; add it or drop the task"
+                    f"task {task.name}: {path} does not exist; add it, or leave the task out"
                 )
         return self._paths(task)
 
 
 def _sha256(path: Path) -> bytes:
-    """Of the file's content, of which little is in memory at a time."""
+    """SHA-256 of the file's content, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -232,7 +232,7 @@ def _read_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        # Piece by piece, so that a large file is not in memory beside what is read from it.
+        # Read in pieces, so that a large file is not in memory in addition to its content.
         with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             pieces = list(file.iter_batches(2**16, use_threads=False))
             return pa.Table.from_batches(pieces, file.schema_arrow)
@@ -268,7 +268,7 @@ def _checked(table: pa.Table, task: Task, where: str) -> pa.Table:
     if any(table[column].null_count for column in table.column_names):
         raise UsageError(f"{where}: empty (null) values; remove those rows")
     _check_labels(table["label"], task, where)
-    return table.combine_chunks()  # of several, Arrow would copy all for every few rows taken
+    return table.combine_chunks()  # each selection of rows would copy all of several chunks
 
 
 def _check_labels(labels: pa.ChunkedArray, task: Task, where: str) -> None:

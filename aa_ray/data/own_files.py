@@ -61,7 +61,7 @@ class Data:
         return found.select(list(task.texts)).append_column("label", labels)
 
     def _labels(self, column: pa.ChunkedArray, where: str) -> pa.Array:
-        """Class numbers, or numbers."""
+        """The labels as class numbers, or as numbers for regression."""
         if not self.values:
             try:
                 return column.cast(pa.float64()).combine_chunks()
@@ -163,12 +163,12 @@ class Hub(Data):
         return f"{self.name}@{self.revision[:12]}-{_hash(definition)[:8]}"
 
     def sizes(self, task: Task) -> tuple[int, int]:
-        """A guess."""
+        """Assumed sizes, since those of the data set are not known beforehand."""
         return UNKNOWN_SIZES
 
     def _read(self, name: str, task: Task) -> pa.Table:
         cached = hub.has_dataset(self.name, self.config)
-        instead = "files in place of the data set"
+        instead = "files instead of the data set"
         if refused := hub.refusal(cached, hub.datasets_cache(), instead):
             raise UsageError(
                 f"task {task.name}: split {name} of {self.name} could not be loaded from the hub: "

@@ -1,7 +1,7 @@
-"""Rows of a table in an order of their own, which are not copied before they are read.
+"""Some rows of a table, in any order, which are only copied when they are read.
 
-A full training set is a shuffled table, split in two; copies of its texts would take a process more
-memory than all that it trains on.
+A full training set is a shuffled table, split in two. Copies of its texts would take more of a
+process's memory than everything that it trains on.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported where rows are read: the command line needs neither
+if TYPE_CHECKING:  # imported only where rows are read, since the command line needs neither
     import numpy as np
     import pyarrow as pa
 
-# Rows that are copied at a time.
+# Number of rows that are copied at a time.
 PIECE = 1024
 
 
@@ -23,8 +23,8 @@ class Rows:
     """Some rows of an Arrow table.
 
     Attributes:
-        table: it.
-        indices: which of its rows, in which order; None: all as they come.
+        table: the table.
+        indices: indices of the rows, in order; None for all rows of the table.
     """
 
     table: pa.Table
@@ -38,11 +38,11 @@ class Rows:
         return list(self.table.column_names)
 
     def taken(self) -> pa.Table:
-        """A table of these rows alone."""
+        """A table with only these rows."""
         return self.table if self.indices is None else self.table.take(self.indices)
 
     def pieces(self) -> Iterator[pa.Table]:
-        """The same, a thousand rows at a time."""
+        """The rows as tables of up to ``PIECE`` rows."""
         for start in range(0, len(self), PIECE):
             if self.indices is None:
                 yield self.table.slice(start, PIECE)
@@ -50,6 +50,6 @@ class Rows:
                 yield self.table.take(self.indices[start : start + PIECE])
 
     def labels(self) -> np.ndarray:
-        """The column ``label``, [n]."""
+        """The column ``label`` of these rows, [n]."""
         labels: np.ndarray = self.table["label"].to_numpy()
         return labels if self.indices is None else labels[self.indices]

@@ -76,7 +76,7 @@ METRICS: dict[str, Metric] = {
 
 
 class Origin(Protocol):
-    """Where the examples of a custom task come from; see ``aa_ray.data.own_files``."""
+    """The source of a custom task's examples; see ``aa_ray.data.own_files``."""
 
     @property
     def train(self) -> str:
@@ -102,7 +102,7 @@ class Task:
         train_rows, test_rows: official sizes; the test set here is the official development set.
         test_split: its name.
         labels: names of the classes in order; empty if the data has only numbers.
-        origin: where the examples of a custom task come from; None for GLUE.
+        origin: the source of a custom task's examples; None for GLUE.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Tokenised examples of a trial: a few are made in memory, many lie in a file of the machine.
+"""Tokenises the examples of trials: small sets in memory, large ones in a file of the machine.
 
-A training set of 400,000 pairs takes minutes of CPU time to tokenise. So it is done once for each
-tokenizer and length, for all processes of a machine; see ``cache``. The file is named after
-everything that decides what is in it.
+Tokenising a training set of 400,000 pairs takes minutes of CPU time. So it is done once for each
+tokenizer and length, for all processes of a machine; see ``cache``. The name of the file depends on
+everything that decides its content.
 """
 
 import hashlib
@@ -22,20 +22,20 @@ from aa_ray.data.batches import Examples
 from aa_ray.data.rows import Rows
 from aa_ray.data.tasks import Task
 
-# From so many rows on they lie in a file; fewer take a second and a few megabytes.
+# Sets with at least this many rows are kept in a file; smaller ones take a second and a few MB.
 LEAST_ROWS = 10_000
 
-# Part of a file's name: raise it when its content means something else.
+# Part of a file's name: increase it when the meaning of the content changes.
 VERSION = 1
 
 
 class Tokeniser:
-    """A tokenizer, and what it has been used for on this machine.
+    """Tokenises examples, and remembers the last large set.
 
     Args:
-        tokenizer: transformers', as loaded.
-        say: is told, once, why examples cannot be kept in files.
-        beat: is called now and then while this works or waits.
+        tokenizer: the tokenizer, as transformers loads it.
+        say: is called once if examples cannot be kept in files, with the reason.
+        beat: is called from time to time while this works or waits.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Tokeniser:
         """The rows, tokenised.
 
         Args:
-            max_length: tokens of an example, at most.
+            max_length: maximum number of tokens of an example.
             segments: see ``batches.tokenise``.
         """
 
@@ -78,14 +78,14 @@ class Tokeniser:
         return tokenised(rows.taken())
 
     def _name(self, table: pa.Table, task: Task, max_length: int, segments: bool) -> str:
-        """Of the file with the table's examples."""
+        """The name of the file for the table's examples."""
         self._fingerprint = self._fingerprint or fingerprint(self._tokenizer)
         settings = [VERSION, self._fingerprint, content(table, task), max_length, segments]
         return f"{task.name}-{_sha256(json.dumps(settings).encode())[:20]}"
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Of everything that decides what a tokenizer makes of a text."""
+    """Hash of everything that decides how a tokenizer tokenises a text."""
     digest = hashlib.sha256()
     for package in ("tokenizers", "transformers"):
         digest.update(importlib.metadata.version(package).encode())
@@ -100,7 +100,7 @@ def fingerprint(tokenizer: Any) -> str:
 
 
 def _without_call_settings(path: Path) -> bytes:
-    """The file's content, without what the last call of the tokenizer has set."""
+    """The file's content without the settings of the tokenizer's last call."""
     content = path.read_bytes()
     if path.name != "tokenizer.json":
         return content
@@ -111,7 +111,7 @@ def _without_call_settings(path: Path) -> bytes:
 
 
 def content(table: pa.Table, task: Task) -> str:
-    """Of the texts and labels of a table, whatever chunks Arrow has them in."""
+    """Hash of the texts and labels of a table, however Arrow has split them into chunks."""
     parts = []
     for column in task.texts:
         lengths, texts = hashlib.sha256(), hashlib.sha256()

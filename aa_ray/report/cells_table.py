@@ -25,7 +25,7 @@ COLUMNS = ["effect", "95 % interval", "90 % interval", "df", "variance", "P(A > 
 
 
 def table(results: Results, margin: float = verdicts.MARGIN) -> Table:
-    """For each comparison: its average, alternative averages, and a line for each cell.
+    """Each comparison with its average, alternative averages, and a line for each cell.
 
     Args:
         margin: points within which two methods are on par.

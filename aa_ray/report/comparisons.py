@@ -130,7 +130,7 @@ class Evidence:
 
     @property
     def known(self) -> bool:
-        """Whether rows and data tell, for all cells, what has been learned."""
+        """Whether rows and data show, for all cells, what has been learned."""
         return all(State.UNKNOWN not in states for states in self.states.values())
 
     @property

@@ -69,11 +69,11 @@ NAMES = (*(shown.name for shown in CONTRASTS), ACROSS.name)
 
 
 class Look(NamedTuple):
-    """Which contrasts are tested together, and how strictly.
+    """The contrasts to test together, and the level and margin of the tests.
 
     Attributes:
-        only: names of contrasts, each alone or behind the name of a policy and a colon, such as
-            ``released:selection``; empty: all.
+        only: names of contrasts, optionally after the name of a policy and a colon, such as
+            ``released:selection``; empty for all.
         alpha: probability of a wrong verdict among those tested.
         margin: points within which two methods are on par.
     """
@@ -105,7 +105,7 @@ def judge(policies: Mapping[str, Results], look: Look = PLANNED) -> dict[str, li
 
     Args:
         policies: name -> the study's results under it.
-        look: what is tested together, and how strictly.
+        look: the contrasts to test together, and how strictly.
 
     Returns:
         Heading -> judgements; p values are adjusted for the total number of judgements.

@@ -29,7 +29,7 @@ def with_variants(study: Study) -> Study:
 
 
 def table(results: Results) -> Table:
-    """For each difference: paper, released code and this project, and the effect per method."""
+    """A section for each difference, with paper, released code and default, and the effects."""
     study = results.study
     sections = []
     for deviation in DEVIATIONS.values():

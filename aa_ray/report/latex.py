@@ -132,7 +132,7 @@ def _columns(table: Table) -> list[list[Entry]]:
 
 
 def _width(table: Table) -> int:
-    """Number of characters of the widest line, with two between columns."""
+    """Number of characters in the widest line, with two between columns."""
     labels = [label for section in table.sections for label, _ in section.lines]
     columns = zip(table.columns, _columns(table), strict=True)
     widths = [max(len(name), *(len(e.text) for e in column), 0) for name, column in columns]

@@ -31,7 +31,7 @@ ERRORS_ABOVE_CHANCE = 3.0
 
 
 class State(Enum):
-    """What the trials of a line in one cell have learned."""
+    """States of a line's cell: what its trials have learned."""
 
     LEARNED = "learned"
     CHANCE = "chance"

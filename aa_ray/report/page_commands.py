@@ -30,7 +30,7 @@ _SCRIPTS = {
 }
 
 
-# The scripts that would also train.
+# The scripts that train, unless --no-run is given.
 _RUNNING = ("table2", "table3", "table4", "controls", "step_size", "fidelity")
 
 # The scripts whose verdicts or pictures have a margin.

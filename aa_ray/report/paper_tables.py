@@ -184,7 +184,7 @@ def _with_best(lines: list[tuple[str, list[Entry]]]) -> list[tuple[str, list[Ent
 
 
 def _caption(name: str, results: Results, sections: Sequence[Section]) -> str:
-    """What the numbers are, and how they were obtained."""
+    """The caption: the meaning of the numbers, and how they were obtained."""
     study = results.study
     custom = [task for task in map(tasks.get, study.tasks) if task.origin is not None]
     metrics = "".join(f"; {METRIC_TITLES[t.metrics[0]]} for {t.title}" for t in custom)

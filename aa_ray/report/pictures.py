@@ -126,7 +126,7 @@ def of_scores(part: Results, command: Command) -> list[Picture]:
 
 
 def of_selections(part: Results, command: Command) -> list[Picture]:
-    """What ``aa`` selected and learned."""
+    """The layers that ``aa`` selected, and the activations that it learned."""
     if not any(row["selected_layers"] is not None for row in part.used):
         return []
     about = (

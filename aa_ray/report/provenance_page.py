@@ -250,6 +250,6 @@ def _interruptions(rows: list[Row]) -> list[str]:
     if side_by_side:
         groups = {tuple(row["array"] or ()) for row in side_by_side}
         texts.append(
-            f"{len(side_by_side)} training runs went side by side, in {len(groups)} groups"
+            f"{len(side_by_side)} training runs trained side by side, in {len(groups)} groups"
         )
     return texts

@@ -143,7 +143,7 @@ class Results:
         return [int(row["adapter_parameters"]) for rows in by_task for row in rows.values()]
 
     def state(self, line: Line, task: str, regime: str) -> State:
-        """Whether the line has learned there, as far as rows and data tell."""
+        """Whether the line has learned there, as far as rows and data show."""
         return self._gate.state(list(self.rows(line, regime)[task].values()))
 
     def chance(self, line: Line, task: str, regime: str) -> float | None:

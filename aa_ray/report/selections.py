@@ -39,7 +39,7 @@ def cells(results: Results) -> dict[Key, State]:
 
 
 def known(states: Mapping[Key, State]) -> bool:
-    """Whether rows and data tell for all cells what has been learned."""
+    """Whether rows and data show, for all cells, what has been learned."""
     return State.UNKNOWN not in states.values()
 
 

@@ -31,7 +31,7 @@ class Strip:
         low, width: its 95 % interval; None without one.
         zero: the position of 0, or of 1 for a ratio.
         band, band_width: the shaded region; None without one.
-        beyond: the sides, "below" and "above", on which the interval goes further.
+        beyond: the sides, "below" and "above", on which the interval extends beyond the strip.
         ends: the scale's ends, in words; empty for points, whose ends the table's head has.
     """
 

@@ -26,7 +26,7 @@ Contrasts = Mapping[str, Sequence[Judgement]]
 def sentences(
     claims: Sequence[Judgement], contrasts: Contrasts | None = None, rates: str = ""
 ) -> list[str]:
-    """What holds, what does not hold, and what is open, a paragraph each.
+    """Three paragraphs: what holds, what does not hold, and what is open.
 
     Args:
         claims: the judged statements of the paper.
@@ -70,8 +70,8 @@ def _failing(claims: Sequence[Judgement]) -> str:
 
 def _open(claims: Sequence[Judgement]) -> str:
     """The remaining statements by reason, with the numbers of their claims."""
-    reasons = {OPEN: ("is", "are", "open for want of data"),
-               UNINFORMATIVE: ("is", "are", "at chance, which tells nothing"),
+    reasons = {OPEN: ("is", "are", "open for lack of data"),
+               UNINFORMATIVE: ("is", "are", "at chance, which says nothing"),
                NOT_RUN: ("was", "were", "not run")}  # fmt: skip
     groups = [([j for j in claims if j.verdict == verdict], reason)
               for verdict, reason in reasons.items()]  # fmt: skip
@@ -114,7 +114,7 @@ def _alike(contrasts: Measured) -> str:
 
 def _undecided(contrasts: Measured) -> str:
     verdicts = [judged.verdict for _, judged in contrasts]
-    groups = [(verdicts.count(OPEN), "open for want of data"),
+    groups = [(verdicts.count(OPEN), "open for lack of data"),
               (verdicts.count(UNINFORMATIVE), "at chance")]  # fmt: skip
     listed = [f"{number(count)} {'is' if count == 1 else 'are'} {word}"
               for count, word in groups if count]  # fmt: skip

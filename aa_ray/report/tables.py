@@ -61,9 +61,9 @@ class Table:
 
         Args:
             all_columns: whether to print columns without an entry too.
-            width: characters of a line of text; a wider table is folded, so that its columns
-                stand in blocks one below the other. None: a table is as wide as it needs to be.
-                Other formats are never folded.
+            width: characters of a line of text; a wider table is folded, into blocks of columns,
+                one below another. None: a table is as wide as it needs to be. Other formats are
+                never folded.
         """
         if style == "csv":
             return _csv(self).rstrip("\n") + "\n"
@@ -125,7 +125,7 @@ def _text(table: Table, width: int | None) -> str:
 
 
 def _column_widths(table: Table) -> list[int]:
-    """The width of each column's cells, without what separates them."""
+    """The width of each column's cells, without the space between columns."""
     lines = [entries for section in table.sections for _, entries in section.lines]
     return [
         max([len(column), *(len(entries[i].text) for entries in lines)])
@@ -141,7 +141,7 @@ def _fold(widths: list[int], margin: int, width: int | None) -> list[dict[int, i
     blocks: list[dict[int, int]] = [{}]
     used = margin
     for column, needed in enumerate(widths):
-        # A space before each cell, and room for a star behind it.
+        # A space before each cell, and room for a star after it.
         if width is not None and blocks[-1] and used + needed + 2 > width:
             blocks.append({})
             used = margin
@@ -151,7 +151,7 @@ def _fold(widths: list[int], margin: int, width: int | None) -> list[dict[int, i
 
 
 def _block(table: Table, columns: dict[int, int], margin: int, width: int | None) -> str:
-    """Those columns of the table, under their names."""
+    """These columns of the table, below their names."""
 
     def aligned(label: str, texts: list[str], best: list[bool]) -> str:
         # Each column has room for a star after it, so that the numbers stay aligned.
@@ -201,5 +201,5 @@ def _csv(table: Table) -> str:
 
 
 def _harmless(text: str) -> str:
-    """The text behind an apostrophe where a spreadsheet would compute it as a formula."""
+    """The text, after an apostrophe if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -116,7 +116,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def better(margin: float = MARGIN) -> Rule:
-    """Better at all."""
+    """The rule for "better", by any amount."""
     return Rule(
         f"95 % interval above 0; does not hold if the 90 % interval lies below {margin:g} points",
         Region(low=0.0, two_sided=True),
@@ -125,7 +125,7 @@ def better(margin: float = MARGIN) -> Rule:
 
 
 def considerably_better(margin: float = MARGIN) -> Rule:
-    """Better by more than the margin."""
+    """The rule for "better by more than the margin"."""
     return Rule(
         f"95 % interval above {margin:g} points; does not hold if the 90 % interval lies below",
         Region(low=margin, two_sided=True),
@@ -134,7 +134,7 @@ def considerably_better(margin: float = MARGIN) -> Rule:
 
 
 def near(value: float, margin: float = MARGIN) -> Rule:
-    """Within a margin of a value."""
+    """The rule for "within a margin of a value"."""
     around = "±" if value == 0 else f"{value:+g} ± "
     return Rule(
         f"90 % interval within {around}{margin:g} points; does not hold if the 95 % interval lies "
@@ -144,12 +144,12 @@ def near(value: float, margin: float = MARGIN) -> Rule:
 
 
 def on_par(margin: float = MARGIN) -> Rule:
-    """Equal up to the margin."""
+    """The rule for "equal up to the margin"."""
     return near(0.0, margin)
 
 
 def not_better(margin: float = MARGIN) -> Rule:
-    """On par or worse."""
+    """The rule for "on par or worse"."""
     return Rule(
         f"90 % interval below {margin:g} points; does not hold if the 95 % interval lies above",
         Region(high=margin),
@@ -158,7 +158,7 @@ def not_better(margin: float = MARGIN) -> Rule:
 
 
 def within(low: float, high: float, text: str) -> Rule:
-    """Between two bounds."""
+    """The rule for "between two bounds"."""
     return Rule(text, *_within(low, high))
 
 

@@ -72,7 +72,7 @@ class Bucket:
         self._fs.copy_file(key, to)
 
     def modified(self, key: str) -> float | None:
-        """When the object was written, in seconds by the store's clock; None if it is absent."""
+        """The object's modification time in seconds by the store's clock; None if it is absent."""
         info = self._fs.get_file_info(key)
         return None if info.type == fs.FileType.NotFound else info.mtime.timestamp()
 

@@ -49,11 +49,11 @@ class Lease(NamedTuple):
     name: str
     trial_id: str
     n: int
-    owner: str  # "" in the name of a store that creates exclusively: it is the file's content
+    owner: str  # "" if the store creates exclusively: then it is the content of the file
 
     @classmethod
     def from_name(cls, name: str) -> "Lease | None":
-        """None if the name is not a lease's, such as an editor's or a synchroniser's copy."""
+        """The lease with this file name; None for other files, such as an editor's copies."""
         parts = re.fullmatch(r"([^.]+)\.([0-9]{1,9})(?:\.([^~()]+))?", name)
         return cls(name, parts[1], int(parts[2]), parts[3] or "") if parts else None
 
@@ -112,7 +112,7 @@ class Leases:
         return True
 
     def acquire_or_know(self, trial_id: str) -> bool:
-        """As ``acquire``, but if the holder may be dead, wait until that is known.
+        """Lease as ``acquire`` does, but wait until it is known whether the holder is dead.
 
         For callers that ask only once: a holder on another machine is known to be dead only after
         a period of silence.
@@ -213,7 +213,7 @@ class Leases:
         """Whether the lease's owner may still be running the trial."""
         if lease.owner:
             return self._driver_lives(lease.owner)
-        # An older version is just writing it, or it is damaged: it counts for a while.
+        # An older version is writing it right now, or it is damaged: it counts for a while.
         return self._changes(f"leases/{lease.name}", lease)
 
     def _driver_lives(self, owner: str) -> bool:

@@ -93,7 +93,7 @@ class ObjectFiles:
         return None
 
     def remove_stale_parts(self, folder: str) -> None:
-        """Nothing to do: object stores have no half-written files."""
+        """Do nothing, since object stores have no half-written files."""
 
     def _ask(self, request: Callable[[], T]) -> T:
         """The answer to the request, retried at growing intervals if it fails.

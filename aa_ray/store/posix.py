@@ -64,7 +64,7 @@ class Posix:
             return []
 
     def modified(self, path: str) -> float | None:
-        """When the file was written, by the file system's clock; None if it does not exist."""
+        """The file's modification time by the file system's clock; None if it does not exist."""
         try:
             return os.stat(path).st_mtime
         except (FileNotFoundError, NotADirectoryError):

@@ -26,8 +26,9 @@ PACKAGES = ("aa-ray", "adapters", "datasets", "numpy", "ray", "scikit-learn", "s
 def commit() -> tuple[str | None, bool | None]:
     """Commit of the checkout that this package runs from, and whether it has uncommitted changes.
 
-    Of an installed wheel, the commit that it was built from. (None, None) where neither is known. A
-    package that is installed somewhere below another project's checkout is not part of it.
+    For an installed wheel, it is the commit from which the wheel was built. (None, None) if neither
+    is
+    known. A package that is installed somewhere below another project's checkout is not part of it.
     """
     file = Path(__file__).resolve()
     folder = file.parents[1]  # aa_ray/
@@ -45,7 +46,8 @@ def commit() -> tuple[str | None, bool | None]:
 def _built_from(file: Path) -> tuple[str | None, bool | None]:
     """The commit in the file that a build writes, and whether the checkout had changes.
 
-    (None, None) where it is not the file of a wheel as it was installed: beside it, code may have
+    (None, None) if the file is not that of an installed wheel: otherwise the code beside it may
+    have
     changed since.
     """
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
@@ -53,7 +55,7 @@ def _built_from(file: Path) -> tuple[str | None, bool | None]:
         if any(Path(str(path.locate())).resolve() == file for path in files):
             values = dict(re.findall(r'^(\w+) = "(.*)"$', file.read_text("utf-8"), re.M))
             if commit := re.fullmatch(r"g([0-9a-f]{40})", values.get("COMMIT", "")):
-                # setuptools-scm adds the day where files differed.
+                # setuptools-scm adds the date if files had changed.
                 return commit[1], bool(re.search(r"[+.]d\d{8}$", values["VERSION"]))
     return None, None
 
@@ -83,7 +85,7 @@ def gpu_versions() -> dict[str, str]:
 
 
 def driver_version() -> str | None:
-    """Version of NVIDIA's driver; None if nvidia-smi does not tell."""
+    """Version of NVIDIA's driver; None if nvidia-smi does not report it."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)

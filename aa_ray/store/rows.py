@@ -118,7 +118,7 @@ class Store:
         # In this order: a file that is being compacted meanwhile is in one of the two.
         loose = self._rows_in(_path(trial_id))
         compacted = self._rows_compacted(trial_id)
-        if compacted:  # and so was there first
+        if compacted:  # so it was there first
             return compacted
         if _finished(loose):
             return loose
@@ -166,7 +166,7 @@ class Store:
         failed = pc.equal(loose["status"], "failed")
         seen: set[str] = set()
         tables = []
-        # What was compacted was there first, and a failure counts only by itself.
+        # Compacted rows were there first, and a failure only counts without finished rows.
         for table in (compacted, loose.filter(pc.invert(failed)), loose.filter(failed)):
             ids = table["trial_id"].to_pylist()
             if not seen.isdisjoint(ids):
@@ -280,7 +280,7 @@ class Store:
         except StorageError as denied:
             logger.warning("%s; it is ignored (%s)", what, denied)
         else:
-            logger.warning("%s; moved to set-aside/, its trials have to run again", what)
+            logger.warning("%s; moved to set-aside/; its trials will run again", what)
 
 
 def _path(trial_id: str, kind: str = "") -> str:

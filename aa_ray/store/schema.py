@@ -159,7 +159,7 @@ class InputColumns(TypedDict):
 
 
 class StatusColumns(TypedDict):
-    """How the trial ended: ``FINISHED``, or built by ``failed``."""
+    """The end of the trial: ``FINISHED``, or built by ``failed``."""
 
     status: str
     error: str | None

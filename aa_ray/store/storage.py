@@ -24,7 +24,7 @@ from aa_ray.store.objects import ObjectFiles
 # Folder of the files that test the store's features; ``Leases.tidy`` removes leftovers.
 PROBES = "leases"
 
-# Where the kernel shows its state, and nobody can keep files.
+# The kernel shows its state here, and no files can be kept.
 KERNEL = ("/proc", "/sys")
 
 # Without a limit Google's client tries for fifteen minutes.
@@ -161,7 +161,7 @@ class Folder:
         return self.modified(path) is not None
 
     def modified(self, path: str) -> float | None:
-        """When the file was written, by the file system's clock; None if it does not exist."""
+        """The file's modification time by the file system's clock; None if it does not exist."""
         with self._reading(path):
             return self._files.modified(f"{self._root}/{path}")
 
@@ -206,7 +206,7 @@ class Folder:
 def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFiles]:
     """The absolute URI, its path within the file system, and access to the files."""
     if re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", uri):
-        raise OSError("a URI has two slashes behind its scheme")
+        raise OSError("a URI has two slashes after its scheme")
     if "://" in uri:
         filesystem, root = fs.FileSystem.from_uri(_checked(uri))
     else:
@@ -223,7 +223,7 @@ def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFile
 
 
 def _checked(uri: str) -> str:
-    """The URI as pyarrow may take it, with a limit to how long a Google bucket is tried."""
+    """The URI for pyarrow, with a limit on how long a Google bucket is tried."""
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme == "file":
         if parts.query or parts.fragment or not parts.path.strip("/"):
@@ -237,9 +237,9 @@ def _checked(uri: str) -> str:
 
 
 def _check_local(root: Path) -> None:
-    """Refuse paths at which there can be no folder."""
+    """Refuse paths at which no folder can exist."""
     if root.exists() and not root.is_dir():
-        raise NotADirectoryError("it is no folder")
+        raise NotADirectoryError("it is not a folder")
     above = next((p for p in root.parents if p.exists() and not p.is_dir()), None)
     if above is not None:
         raise NotADirectoryError(

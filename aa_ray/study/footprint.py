@@ -38,7 +38,7 @@ class Footprint:
     def most(self, task: str, precision: str, memory_bytes: int) -> int | None:
         """Number of trials side by side that fit into this memory; None if all have fitted so far.
 
-        Where n trials were too many, half of them continued.
+        If n trials did not fit, groups of half that size continued.
         """
         failures = self._too_many.get((task, precision), ())
         halves = [

@@ -105,7 +105,7 @@ class Study:
             UsageError: settings were also given on the command line; they would be lost.
         """
         if self.variants != UNVARIED:
-            raise UsageError("--set: this study varies the settings itself; leave --set out")
+            raise UsageError("--set: this study varies the settings itself; omit --set")
         return dataclasses.replace(
             self, variants=tuple(variants), select_per_variant=select_per_variant
         )

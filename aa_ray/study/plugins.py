@@ -3,7 +3,7 @@
 ``--own mine.py`` runs the file in this process and in each worker. The file calls ``task``,
 ``architecture`` and ``activation``, which extend ``aa_ray.data.tasks``,
 ``aa_ray.core.architectures`` and AdapterHub. The new names can then be used like built-in ones.
-See docs/own.md.
+See docs/own.md and docs/custom_methods.md.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from aa_ray.data.tasks import METRICS, Task
 from aa_ray.errors import UsageError, unknown
 
 # AdapterHub's activations (with transformers and torch) and the file readers (with pyarrow) are
-# imported where they are needed, since most commands define nothing and should start at once.
+# imported where they are needed, since most commands define nothing and should start immediately.
 if TYPE_CHECKING:
     pass
 

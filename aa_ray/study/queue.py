@@ -1,4 +1,4 @@
-"""Which trials of a study are finished, failed, runnable or blocked, as rows come in."""
+"""Keeps track of a study's finished, failed, runnable and blocked trials as rows come in."""
 
 import heapq
 import itertools
@@ -28,7 +28,7 @@ UNFINISHED = ("running", "elsewhere", "runnable", "blocked")
 
 
 class TrialQueue:
-    """Which trials of a study are finished, failed, runnable or blocked, as rows come in.
+    """The finished, failed, runnable and blocked trials of a study, updated as rows come in.
 
     Operations on a trial take constant or logarithmic time in the size of the study.
 
@@ -45,8 +45,8 @@ class TrialQueue:
             self.forecast.learn(row)
         self._paths = paths(study, {cell: self.forecast.weight(cell) for cell in study.cells})
         self._resolver = Resolver(study, rows)
-        self._states: dict[str, str] = {}  # by trial id
-        self._counts: Counter[str] = Counter()  # of the states
+        self._states: dict[str, str] = {}  # trial id -> state
+        self._counts: Counter[str] = Counter()  # number of trials in each state
         self._runnable = _Heaps()
         self._retried: set[tuple[str, str]] = set()  # trial id, error
         for cell in self._resolver.trials:
@@ -197,7 +197,7 @@ class TrialQueue:
     def _enter(self, cell: Cell) -> None:
         """Record a cell whose trial has just become known."""
         trial_id = self._resolver.trials[cell].id
-        if trial_id in self._states:  # under another name
+        if trial_id in self._states:  # another cell resolves to it
             return
         row = self._resolver.rows.get(trial_id)
         if row is None:

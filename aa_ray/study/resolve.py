@@ -1,4 +1,4 @@
-"""From cells to trials: which trial a cell is, given the rows that decide its layers and rates.
+"""Resolves cells to trials, given the rows that decide their layers and rates.
 
 A cell without dependencies, such as one of ``aa``, resolves to a trial immediately. A cell of a
 focused architecture waits until the ``aa`` trials that select its layers have finished, and is lost
@@ -43,7 +43,7 @@ def one_row(rows: Sequence[Row]) -> Row:
 
 
 class Unresolved(Enum):
-    """Why a cell has no trial."""
+    """The reason why a cell has no trial."""
 
     WAITING = "a trial that decides its layers or rates has no row yet"
     LOST = "a trial that decides its layers has failed"

@@ -26,7 +26,7 @@ SEEDS = (9001, 9002, 9003)
 
 @dataclass(frozen=True)
 class Tuning:
-    """How rates are tuned.
+    """The settings and seeds with which rates are tuned.
 
     Attributes:
         settings: in ascending order of the adapters' rate; the same for all methods.

@@ -174,4 +174,4 @@ class TrialActor(tune.Trainable):
         """Never called by Tune; the worker writes its own checkpoints to the results folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """The worker finds the trial's checkpoint in the results folder."""
+        """Do nothing, since the worker finds the trial's checkpoint in the results folder."""

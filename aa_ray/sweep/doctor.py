@@ -87,7 +87,7 @@ def _written(folder: Folder, questions: Questions) -> Finding:
 
 
 def _delete(folder: Folder, path: str) -> None:
-    with suppress(StorageError):  # then it could not be written either
+    with suppress(StorageError):  # it could not be written either
         folder.delete(path)
 
 

@@ -13,8 +13,8 @@ from aa_ray.errors import FAILED_WORK
 from aa_ray.store import clock
 
 LOOK_SECONDS = 3.0
-# Patience with a head on this machine, and with a cluster's, whose network may pause. Ray gives up
-# after 60 seconds.
+# Seconds of silence to accept from a head on this machine, and from a cluster's, whose network may
+# pause. Ray gives up after 60 seconds.
 PATIENCE, CLUSTER_PATIENCE = 12.0, 45.0
 
 

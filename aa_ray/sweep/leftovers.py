@@ -32,7 +32,7 @@ def remove(queue: TrialQueue, store: Store, leases: Leases) -> None:
 
 
 def remove_after(queue: TrialQueue, store: Store) -> None:
-    """As ``remove``, for a study with nothing left to run. A tidy folder is only read."""
+    """Like ``remove``, for a study with nothing left to run. A clean folder is only read."""
     with suppress(StorageError):  # it may be read-only
         store.tidy(queue.finished_ids)
         for place in PLACES:

@@ -22,7 +22,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What to show at one moment.
+    """The state of a sweep at one moment.
 
     Attributes:
         headline: the progress of the sweep, in one line.

@@ -85,7 +85,7 @@ def has_gpus(autoscaling: Mapping[str, Any] | None) -> bool:
 
 
 def processes_per_gpu(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
-    """How many processes can share each GPU such that no GPU stays empty.
+    """The number of processes that can share each GPU such that no GPU stays empty.
 
     Ray fills one GPU before the next. So with small shares, the processes that a node has cores for
     would all run on the same GPU.
@@ -139,7 +139,7 @@ def settle(
 
 
 def group_size(settled: Settled, queue: TrialQueue, trial: Trial) -> int:
-    """How many trials may train side by side in this one's group, as far as known by now."""
+    """The maximum size of this trial's group, as far as it is known."""
     most = settled.fuse_by_task.get(trial.task, settled.fuse)
     return _at_most(most, queue, trial.task, settled.memory_bytes)
 
@@ -170,7 +170,7 @@ def check_fits(resources: Resources, queue: TrialQueue) -> None:
 def local_gpus() -> Sequence[int]:
     """Bytes of memory of each GPU of this machine."""
     if not any(map(glob.glob, _DEVICES)):
-        return []  # without a driver torch sees no GPU, and importing it takes seconds
+        return []  # without a driver torch sees no GPU, and importing torch takes seconds
     # In another process, since CUDA would keep half a gigabyte of the first GPU in this one.
     command = [sys.executable, "-c", _SIZES]
     try:

@@ -1,4 +1,4 @@
-"""What the cluster's CPUs are slow at, asked of each of its machines before a study."""
+"""Asks the cluster's machines, before a study, whether its precision is slow on their CPUs."""
 
 import sys
 
@@ -9,13 +9,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from aa_ray.study.grid import Study
 from aa_ray.sweep.resources import Settled
 
-# Machines that are asked, at most, and how long one may take to answer: it imports torch.
+# Maximum number of machines to ask, and of seconds to wait for each, which has to import torch.
 MACHINES = 16
 SECONDS = 60.0
 
 
 def note_slow_precision(study: Study, resources: Settled) -> None:
-    """Say so once where the study's precision is slower than float32 on a machine's CPU."""
+    """Print a note if the study's precision is slower than float32 on a machine's CPU."""
     if study.precision == "fp32" or resources.gpus_per_trial:
         return
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -26,7 +26,7 @@ def note_slow_precision(study: Study, resources: Settled) -> None:
             study.precision, study.backbone.hidden_size, resources.cpus_per_trial
         )
         asked[answer] = node["NodeManagerHostname"]
-    hosts: dict[str, str] = {}  # by what they say: machines of a kind mostly say the same
+    hosts: dict[str, str] = {}  # by answer, since machines of one type mostly give the same
     for answer, host in asked.items():
         line = _line(answer)
         if line is not None:
@@ -36,10 +36,10 @@ def note_slow_precision(study: Study, resources: Settled) -> None:
 
 
 def _line(answer: ray.ObjectRef) -> str | None:
-    """What a machine has said; nothing where it could not, or is too late."""
+    """The machine's answer; None if it is fast, failed, or did not answer in time."""
     try:
         line: str | None = ray.get(answer, timeout=SECONDS)
-    except RayError:  # a timeout is one
+    except RayError:  # includes timeouts
         ray.cancel(answer, force=True)
         return None
     return line

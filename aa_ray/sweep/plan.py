@@ -64,4 +64,4 @@ def _time_left(plan: Plan, slots: int, gpus: int | None) -> list[str]:
 def _gpu_hours(plan: Plan, gpus_per_trial: float, gpus: int) -> str:
     hours = plan.busy * gpus_per_trial / 3600
     used = 100 * hours * 3600 / (gpus * plan.makespan) if plan.makespan else 0.0
-    return f"          {hours:,.1f} GPU-hours of work, GPUs used to {used:.0f} %"
+    return f"          {hours:,.1f} GPU-hours of work, GPU utilisation {used:.0f} %"

@@ -28,7 +28,7 @@ WIDTH = 79
 LOOK_SECONDS = 2.0
 MOST_CHECKPOINTS = 64
 
-# Spend at most 1/50 of the time on computing the progress line.
+# The progress line may take at most 1/50 of the time.
 COST = 50
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from aa_ray.core.engines import AUTO
 from aa_ray.errors import UsageError
 
-# Number of trials side by side on a CPU. One trial already uses all cores of its slot; more would
-# only need more memory (benchmarks/fused.md).
+# Number of trials side by side on a CPU. One trial already uses all cores of its slot; more trials
+# would only need more memory (benchmarks/fused.md).
 CPU_TRIALS = 4
 
 
@@ -108,7 +108,7 @@ class Settled(Resources):
             raise UsageError(
                 f"a trial needs {self.cpus_per_trial} CPUs and {self.gpus_per_trial:g} GPUs, "
                 "but no node of the cluster has that many; lower --cpus-per-trial or "
-                "--gpus-per-trial. If larger nodes are still to start, set --max-concurrent to the "
+                "--gpus-per-trial. If larger nodes will start later, set --max-concurrent to the "
                 "number of trials that they will run at once"
             )
         return fitting
@@ -143,7 +143,7 @@ def autoscaling_config() -> dict[str, Any] | None:
 
 
 def _count(number: int, noun: str) -> str:
-    """1 GPU, 2 GPUs, 2 processes."""
+    """The number with its noun: 1 GPU, 2 GPUs, 2 processes."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
 

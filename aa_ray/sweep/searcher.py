@@ -198,11 +198,11 @@ class QueueSearcher(Searcher):
         self.progress.say(f"{group[0][0]}{others}: the worker process died{cause}; continuing")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles a copy to restore a run, which is never done here."""
+        """Pickle nothing: Tune pickles a copy to restore a run, which is never done here."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the rows are the record."""
+        """Save nothing, since the rows are the record."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the rows are the record."""
+        """Restore nothing, since the rows are the record."""

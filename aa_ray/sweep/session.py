@@ -1,8 +1,8 @@
 """The folder in which a run's Ray and Tune keep sockets, logs and their own records.
 
-Ray's own is /tmp/ray, where every user of the machine may replace its sockets, and where sessions
-pile up. A local run has a folder that only its owner can enter. The run removes it at its end, or,
-if it was killed, the next run does.
+Ray's default is /tmp/ray, where every user of the machine may replace its sockets, and where
+sessions accumulate. A local run has a folder that only its owner can enter. The run removes it at
+its end. If the run is killed, the next run removes it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from aa_ray.store import processes
 
 PREFIX = "aa_ray_session_"
 
-# The name of a socket has at most 107 bytes on Linux; Ray's take so many below the folder.
+# On Linux a socket's path has at most 107 bytes, of which Ray uses these below the folder.
 MOST_BYTES = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 
 _OWNER = "owner.json"
 
-# How long Ray's last processes may go on after their driver.
+# How long Ray's last processes may outlive their driver.
 LATE_SECONDS = 3600.0
 
 
@@ -46,26 +46,26 @@ def folder() -> Iterator[Path]:
     (made / _OWNER).write_text(json.dumps(owner))
     try:
         yield made
-    finally:  # Ray's last processes may still write: what stays, the next run removes
+    finally:  # Ray's last processes may still write; the next run removes the rest
         shutil.rmtree(made, ignore_errors=True)
 
 
 def ray_folder(folder: Path) -> dict[str, str]:
-    """The argument of ``ray.init``; none where the path would be too long for sockets.
+    """The argument of ``ray.init``; empty if the path would be too long for sockets.
 
-    Ray opens its folder to everybody, so it has one of its own below the closed one.
+    Ray gives everybody access to its folder, so that folder is inside the closed one.
     """
     below = folder / "r"
     return {"_temp_dir": str(below)} if len(os.fsencode(below)) <= MOST_BYTES else {}
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether the folder is ours, and its process of this machine has ended."""
+    """Whether the folder is this user's, and its process on this machine has ended."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             return False
-        if not (folder / _OWNER).exists():  # late processes of Ray have made it again
+        if not (folder / _OWNER).exists():  # created again by Ray's last processes
             return time.time() - status.st_mtime > LATE_SECONDS
         owner = json.loads((folder / _OWNER).read_text())
         same = owner["machine"] == processes.machine()

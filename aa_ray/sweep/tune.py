@@ -29,7 +29,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))  # never: rows are
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Ray's logs: 5 x 512 MB per process unless something else is said.
+# Ray's logs; its default is 5 x 512 MB per process.
 os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(20 * 2**20))
 os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "2")
 
@@ -53,7 +53,7 @@ from aa_ray.sweep.resources import Resources, Settled, autoscaling_config, host_
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
 
-# What a local Ray may keep in shared memory: messages between processes, which are small.
+# Shared memory of a local Ray, for messages between processes, which are small.
 OBJECT_BYTES = 200_000_000
 
 # From this many GPU-hours on, suggest checking the cluster first.
@@ -110,7 +110,7 @@ def _run(
         progress = Progress(queue, slots, store.folder)
         searcher = QueueSearcher(queue, store, leases, progress, size, spread)
         _fit(queue.study, store, searcher, settled, slots, actor, folder)
-        leftovers.remove(queue, store, leases)  # of drivers that are known to be dead by now
+        leftovers.remove(queue, store, leases)  # left by drivers that are now known to be dead
 
 
 def _suggest_doctor(queue: TrialQueue, resources: Settled, slots: int) -> None:
@@ -186,7 +186,7 @@ def _run_config(folder: str, callbacks: list[tune.Callback]) -> tune.RunConfig:
         storage_path=folder,
         verbose=0,
         failure_config=tune.FailureConfig(max_failures=RETRIES_AFTER_DEATH),
-        # Tune would copy one here, which fails on another machine than the driver's.
+        # Tune would copy one here, which fails on machines other than the driver's.
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         callbacks=callbacks,
     )
@@ -208,7 +208,7 @@ def _setting(study: Study, store: Store, resources: Settled) -> dict[str, Any]:
 
 
 def _check_space(queue: TrialQueue, store: Store, running: int) -> None:
-    """Refuse a study if there is not enough space for its rows and checkpoints."""
+    """Refuse a study if its rows and checkpoints may need more space than there is."""
     free = store.folder.free_bytes()
     needed = queue.study.bytes_needed(running)
     if free is not None and free < needed:
@@ -248,7 +248,7 @@ def start_ray(resources: Resources, folder: Path | None = None) -> str | None:
             **({} if address else {"object_store_memory": OBJECT_BYTES}),
             **({} if address or folder is None else session.ray_folder(folder)),
         )
-    except Exception as error:  # Ray raises a bare one where it takes too long
+    except Exception as error:  # Ray raises a plain Exception on a timeout
         if address is None and "timed out" in str(error):
             raise SweepError(
                 "Ray did not start in time: the machine is very busy. Run the same command again"

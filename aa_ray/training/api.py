@@ -129,7 +129,7 @@ def _backbone(trial: Trial, given: Backbone | Path | str | None) -> Backbone:
 
 
 def _source(trial: Trial, given: Source | Path | str | None) -> Source:
-    """Where the trial's examples come from."""
+    """The source of the trial's examples."""
     if isinstance(given, Source):
         source = given
     else:

@@ -48,7 +48,7 @@ def _in_groups(projections: list[Tensor], batch: Packed, heads: int, p: float) -
         batch.groups, *(x.split(sizes, dim=1) for x in positions), strict=True
     ):
         rows = (copies * group.rows, group.length, heads, -1)
-        q, k, v = (x.reshape(rows).transpose(1, 2) for x in parts)  # heads before length
+        q, k, v = (x.reshape(rows).transpose(1, 2) for x in parts)  # heads before tokens
         attended = _attend(q, k, v, group, copies, p).transpose(1, 2)
         outputs.append(attended.reshape(copies, -1, shape[-1]))  # [copies, rows * length, H]
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)

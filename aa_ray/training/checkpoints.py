@@ -1,11 +1,11 @@
 """Checkpoints of interrupted trials: one safetensors file per group, written after epochs.
 
-Within an epoch it is written where the epoch takes longer than ten minutes.
+If an epoch takes longer than ten minutes, checkpoints are also written within it.
 
-There is no pickle. Tensors (weights, Adam's moments, best epochs, random state) are safetensors,
-and all else is JSON in the file's header. So a file from elsewhere can be wrong but cannot run
-code. A checksum in the header covers all bytes of the file, since a single flipped bit would let a
-trial continue with wrong weights unnoticed.
+No pickle is used. Tensors (weights, Adam's moments, best epochs, random state) are stored as
+safetensors, and everything else as JSON in the file's header. So a file from elsewhere can be wrong
+but cannot run code. A checksum in the header covers all bytes of the file, since a single flipped
+bit would let a trial continue with wrong weights unnoticed.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ from aa_ray.training.trainer import Best, Epoch, TrainerState
 from aa_ray.trial import Trial
 
 # 3: with a checksum; 4: switches are named as parts of their adapters; 5: trainers in the order of
-# the trials; 6: may be of steps within an epoch.
+# the trials; 6: possibly within an epoch.
 VERSION = "6"
 READABLE = ("4", "5", VERSION)
 
-# In the header, in place of the checksum while it is computed.
+# Placeholder in the header while the checksum is computed.
 _UNSIGNED = "0" * 64
 
-# A checkpoint is skipped while writing would take more than this share of the time.
+# Checkpoints are written so rarely that writing takes at most this share of the time.
 MOST_TIME = 0.1
 
-# Within an epoch, seconds between two that are written.
+# Minimum seconds between two checkpoints within an epoch.
 SECONDS_WITHIN_EPOCH = 600.0
 
 
@@ -89,7 +89,8 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
     """State and ``extra``, as they were given to ``pack``.
 
     Raises:
-        CheckpointError: the file is incomplete, damaged, of another version, or of other trials.
+        CheckpointError: the file is incomplete or damaged, or belongs to another version or other
+            trials.
     """
     try:
         _check(content)
@@ -97,7 +98,7 @@ def unpack(content: bytes, trials: Sequence[Trial]) -> tuple[State, dict[str, An
         header = _header(content)
         expected = json.dumps([trial.to_json() for trial in trials])
         if header["version"] not in READABLE or header["trials"] != expected:
-            raise CheckpointError("it is of another version or of other trials")
+            raise CheckpointError("it belongs to another version or other trials")
         trainers = [
             _trainer(fields, _under(f"{k}/", tensors))
             for k, fields in enumerate(json.loads(header["trainers"]))
@@ -163,7 +164,7 @@ def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
 
 
 def _epoch(fields: dict[str, Any]) -> Epoch:
-    """The epoch from JSON, where layers and depths, which are keys, are text."""
+    """An epoch from JSON, which has turned its integer keys (layers and depths) into text."""
     for name in ("development", "logits", "numerators", "denominators"):
         fields[name] = {int(key): value for key, value in fields[name].items()}
     return Epoch(**fields)
@@ -175,7 +176,7 @@ class Checkpoint:
     Args:
         folder: the results folder.
         trials: the trials of the group, which train side by side.
-        seconds: between two states within an epoch.
+        seconds: minimum time between two states within an epoch.
 
     Attributes:
         extra: JSON stored with the state: which hosts have worked on the trials so far.
@@ -211,7 +212,7 @@ class Checkpoint:
         return self._took <= MOST_TIME * (clock.monotonic() - self._written)
 
     def due_within_epoch(self) -> bool:
-        """Whether, besides, the last state was written long ago."""
+        """Whether ``due`` holds and the last state was written long ago."""
         since = max(self._begun, self._written)
         return clock.monotonic() - since >= self._seconds and self.due()
 
@@ -258,7 +259,7 @@ def interrupted_groups(
             trials = _trials(folder.read(path))
         except FileNotFoundError:
             continue
-        if trials is None:  # the run of its trial will report what is wrong with it
+        if trials is None:  # the run of its trial will report the damage
             over = damaged_too or name.removesuffix(".safetensors") in finished
         else:
             over = all(trial.id in finished for trial in trials)

@@ -9,7 +9,7 @@ from torch import Tensor
 from aa_ray.core.model import TrialModel
 from aa_ray.trial import Trial
 
-# Of trials, in the order in which they are computed: (rational, switched).
+# Types of trials (rational, switched) in the order in which they are computed.
 KINDS = ((True, False), (True, True), (False, True), (False, False))
 
 
@@ -28,7 +28,7 @@ class TrialContext:
     noise: dict[int, Tensor] | None = None
 
     def adapts(self, layer: int) -> bool:
-        """Whether it has an adapter in the layer and does not skip it."""
+        """Whether the trial has an adapter in the layer and does not skip it."""
         return layer >= self.first_layer and layer in self.trial_model.layers
 
     @property

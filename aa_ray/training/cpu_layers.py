@@ -1,8 +1,8 @@
-"""The frozen backbone's layers on the CPU: faster linear layers and dropout, and ``freeze``.
+"""Faster versions of the frozen backbone's layers on the CPU: linear layers and dropout.
 
-Linear layers: by oneDNN's matrix product, where ``cpu_products`` has found it faster than torch's
-own choice. In bfloat16 torch itself takes oneDNN; there the layout made once spares the conversion
-in each call. Since the layers are frozen, the backward pass needs the gradient of the input alone.
+Linear layers use oneDNN's matrix product where ``cpu_products`` finds it faster than torch's own
+choice. In bfloat16 torch also uses oneDNN; there a stored layout saves a conversion in each call.
+Since the layers are frozen, the backward pass only computes the gradient of the input.
 
 Dropout uses 16 random bits per element. Torch draws a 64-bit number for each element, one after
 another, which takes longer than the linear layer before it. Four elements per draw give the same
@@ -90,8 +90,8 @@ class FrozenLinear(nn.Module):
 def replace_linears(module: nn.Module) -> None:
     """Replace all linear layers below ``module``, which must be frozen and on the CPU.
 
-    Does nothing where that would not be faster, by the time of the widest. A layer with hooks
-    stays: in ModernBERT they are how AdapterHub runs adapters.
+    Does nothing if that would not be faster, judged by the time of the widest layer. Layers with
+    hooks are kept: in ModernBERT AdapterHub runs adapters through hooks.
     """
     linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     if not linears:

@@ -1,14 +1,14 @@
-"""Which of torch's libraries computes the frozen layers fastest on this CPU; timed, not assumed.
+"""Measures which of torch's libraries computes the frozen layers fastest on this CPU.
 
-torch carries two for x86, MKL and oneDNN, and takes MKL for float32 and oneDNN for bfloat16. Which
-is faster depends on the processor: on AMD's with AVX-512, MKL runs at about half the speed of
-oneDNN, and without AVX-512 the two are about equal (benchmarks/frozen_linear.md). Where a processor
-cannot multiply in bfloat16, that takes several times as long as float32.
+torch has two libraries on x86. By default it uses MKL for float32 and oneDNN for bfloat16. Which
+one is faster depends on the processor. With AVX-512, AMD's processors run MKL at about half the
+speed of oneDNN; without AVX-512 the two are about equal (benchmarks/frozen_linear.md). If a
+processor cannot multiply in bfloat16, bfloat16 takes several times as long as float32.
 
-So both are timed on a layer of the backbone's shape for a tenth of a second, once for each kind of
-host, and the times are kept in the cache folder: a study that goes on later computes as before. It
-is CPU time, since the other processes of a study begin at the same moment. The library changes
-rounding alone, so it is no part of a trial.
+So both libraries are timed for a tenth of a second on a layer of the backbone's shape, once for
+each type of host. The cache folder keeps the times, so a resumed study computes as before. CPU time
+is measured, since the study's other processes start at the same moment. The choice of library only
+changes rounding, so it is not part of a trial's identity.
 """
 
 import contextlib
@@ -28,44 +28,44 @@ from torch import nn
 
 from aa_ray.data import cache
 
-# Precision and library, as in ``Times``. "torch" is what nn.Linear takes.
+# Precisions and libraries, the keys of ``Times``. "torch" is the library of nn.Linear.
 TORCH, ONEDNN = "torch", "oneDNN"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 # Precision -> library -> milliseconds of CPU time for a layer's output and the gradient of its
-# input, for so many tokens.
+# input, for ``TOKENS`` tokens.
 Times = dict[str, dict[str, float]]
 
 TOKENS = 128
 SECONDS = 0.1
-ROUNDS = 3  # at least; the first compiles
+ROUNDS = 3  # minimum; the first one compiles
 
-# What takes that many times as long as the fastest is timed once.
+# A candidate that takes this many times as long as the fastest is timed only once.
 HOPELESS = 4
 
-# Where oneDNN cannot multiply in bfloat16, torch does it number by number, which may take seconds.
-# Then so many times fewer tokens are timed.
+# If oneDNN cannot multiply in bfloat16, torch does it number by number, which may take seconds. The
+# number of timed tokens is then divided by this.
 FEWER = 16
 
-# What is expected to be faster is taken unless the other is by this factor: less may be noise, and
-# two processes of a study should compute the same.
+# The library that is expected to be faster is used unless the other one is faster by this factor.
+# Smaller differences may be noise, and all processes of a study should compute the same.
 CLEAR = 1.15
 
-# Layers with fewer weights are not worth a measurement.
+# Layers with fewer weights are not timed.
 LEAST_WEIGHTS = 100_000
 
-# Variables that restrict what the libraries may use.
+# Variables that restrict which instructions the libraries use.
 VARIABLES = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
              "MKL_ENABLE_INSTRUCTIONS")  # fmt: skip
 
-# A precision that takes that much longer than float32 is slower.
+# A precision counts as slower if it takes this many times as long as float32.
 SLOWER = 1.1
 
 
 def onednn_is_expected_faster(dtype: torch.dtype) -> bool:
-    """Without timing: float32 with AVX-512, bfloat16 if oneDNN has it.
+    """The guess without timing: in float32 with AVX-512, in bfloat16 if oneDNN supports it.
 
-    False where torch was built without oneDNN.
+    False if torch was built without oneDNN.
     """
     if not torch.backends.mkldnn.is_available():
         return False
@@ -75,10 +75,10 @@ def onednn_is_expected_faster(dtype: torch.dtype) -> bool:
 
 
 def onednn_is_faster(dtype: torch.dtype, features: tuple[int, int]) -> bool:
-    """Whether ``cpu_layers.FrozenLinear`` pays on this CPU.
+    """Whether ``cpu_layers.FrozenLinear`` is faster than ``nn.Linear`` on this CPU.
 
     Args:
-        features: in and out features of a typical layer, [in, out].
+        features: [in, out], the features of a typical layer.
     """
     expected = onednn_is_expected_faster(dtype)
     if features[0] * features[1] < LEAST_WEIGHTS or not torch.backends.mkldnn.is_available():
@@ -92,16 +92,16 @@ def onednn_is_faster(dtype: torch.dtype, features: tuple[int, int]) -> bool:
 
 
 def slowdown(precision: str, features: tuple[int, int]) -> float:
-    """How many times as long a layer takes in the precision as in float32, each at its best."""
+    """Time of a layer in this precision relative to float32, each with its faster library."""
     measured = times(features)
     return min(measured[precision].values()) / min(measured["fp32"].values())
 
 
 def slow_precision(precision: str, hidden_size: int) -> str | None:
-    """What to say where this CPU is slower in the precision than in float32; None where not.
+    """The note that this CPU is slower in the precision than in float32; None if it is not.
 
     Args:
-        hidden_size: the backbone's; its widest layers are taken to be four times as wide.
+        hidden_size: the backbone's. Its widest layers are assumed to be four times as wide.
     """
     if precision not in DTYPES or precision == "fp32":
         return None
@@ -136,7 +136,7 @@ def _title(precision: str, library: str) -> str:
 
 
 def times(features: tuple[int, int]) -> Times:
-    """What a layer of that shape takes on this kind of host; measured the first time."""
+    """The times of a layer of this shape on this type of host; measured on the first call."""
     return _times(features, torch.get_num_threads())
 
 
@@ -153,7 +153,7 @@ def _times(features: tuple[int, int], threads: int) -> Times:
 
 
 def measure(features: tuple[int, int], seconds: float = SECONDS) -> Times:
-    """Time every precision and library in turn, and take the shortest time of each."""
+    """Time all precisions and libraries in turn, and return the shortest time of each."""
     work = _contenders(features)
     shortest = dict.fromkeys(work, 0.0)
     until = time.process_time() + seconds
@@ -172,8 +172,8 @@ def measure(features: tuple[int, int], seconds: float = SECONDS) -> Times:
 
 
 def _contenders(features: tuple[int, int]) -> dict[tuple[str, str], Callable[[], float]]:
-    """By precision and library, what says how long a pass takes."""
-    from aa_ray.training.cpu_layers import FrozenLinear  # which asks here what is faster
+    """(Precision, library) -> a function that returns the milliseconds of a pass."""
+    from aa_ray.training.cpu_layers import FrozenLinear  # which imports this module
 
     work: dict[tuple[str, str], Callable[[], float]] = {}
     native = onednn_is_expected_faster(torch.bfloat16)
@@ -192,7 +192,7 @@ def _contenders(features: tuple[int, int]) -> dict[tuple[str, str], Callable[[],
 
 
 def _pass(layer: nn.Module, x: torch.Tensor, upstream: torch.Tensor, times: int) -> float:
-    """Milliseconds of that many forward passes, and backward passes to the input."""
+    """Milliseconds of ``times`` forward passes and backward passes to the input."""
     started = time.process_time()
     with torch.inference_mode(False), torch.enable_grad():
         torch.autograd.grad(layer(x), x, upstream)
@@ -200,7 +200,7 @@ def _pass(layer: nn.Module, x: torch.Tensor, upstream: torch.Tensor, times: int)
 
 
 def _path(features: tuple[int, int], threads: int) -> Path | None:
-    """Of the file with this kind of host's times; None where no files are kept."""
+    """The file for the times of this type of host; None if no files are kept."""
     try:
         folder = cache.folder()
     except cache.CacheError:
@@ -212,7 +212,7 @@ def _path(features: tuple[int, int], threads: int) -> Path | None:
 
 
 def _processor() -> list[str]:
-    """What the processor is and has: by Linux, else by Python."""
+    """The processor's model and features, from Linux, else from Python."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -222,7 +222,7 @@ def _processor() -> list[str]:
 
 
 def _read(path: Path) -> Times | None:
-    """The times in the file; None where there are none."""
+    """The times in the file; None if there are none."""
     try:
         kept: Times = json.loads(path.read_text())
         whole = all(0 < kept[precision][TORCH] < float("inf") for precision in DTYPES)
@@ -232,7 +232,7 @@ def _read(path: Path) -> Times | None:
 
 
 def _keep(path: Path, measured: Times) -> None:
-    """Write the times, whole or not at all; without a place for them nothing is lost."""
+    """Write the times atomically. An error is ignored, since they can be measured again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(cache.PARTIAL, path.name, path.parent)

@@ -26,7 +26,7 @@ STATES = (OK, SLOW, BROKEN)
 # Numbers of trials side by side for which steps are timed.
 GROUPS = (1, 2, 4, 8)
 
-# Features that MiniLM's widest layer takes and gives.
+# In and out features of MiniLM's widest layer.
 MINILM_LAYER = (384, 1536)
 
 # If others use more than this share of a GPU's memory, it has less than a study plans with.
@@ -70,7 +70,7 @@ def checks(use_gpu: bool = True) -> Iterator[Check]:
         use_gpu: whether to check the GPU if there is one.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a study; more threads only disturb each other here
+    torch.set_num_threads(1)  # as in a study; with more, threads only slow each other down
     name = "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     work: dict[str, Callable[[], Finding]] = {
@@ -247,7 +247,7 @@ def _precisions(device: torch.device) -> Finding:
 
 
 def _products() -> Finding:
-    """On a CPU: what computes the frozen layers fastest, and whether bf16 pays."""
+    """On a CPU: which library computes the frozen layers fastest, and whether bf16 is faster."""
     text = cpu_products.in_words(MINILM_LAYER)
     slow = cpu_products.slow_precision("bf16", MINILM_LAYER[0])
     return Finding(OK, text) if slow is None else Finding(SLOW, text, slow)

@@ -21,12 +21,12 @@ from aa_ray.training.trainer import TrialTrainer
 
 
 class Training(Protocol):
-    """Trials that take their training steps together."""
+    """The training of trials that take their steps together."""
 
     def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[Any]:
-        """The batches of the next steps, with ``labels`` [trials, B]; all random draws are made.
+        """The batches of the next steps, with ``labels`` [trials, B], and with all random draws.
 
-        When the last of these steps has been taken, nothing has been drawn for those that follow.
+        No random numbers are drawn for the steps after these.
 
         Args:
             order: for each step, the indices of each trial's examples; equally many per trial.
@@ -63,7 +63,7 @@ class Engine(Protocol):
         """
 
     def training(self, trainers: Sequence[TrialTrainer]) -> Training:
-        """The training of these trainers, which continues where they are."""
+        """The training of these trainers, from their current state on."""
 
     def rational_inputs(self, batch: Any, context: TrialContext) -> dict[int, Tensor]:
         """Layer -> inputs of its rational at the tokens of all examples, [tokens, units]."""

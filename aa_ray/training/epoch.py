@@ -1,4 +1,4 @@
-"""One pass of trials over their training sets, from its beginning or from where it had come to."""
+"""Trains trials for one epoch, from its beginning or from the step that they have reached."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,12 +13,11 @@ from aa_ray.training import watchdog
 from aa_ray.training.engine import Engine
 from aa_ray.training.trainer import TrialTrainer
 
-# Steps of a block. What a block draws at random is drawn before its first step, so a training run
-# can be kept between blocks, and nowhere else.
+# Number of steps in a block. All random numbers of a block are drawn before its first step, so a
+# training run can only be saved between blocks.
 STEPS = 32
 
-# Steps after which losses are read that may have become NaN. To read them is to wait for the
-# device.
+# Number of steps between two checks for NaN losses. Reading losses means waiting for the device.
 STEPS_TO_LOOK = 8 * STEPS
 
 
@@ -29,11 +28,12 @@ def train_epoch(
     due: Callable[[], bool] = lambda: False,
     save: Callable[[], None] = lambda: None,
 ) -> None:
-    """Each trainer takes its steps, from the next on; with those of an epoch, the epoch is closed.
+    """Take all remaining steps of the epoch with each trainer, and close the epoch.
 
     Args:
-        trainers: have taken the same number of steps of the epoch.
-        due: says between steps whether to call ``save``, which can have the trainers' states.
+        trainers: trainers that have taken the same number of steps of the epoch.
+        due: whether to call ``save`` now; asked between blocks of steps.
+        save: is called when the trainers' states can be copied.
     """
     engine.encoder.train()  # backbone dropout is active in training
     training = engine.training(trainers)
@@ -43,7 +43,8 @@ def train_epoch(
         for batch in training.batches(steps[start : start + STEPS]):
             watchdog.beat()
             of_trainers = losses(training.forward(batch), batch.labels, trainers[0].task)
-            # Each loss depends on its own trial's parameters alone, so their sum serves them all.
+            # Each loss only depends on its own trial's parameters, so the gradient of the sum is
+            # right for all.
             training.step(batch, of_trainers.sum())
             unread.append(of_trainers.detach())
         stop = min(start + STEPS, len(steps))
@@ -57,14 +58,14 @@ def train_epoch(
         if stop % STEPS_TO_LOOK == 0:
             _read(trainers, unread)
             if all(not math.isfinite(sum(trainer.losses)) for trainer in trainers):
-                break  # nobody has anything to go on with
+                break  # no trial has a finite loss
     _read(trainers, unread)
     for trainer in trainers:
         trainer.close_epoch(epoch)
 
 
 def order(trainers: Sequence[TrialTrainer], epoch: int) -> list[tuple[np.ndarray, ...]]:
-    """For each step of the epoch, each trainer's indices of its examples."""
+    """The indices of each trainer's examples, for each step of the epoch."""
     size = trainers[0].trial.batch_size
     orders = [
         batches.shuffled(len(trainer.parts.train), size, trainer.trial.seed, epoch)
@@ -87,7 +88,7 @@ def losses(logits: Tensor, labels: Tensor, task: Task) -> Tensor:
 
 
 def _read(trainers: Sequence[TrialTrainer], unread: list[Tensor]) -> None:
-    """Let the trainers have their losses, [trainers] of each step, which are on the device."""
+    """Append the unread losses, one [trainers] per step, to the trainers; waits for the device."""
     if unread:
         by_trainer = torch.stack(unread, dim=1).tolist()  # [trainers][steps]
         for trainer, of_trainer in zip(trainers, by_trainer, strict=True):

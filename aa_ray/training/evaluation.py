@@ -97,10 +97,10 @@ def evaluate(engine: Engine, jobs: Sequence[Job]) -> list[Scores | TrainingError
 
 
 def _logits_in_memory(engine: Engine, jobs: Sequence[Job]) -> np.ndarray:
-    """As ``_logits``, in batches that fit into the device's memory.
+    """The result of ``_logits``, computed in batches that fit into the device's memory.
 
     Raises:
-        OutOfMemoryError: it is not enough for one example of each job.
+        OutOfMemoryError: the memory is too small for one example of each job.
     """
     while True:
         tokens = batch_tokens(engine.encoder)

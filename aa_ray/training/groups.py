@@ -34,7 +34,7 @@ class Group:
 
 
 class Positions(NamedTuple):
-    """How tokens are arranged in groups.
+    """The arrangement of tokens in groups.
 
     Attributes:
         groups: groups of examples for attention.

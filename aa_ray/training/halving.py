@@ -17,7 +17,7 @@ from aa_ray.trial import Trial
 
 
 def memory_key(trial: Trial) -> tuple[str, str]:
-    """What determines a trial's memory within a study: its task and precision."""
+    """The task and precision, which determine a trial's memory within a study."""
     return trial.task, trial.precision
 
 
@@ -75,7 +75,7 @@ def begun(trials: Sequence[Trial], folder: Folder | None) -> list[list[Trial]]:
 
 
 def _begun(trials: list[Trial], names: set[str]) -> list[list[Trial]]:
-    """As ``begun``, but empty if none of the trials has a checkpoint."""
+    """The groups of ``begun``; empty if none of the trials has a checkpoint."""
     if checkpoints.path(trials) in names:
         return [trials]
     if len(trials) == 1:

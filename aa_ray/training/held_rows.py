@@ -19,8 +19,8 @@ from aa_ray.training.unpadded import Packed
 class HeldSwitches:
     """The switches of all trials and layers, whose weights are drawn together.
 
-    Weights are also computed for trials without a switch that are between others, and for layers
-    where a trial has none; they are not used.
+    Weights are also computed, but not used, for trials without a switch between others, and for
+    layers in which a trial has none.
 
     Args:
         leaf: the logits [trials, layers, 2].

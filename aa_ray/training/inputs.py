@@ -1,4 +1,4 @@
-"""The examples of a group of trials: what is known of them, and their tokens."""
+"""Loads and tokenises the examples of a group of trials."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -21,10 +21,10 @@ from aa_ray.trial import Trial
 
 
 class Facts(NamedTuple):
-    """What is known of a trial's examples before it trains.
+    """Facts about a trial's examples that are known before it trains.
 
     Attributes:
-        chance: what answers score that look at no example.
+        chance: scores of constant answers, which ignore the example.
         fingerprint: fingerprint of the exact examples, in their order.
     """
 
@@ -33,10 +33,10 @@ class Facts(NamedTuple):
 
 
 class Inputs:
-    """Where the examples of a process's trials come from.
+    """Provides the examples of a process's trials.
 
-    Their texts are let go of before training: those of a full training set take more memory than
-    all that is trained on.
+    Texts are released before training: those of a full training set take more memory than
+    everything that training needs.
 
     Args:
         source: source of the texts.
@@ -52,13 +52,13 @@ class Inputs:
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
-        """The backbone's."""
+        """The tokeniser of the backbone."""
         with reading(self._backbone):
             tokenizer = AutoTokenizer.from_pretrained(self._backbone.path)
         return Tokeniser(tokenizer, self._say, watchdog.beat)
 
     def facts(self, trials: Sequence[Trial]) -> dict[int, Facts]:
-        """By seed, for trials of one task and regime."""
+        """Seed -> facts, for trials of one task and regime."""
         return {
             seed: Facts(columns.of_chance(trials[0], splits), fingerprint(splits))
             for seed, splits in self._splits(trials).items()
@@ -67,7 +67,7 @@ class Inputs:
     def examples(
         self, trials: Sequence[Trial], tokeniser: Tokeniser, encoder: PreTrainedModel
     ) -> tuple[dict[int, Parts], Examples]:
-        """By seed the examples to train and to develop with; and those of the test."""
+        """Seed -> training and development examples; and the test examples."""
         first = trials[0]
         task, segments = tasks.get(first.task), model.reads_segments(encoder)
         most = min(first.max_length, model.most_tokens(encoder) or first.max_length)
@@ -76,7 +76,8 @@ class Inputs:
             return tokeniser.examples(rows, task, most, segments)
 
         splits = self._splits(trials)
-        # Trials of a seed share their examples, and with them what lies below their adapters.
+        # Trials with the same seed share their examples, and so the computation below their
+        # adapters.
         parts = {
             seed: Parts(tokenised(of_seed.train), tokenised(of_seed.development))
             for seed, of_seed in splits.items()
@@ -89,7 +90,7 @@ class Inputs:
         return parts, self._tests[key]
 
     def _splits(self, trials: Sequence[Trial]) -> dict[int, Splits]:
-        """By seed."""
+        """Seed -> splits of the trials' task and regime."""
         first = trials[0]
         low_data = regimes.get(first.regime).low_data
         official = self._source.load(first.task, first.data, keep=low_data)

@@ -30,7 +30,7 @@ from aa_ray.trial import Trial
 
 @dataclass
 class State:
-    """All that a group of trials needs to go on after its last step, as if nothing had happened.
+    """Everything that a group of trials needs to continue exactly after its last step.
 
     Attributes:
         trainers: state of each trial, in the group's order.
@@ -52,10 +52,10 @@ class Keeper(Protocol):
     """Saves states, so that an interrupted training run can continue."""
 
     def due(self) -> bool:
-        """Whether a state should be saved now, after an epoch."""
+        """Whether to save a state now, after an epoch."""
 
     def due_within_epoch(self) -> bool:
-        """Whether a state should be saved now, between two steps."""
+        """Whether to save a state now, between two steps."""
 
     def save(self, state: State) -> None:
         """Save the state, replacing the last one."""
@@ -88,12 +88,12 @@ def run(
         engine: computes logits on the frozen model.
         trials: trials with equal ``fuse_key``.
         parts: each trial's training and development examples, the same number for each.
-        resumed: where an interrupted run of these trials had come to; it goes on from there.
-        keeper: is given the state after each epoch that it wants, and within long ones.
-        listener: is told of every epoch and test.
+        resumed: state of an interrupted run of these trials, from which it continues.
+        keeper: saves states after epochs, and within long ones, whenever it is due.
+        listener: is called after each epoch and test.
 
     Returns:
-        For each trial its outcome, or why it ended: its loss or outputs became NaN or infinite.
+        For each trial its outcome, or an error if its loss or outputs became NaN or infinite.
 
     Raises:
         CheckpointError: ``resumed`` does not fit these trials.
@@ -131,13 +131,13 @@ def train(
 ) -> Iterator[Sequence[TrialTrainer]]:
     """The paper's section 4: in each epoch the training set, then the development set.
 
-    Goes on after the last step that was taken, without trainers that have ended early.
+    Continues after the last step that was taken, without trainers that have ended early.
 
     Args:
         due, save: see ``train_epoch``.
 
     Yields:
-        After each epoch, the trainers that took part in it.
+        After each epoch, the trainers that have trained in it.
     """
     completed = max(len(trainer.history) for trainer in trainers) - 1
     for epoch in range(completed + 1, trainers[0].trial.epochs + 1):
@@ -192,7 +192,7 @@ def _resume(engine: Engine, trainers: Sequence[TrialTrainer], state: State) -> N
             torch.cuda.set_rng_state(state.random["cuda"], engine.encoder.device)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # of another version of the program, or of torch
+    except Exception as error:  # written by another version of aa_ray or torch
         raise CheckpointError(f"it does not fit ({type(error).__name__}: {error})") from error
 
 

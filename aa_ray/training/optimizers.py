@@ -71,7 +71,7 @@ class PlainAdam:
         }
 
     def release(self) -> None:
-        """Nothing to do: the modules already own their parameters."""
+        """Do nothing, since the modules already own their parameters."""
 
 
 class StackedAdam:

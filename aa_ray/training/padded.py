@@ -170,7 +170,7 @@ class OneByOneTraining:
         self._optimizers = [_optimizer(trainer) for trainer in trainers]
 
     def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[PaddedStep]:
-        """The batches of the next steps, from each one's indices of each trial's examples."""
+        """The batches of the next steps; ``order`` has each trial's example indices per step."""
         parts = [trainer.parts.train for trainer in self._trainers]
         for indices in order:
             batch, labels = self._engine.pack(parts, indices)

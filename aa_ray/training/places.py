@@ -27,7 +27,7 @@ def results(uri: str) -> Finding:
 
 
 def inputs(backbone: str, data: str) -> Finding:
-    """Where backbone and data come from on this machine."""
+    """The origin of backbone and data on this machine."""
     silence = hub.silence()
     parts = [_backbone(backbone, silence == ""), _data(data, silence == "")]
     text = "; ".join([*(part for part, _ in parts), f"hub: {silence or 'answers'}"])
@@ -42,7 +42,7 @@ def inputs(backbone: str, data: str) -> Finding:
 
 
 def _backbone(name: str, answers: bool) -> tuple[str, bool]:
-    """Where the backbone comes from, and whether it is available."""
+    """The origin of the backbone, and whether it is available."""
     if Path(name).is_absolute() or name == backbones.MINILM:
         try:
             path = backbones.find(name).path
@@ -55,7 +55,7 @@ def _backbone(name: str, answers: bool) -> tuple[str, bool]:
 
 
 def _data(name: str, answers: bool) -> tuple[str, bool]:
-    """Where the data come from, and whether they are available."""
+    """The origin of the data, and whether they are available."""
     location = Source.named(name).location
     if location == "embedded":
         return "data: generated", True

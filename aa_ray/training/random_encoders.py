@@ -44,7 +44,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "deberta-v2": RELATIVE
     | {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True},
     "distilbert": {"hidden_dim": SIZES["intermediate_size"]},
-    "electra": {"embedding_size": 16},  # as ELECTRA-small, which projects its embeddings
+    "electra": {"embedding_size": 16},  # like ELECTRA-small, which projects its embeddings
     "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
                    "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0,
                    "reference_compile": False},  # compiling takes longer than all checks together

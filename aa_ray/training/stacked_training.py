@@ -73,7 +73,7 @@ class StackedTraining:
         return [(self.parameters.leaf(w), self.parameters.leaf(b)) for w, b in names]
 
     def batches(self, order: Sequence[Sequence[np.ndarray]]) -> Iterator[StackedBatch]:
-        """The batches of the next steps, from each one's indices of each trial's examples."""
+        """The batches of the next steps; ``order`` has each trial's example indices per step."""
         schedules = [trainer.schedule for trainer in self.trainers]
         done = 0
         for _, equal in groupby(order, key=lambda indices: len(indices[0])):

@@ -1,4 +1,4 @@
-"""The training of one trial over its epochs: losses, best epochs, and state."""
+"""Trains one trial over its epochs: losses, best epochs, and state."""
 
 import math
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ class Best:
 
 @dataclass
 class TrainerState:
-    """What one trial needs to go on after its last step.
+    """Everything that a trial needs to continue after its last step.
 
     Attributes:
         history: one entry per epoch so far.
@@ -83,7 +83,7 @@ class TrainerState:
         optimizer: index of the parameter in Adam's groups -> its moments and step count.
         generator: state of the trial's generator.
         error: why the trial ended early; None while it is running.
-        losses: losses of the steps taken in an epoch that is not over.
+        losses: losses of the steps taken in an unfinished epoch.
     """
 
     history: list[Epoch]
@@ -104,8 +104,8 @@ class TrialTrainer:
         depths: inference depths to evaluate, in layers from the top; see ``Trial.depths``.
         error: why it ended early; None otherwise.
         first_layer: the first layer whose adapter the last training step used.
-        steps_taken: in the epoch that is not over.
-        losses: losses of those steps; the last ones may be on the device still.
+        steps_taken: number of steps taken in the unfinished epoch.
+        losses: losses of these steps; the last ones may still be on the device.
         optimizer: its optimizer; None before training.
     """
 
@@ -127,7 +127,7 @@ class TrialTrainer:
 
     @property
     def schedule(self) -> Schedule:
-        """Of its learning rates, from the next step on: linear decay to 0 over all steps."""
+        """The schedule of its learning rates from the next step on: linear decay to 0."""
         steps = num_steps(len(self.parts.train), self.trial.batch_size)
         done = (len(self.history) - 1) * steps + self.steps_taken
         return Schedule(done, self.trial.epochs * steps)

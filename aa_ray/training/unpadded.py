@@ -24,10 +24,10 @@ and with rows rounded up to 4 positions instead of 8):
     token                 0    1    2    3    4    5
     position_of           4    5    6    0    1    4                the inverse of token_at
 
-Padding points to its example's first token, a spare token to that of its context's first token. So
-a trial whose numbers have become NaN spoils no other, not even where their weight is 0.
-The number of tokens is rounded up a little, with spare tokens at the end, since oneDNN generates
-code for each new shape, which takes as long as a product.
+Padding points to its example's first token, and a spare token to its context's first token. So if a
+trial's numbers become NaN, they do not spread to other trials, not even with weight 0. The number
+of tokens is rounded up a little, with spare tokens at the end, since oneDNN generates code for each
+new shape, which takes as long as a product.
 
 Shapes: S contexts, B examples each, T tokens each including spare ones. P is the number of
 positions of all groups.
@@ -78,7 +78,7 @@ class Packed:
         return self.example_of_token.numel()
 
     def sequences(self, copies: int) -> Sequences:
-        """Where the sequences end in ``copies`` copies of the batch."""
+        """The ends of the sequences in ``copies`` copies of the batch."""
         if copies not in self._repeated:
             with torch.inference_mode(False):  # the batch may be used in training later
                 self._repeated[copies] = self.once.repeated(copies)

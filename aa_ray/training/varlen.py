@@ -38,7 +38,7 @@ class Sequences:
     longest: int
 
     def repeated(self, copies: int) -> "Sequences":
-        """The same sequences, repeated ``copies`` times."""
+        """These sequences, repeated ``copies`` times."""
         if copies == 1:
             return self
         offsets = torch.arange(copies, dtype=torch.int32, device=self.ends.device) * self.ends[-1]

@@ -22,7 +22,7 @@ _tell: Callable[[bool], object] | None = None
 
 
 def arm(seconds: float, tell: Callable[[bool], object] | None = None) -> None:
-    """From now on, end the process if ``beat`` has not been called for ``seconds``.
+    """Start to watch: end the process if ``beat`` has not been called for ``seconds``.
 
     Args:
         tell: is called with True from time to time while there are beats, and with False when no

@@ -149,7 +149,7 @@ class Worker:
             outcomes = self._continue(trials, attempt, listener)
         except (StorageError, ChangedInputError):
             raise
-        except Exception as error:  # whatever goes wrong here must not stop other trials
+        except Exception as error:  # no error here may stop other trials
             # As text: the error itself would keep the failed step's activations.
             outcomes = [columns.one_line(error)] * len(trials)
             halved = len(trials) > 1 and device.is_out_of_memory(error)

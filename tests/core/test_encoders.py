@@ -47,7 +47,7 @@ def test_the_types_that_are_taken() -> None:
         ),
         (
             {"model_type": "xmod"},
-            "xmod cannot be adapted (AdapterHub takes its language modules out)",
+            "xmod cannot be adapted (AdapterHub removes its language modules)",
         ),
     ],
 )

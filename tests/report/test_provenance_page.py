@@ -63,6 +63,6 @@ def test_provenance_counts_trainings() -> None:
                              f"commit 0123456789 ({len(rows) - 1} training runs)"]  # fmt: skip
     assert f"c ({len(rows) - 2} training runs)" in facts["Machines"]
     assert "b (1 training run)" in facts["Machines"]
-    assert "1 training runs went side by side, in 1 groups" in facts["Interruptions"]
+    assert "1 training runs trained side by side, in 1 groups" in facts["Interruptions"]
     assert facts["Settings"][0].startswith("learning_rate = 0.0001, ")
     assert "denominator = A" in facts["Settings"][1]

@@ -45,21 +45,21 @@ def contrast(verdict: str, text: str = ACTIVATION, mean: float = 3.46) -> Judgem
         (
             [OPEN, OPEN],
             ["None of the paper's two statements holds.", "None is shown not to hold.",
-             "Two are open for want of data (C1, C8)."],
+             "Two are open for lack of data (C1, C8)."],
         ),
         (
             [HOLDS, HOLDS, FAILS, OPEN],
             ["Two of the paper's four statements hold: AA is on par with Baseline (C1) and AA "
              "beats Switch-only (C8).",
              "One does not hold: that Rational-only is on par with Baseline (C9).",
-             "One is open for want of data (C11)."],
+             "One is open for lack of data (C11)."],
         ),
         (
             [FAILS, UNINFORMATIVE, OPEN, HOLDS],
             ["One of the paper's four statements holds: learned activations differ between layers "
              "(C11).",
              "One does not hold: that AA is on par with Baseline (C1).",
-             "One is open for want of data (C9) and one is at chance, which tells nothing (C8)."],
+             "One is open for lack of data (C9) and one is at chance, which says nothing (C8)."],
         ),
         (
             [FAILS, FAILS, NOT_RUN, NOT_RUN],
@@ -101,7 +101,7 @@ def test_contrasts_say_which_way_and_under_which_rates() -> None:
     assert second.endswith(
         " One contrast is on par with zero: activation (rational minus ReLU, tuned rates)."
     )
-    assert third.endswith(" Of the contrasts, one is open for want of data and one is at chance.")
+    assert third.endswith(" Of the contrasts, one is open for lack of data and one is at chance.")
 
 
 def test_contrasts_without_rows_are_left_out() -> None:
@@ -136,7 +136,7 @@ def test_the_sentences_follow_real_verdicts() -> None:
     assert first.lower().startswith(f"{summary.number(held)} of the paper's ")
     assert "AA takes less" not in second or any(j.verdict == FAILS for j in right)
     nothing = claims.judge(results(as_in_the_paper, change=at_chance("sst2", "cola")))
-    assert "at chance, which tells nothing (C1, C2" in summary.sentences(nothing)[2]
+    assert "at chance, which says nothing (C1, C2" in summary.sentences(nothing)[2]
     for judgement, sentence in itertools.product(right, (first,)):
         if judgement.verdict != HOLDS:
             assert f"{judgement.text} (" not in sentence

@@ -199,7 +199,7 @@ def test_a_broken_compacted_file_is_set_aside(
     [path] = (tmp_path / "compacted").iterdir()
     path.write_bytes(path.read_bytes()[:-20])
     assert store.trial_ids() == set() and (tmp_path / "set-aside" / path.name).exists()
-    assert "moved to set-aside/, its trials have to run again" in caplog.text
+    assert "moved to set-aside/; its trials will run again" in caplog.text
 
 
 def test_reading_misses_nothing_while_rows_are_compacted(
@@ -310,7 +310,7 @@ def test_a_broken_file_is_named_and_set_aside(
     assert store.read()["trial_id"].to_pylist() == ["whole"]
     [said] = caplog.messages
     assert f"{path} does not hold rows of aa_ray (" in said
-    assert said.endswith("moved to set-aside/, its trials have to run again") and "\n" not in said
+    assert said.endswith("moved to set-aside/; its trials will run again") and "\n" not in said
     assert (tmp_path / "set-aside" / path.name).exists() and not path.exists()
     assert store.row(TRIAL) is None
     store.write([row(TRIAL, seed=1)])

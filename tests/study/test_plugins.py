@@ -1,4 +1,4 @@
-"""aa_ray.study.plugins: all examples of docs/own.md run."""
+"""aa_ray.study.plugins; runs all examples of docs/own.md and docs/custom_methods.md."""
 
 import functools
 import re
@@ -26,8 +26,9 @@ from aa_ray.store.rows import read
 from aa_ray.study import plugins
 from aa_ray.training.worker import Worker
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own.md").read_text()
-# Name -> text, of the page's files.
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = "\n".join((DOCS / name).read_text() for name in ("own.md", "custom_methods.md"))
+# Name -> text, of the pages' files.
 FILES = {
     code.splitlines()[0].removeprefix("# "): code
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

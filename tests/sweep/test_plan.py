@@ -52,4 +52,4 @@ def test_plan_for_a_cluster(
     assert table2(*arguments) == 0
     said = capsys.readouterr().out
     assert "about 2.0 h on 64 GPUs with 128 trials at once" in said
-    assert "64.0 GPU-hours of work, GPUs used to 50 %" in said
+    assert "64.0 GPU-hours of work, GPU utilisation 50 %" in said

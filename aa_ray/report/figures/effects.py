@@ -136,8 +136,8 @@ def forest(
     """A line for each cell, and the average; 95 % intervals, with the margin as a grey band.
 
     Hollow: neither method is above chance, so the difference says nothing. The average is over the
-    other cells; it is hollow if they are too few for a verdict. An arrow: the interval goes
-    further.
+    other cells; it is hollow if they are too few for a verdict. An arrow: the interval extends
+    beyond the axis.
 
     Args:
         panels: one picture each, spread over as many pages as needed.

@@ -51,7 +51,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Selected:
-    """How often each layer was selected in one cell.
+    """The number of times that each layer was selected in one cell.
 
     Attributes:
         task, regime: the cell.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 # Pictures side by side. Inches: height of a picture, and the space for axis titles and legend.
 COLUMNS, PICTURE_HEIGHT, AROUND = 5, 1.35, 0.7
-# In decades: where the dots of a step begin and end, so that they do not overlap, and its mean.
+# Positions in decades: start and end of a step's dots, which must not overlap, and its mean.
 DOTS, MEAN = (-0.2, 0.06), 0.14
 # Extra space below and above the shown range, as a share of it; the numbers are above.
 BELOW, ABOVE = 0.08, 0.26

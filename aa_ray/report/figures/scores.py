@@ -165,7 +165,7 @@ def apart(values: Sequence[float], least: float) -> list[float]:
 
     Values that are too close become a block around their mean.
     """
-    blocks: list[list[float]] = []  # each has the values that move together
+    blocks: list[list[float]] = []  # each block has the values that move together
     for value in values:
         blocks.append([value])
         while len(blocks) > 1 and _bottom(blocks[-1], least) < _top(blocks[-2], least) + least:

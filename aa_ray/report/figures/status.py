@@ -1,4 +1,4 @@
-"""What each method has learned in each cell, at a glance."""
+"""A map of what each method has learned in each cell."""
 
 from __future__ import annotations
 
