@@ -68,11 +68,14 @@ def report(results: str, against: str) -> None:
     print("| method | task | examples | seeds | score | difference | loss | difference |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for (method, task, regime), ids in cells.items():
-        scores = [[100 * rows[i]["test_metric"] for i in ids] for rows in (one, other)]
-        losses = [[last_loss(rows[i]) for i in ids] for rows in (one, other)]
+        scores, scores_there = (
+            [100 * rows[i]["test_metric"] for i in ids] for rows in (one, other)
+        )
+        losses, losses_there = ([last_loss(rows[i]) for i in ids] for rows in (one, other))
         cells_of_row = (
-            method, task, regime, str(len(ids)), f"{np.mean(scores[0]):.1f}",
-            difference(*scores, 1), f"{np.mean(losses[0]):.3f}", difference(*losses, 3),
+            method, task, regime, str(len(ids)), f"{np.mean(scores):.1f}",
+            difference(scores, scores_there, 1), f"{np.mean(losses):.3f}",
+            difference(losses, losses_there, 3),
         )  # fmt: skip
         print(f"| {' | '.join(cells_of_row)} |")
 
