@@ -211,7 +211,7 @@ def test_depths_of_adapter_drop(command: Command) -> None:
         (("run", "--method", "aa", "--cpus-per-trial", "0"), "--cpus-per-trial 0: expected"),
         (("run",), "the following arguments are required: --method"),
         (("export", "--method", "aa"), "the following arguments are required: --output"),
-        (("export", "--method", "aa", "--output", "file"), "file is a file; give a folder"),
+        (("export", "--method", "aa", "--output", "file"), "file is a file; name a folder"),
         (("export", "--method", "aa", "--output", "."), "is not empty and holds no adapter"),
         (("export", "--method", "aa", "--output", "x", "--set", "switch_skip=no"),
          "with switch_skip=no an adapter has no skip connection"),
