@@ -38,7 +38,7 @@ def watch(results: str, seconds: float, once: bool) -> int:
             f"--results {store.uri}: no rows and no running trials; start a study there"
         )
     if once or not live.is_live(console):
-        console.print(live.render(snapshot, live.WIDEST))
+        console.print(live.render(snapshot, min(console.width, live.WIDEST)))
         return 0
     with Live(console=console, auto_refresh=False) as view:
         while True:

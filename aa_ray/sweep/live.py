@@ -15,6 +15,7 @@ MOST_RUNNING = 12
 MOST_FAILED = 4
 # A curve shows this many epochs, the last ones.
 CURVE = 20
+GAP = 2  # columns of space between the fields of a line
 # Maximum width of the view in columns.
 WIDEST = 110
 BARS = "▁▂▃▄▅▆▇█"
@@ -49,7 +50,7 @@ def render(snapshot: Snapshot, width: int) -> RenderableType:
         parts.append(bar)
     parts.append(Text(snapshot.headline))
     if snapshot.running:
-        parts.append(_trials(snapshot))
+        parts.append(_trials(snapshot, width))
     more = len(snapshot.running) - MOST_RUNNING
     if more > 0:
         parts.append(Text(f"and {more} more", style="dim"))
@@ -60,25 +61,34 @@ def render(snapshot: Snapshot, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def _trials(snapshot: Snapshot) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("trial", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("epoch", "loss", "dev"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    named = [
-        (snapshot.titles.get(running.trial.id, title(running)), running)
-        for running in snapshot.running[:MOST_RUNNING]
-    ]
-    for name, running in sorted(named, key=lambda pair: pair[0]):  # so that lines keep their place
-        table.add_row(
-            name,
+def _trials(snapshot: Snapshot, width: int) -> Table:
+    rows = [
+        (
+            snapshot.titles.get(running.trial.id, title(running)),
             f"{running.epoch}/{running.trial.epochs}",
             f"{running.losses[-1]:.3f}" if running.losses else "",
             f"{100 * running.scores[-1]:.1f}" if running.scores else "",
-            curve(running.scores),
-            style="red" if running.error else "",
+            running,
         )
+        for running in snapshot.running[:MOST_RUNNING]
+    ]
+    names = ("epoch", "loss", "dev")
+    numbers = sum(
+        GAP + max(len(name), *(len(row[1 + at]) for row in rows)) for at, name in enumerate(names)
+    )
+    # Where space is short, titles and curves give way, not numbers.
+    rest = max(0, width - numbers - GAP)
+    of_curve = min(CURVE, rest // 3)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+    longest = max(len(row[0]) for row in rows)
+    table.add_column("trial", overflow="ellipsis", no_wrap=True,
+                     width=min(longest, max(5, rest - of_curve)))  # fmt: skip
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for *cells, running in sorted(rows, key=lambda row: row[0]):  # so that lines keep their place
+        shown = curve(running.scores)[-of_curve:] if of_curve else ""
+        table.add_row(*cells, shown, style="red" if running.error else "")
     return table
 
 

@@ -34,6 +34,12 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
     return make_trial(task="sst2", seed=7, epochs=20)
 
 
+def test_numbers_are_whole_where_space_is_short(trial: Trial) -> None:
+    running = [RunningTrial(trial, (0.7,) * 20, (-0.2,) * 20)]
+    [*_, line] = shown(Snapshot("", 1, 4, running, {trial.id: "a long title " * 4}), 60)
+    assert line.split()[-4:-1] == ["20/20", "0.700", "-20.0"] and "…" in line
+
+
 def test_lines_keep_their_place(make_trial: Callable[..., Trial]) -> None:
     """Whichever trial wrote its checkpoint last."""
     running = [RunningTrial(make_trial(task="sst2", seed=seed), (0.7,), (0.2,)) for seed in (7, 8)]
