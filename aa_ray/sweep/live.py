@@ -15,6 +15,7 @@ MOST_RUNNING = 12
 MOST_FAILED = 4
 # A curve shows this many epochs, the last ones.
 CURVE = 20
+NUMBERS = ("epoch", "loss", "dev")
 GAP = 2  # columns of space between the fields of a line
 # Maximum width of the view in columns.
 WIDEST = 110
@@ -62,34 +63,35 @@ def render(snapshot: Snapshot, width: int) -> RenderableType:
 
 
 def _trials(snapshot: Snapshot, width: int) -> Table:
-    rows = [
-        (
-            snapshot.titles.get(running.trial.id, title(running)),
-            f"{running.epoch}/{running.trial.epochs}",
-            f"{running.losses[-1]:.3f}" if running.losses else "",
-            f"{100 * running.scores[-1]:.1f}" if running.scores else "",
-            running,
-        )
+    """A line per running trial. Where space is short, titles and curves give way to numbers."""
+    named = [
+        (snapshot.titles.get(running.trial.id, title(running)), running)
         for running in snapshot.running[:MOST_RUNNING]
     ]
-    names = ("epoch", "loss", "dev")
-    numbers = sum(
-        GAP + max(len(name), *(len(row[1 + at]) for row in rows)) for at, name in enumerate(names)
-    )
-    # Where space is short, titles and curves give way, not numbers.
-    rest = max(0, width - numbers - GAP)
+    named.sort(key=lambda pair: pair[0])  # so that lines keep their place
+    lines = [(name, *_numbers(running), running) for name, running in named]
+    columns = zip(NUMBERS, *(line[1:4] for line in lines), strict=True)
+    rest = max(0, width - GAP - sum(GAP + max(map(len, column)) for column in columns))
     of_curve = min(CURVE, rest // 3)
+    of_title = min(max(len(name) for name, _ in named), max(5, rest - of_curve))
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
-    longest = max(len(row[0]) for row in rows)
-    table.add_column("trial", overflow="ellipsis", no_wrap=True,
-                     width=min(longest, max(5, rest - of_curve)))  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("trial", overflow="ellipsis", no_wrap=True, width=of_title)
+    for number in NUMBERS:
+        table.add_column(number, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for *cells, running in sorted(rows, key=lambda row: row[0]):  # so that lines keep their place
+    for name, epoch, loss, score, running in lines:
         shown = curve(running.scores)[-of_curve:] if of_curve else ""
-        table.add_row(*cells, shown, style="red" if running.error else "")
+        table.add_row(name, epoch, loss, score, shown, style="red" if running.error else "")
     return table
+
+
+def _numbers(running: RunningTrial) -> tuple[str, str, str]:
+    """The entries for ``NUMBERS``."""
+    return (
+        f"{running.epoch}/{running.trial.epochs}",
+        f"{running.losses[-1]:.3f}" if running.losses else "",
+        f"{100 * running.scores[-1]:.1f}" if running.scores else "",
+    )
 
 
 def title(running: RunningTrial) -> str:
