@@ -34,7 +34,7 @@ from aa_ray.training.worker import Worker
 from benchmarks import machine, scheduling
 
 LINES = 20  # of a table, about
-METHODS = ("aa", "baseline", "rational-only", "switch-only", "adapter-drop")
+METHODS = ("aa", "baseline", "rational-only", "switch-only")
 TASKS = ("sst2", "cola", "stsb", "rte")
 
 
