@@ -128,7 +128,11 @@ def _rates(beside: Beside) -> str:
     if not beside.policies:
         return ""
     name = list(beside.policies)[-1]
-    known = {"released": "the released rates", "tuned": "tuned rates"}
+    known = {
+        "released": "the released rates",
+        "tuned": "tuned rates",
+        "backbone": "the backbone's default rates",
+    }
     return known.get(name, f"an adapter rate of {name}")
 
 

@@ -350,3 +350,17 @@ def test_what_lies_beside_has_rows_of_its_own() -> None:
     assert list(shown.policies) == ["released"] and shown.ladder is not None
     assert shown.ladder.study.tasks == ladder.study.tasks
     assert varied(ladder, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("released", "the released rates"),
+        ("tuned", "tuned rates"),
+        ("backbone", "the backbone's default rates"),
+        ("0.003", "an adapter rate of 0.003"),
+    ],
+)
+def test_learning_rates_in_words(policy: str, words: str) -> None:
+    results = Results(make_study(), [])
+    assert report._rates(Beside(policies={"released": results, policy: results})) == words
