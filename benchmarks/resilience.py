@@ -8,13 +8,19 @@ time to time one disappears and another joins.
     python benchmarks/resilience.py --kills 25 > benchmarks/resilience.md
     python benchmarks/resilience.py --kills 10 --nodes 2 >> benchmarks/resilience.md
 
-Arguments after -- go to the study (default: the demo preset).
+    python benchmarks/resilience.py --kills 1000 --log kills.jsonl >> benchmarks/resilience.md
+
+A study gets at most --per-study kills, then another one begins. With --log, every study is added to
+the file, and the same command continues from there. Arguments after -- go to the study (default:
+the demo preset).
 """
 
 import argparse
 import contextlib
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,8 +48,11 @@ KILLS = {
     "driver SIGTERM": signal.SIGTERM,
     "driver SIGINT": signal.SIGINT,
     "worker SIGKILL": signal.SIGKILL,
-    "cluster SIGKILL": signal.SIGKILL,
+    "raylet SIGKILL": signal.SIGKILL,
+    "gcs SIGKILL": signal.SIGKILL,
 }
+# How long a driver may take to notice that its Ray has died.
+NOTICE_SECONDS = 180
 CLUSTER_KILLS = ["node lost", "worker SIGKILL", "driver SIGKILL"]
 # Columns that say when, where and (if several methods share the trial) as which of them a trial
 # ran, not what came out.
@@ -56,6 +65,7 @@ class Report:
     """What was killed, and with what effect."""
 
     kills: Counter[str] = field(default_factory=Counter)
+    studies: int = 0
     starts: int = 0
     trials: int = 0
     resumed: int = 0
@@ -69,10 +79,24 @@ class Report:
         """Return one row of the table in resilience.md."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
         return (
-            f"| {self.kills.total()} ({kinds}) | {self.starts} | {self.trials} | {self.resumed} "
-            f"| {self.repeated} | {self.lost} | {self.duplicates} | {self.differing} "
+            f"| {self.kills.total():,} ({kinds}) | {self.studies} | {self.starts} "
+            f"| {self.trials} | {self.resumed} | {self.repeated} | {self.lost} | {self.duplicates} | {self.differing} "
             f"| {self.seconds / 60:.1f} |"
         )
+
+    def add(self, other: "Report") -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @classmethod
+    def read(cls, log: Path | None) -> "Report":
+        """Return the sum of the studies in a log."""
+        total = cls()
+        if log is not None and log.exists():
+            for line in log.read_text().splitlines():
+                values = json.loads(line)
+                total.add(cls(**values | {"kills": Counter(values["kills"])}))
+        return total
 
 
 def start(
@@ -105,7 +129,8 @@ def victims(kind: str, driver: int, running: dict[int, str], draw: random.Random
     if kind.startswith("worker"):
         workers = [pid for pid, command in running.items() if "ResourceTrainable" in command]
         return [draw.choice(workers)] if workers else []
-    return [pid for pid, command in running.items() if "raylet" in command or "gcs" in command]
+    program = {"raylet": "/raylet/raylet ", "gcs": "/gcs_server "}[kind.split()[0]]
+    return [pid for pid, command in running.items() if program in command]
 
 
 def torture(
@@ -116,6 +141,7 @@ def torture(
     folder: Path,
     longest: float,
     cluster: Any = None,
+    before: Counter[str] | None = None,
 ) -> Report:
     """Kill the study this many times, let it finish, and compare it with an undisturbed run.
 
@@ -123,14 +149,17 @@ def torture(
         arguments: of the study.
         kinds: of kills; those used least are drawn first.
         draw: decides what to kill and when, at most ``longest`` seconds after the last kill.
-        folder: holds the results of both runs.
+        folder: holds the results of both runs. An existing undisturbed run is used again.
         cluster: the ``Nodes`` to run on; with None, every start has its own Ray.
+        before: kills of earlier studies, which count for which kinds were used least.
     """
-    report = Report()
-    undisturbed = start(arguments, folder, "undisturbed", dict(os.environ))
-    said = undisturbed.communicate()[1]
-    if undisturbed.returncode:
-        raise SystemExit(f"the undisturbed run failed: {said}")
+    report = Report(studies=1)
+    used = Counter(before or {})
+    if not (folder / "undisturbed").exists():
+        undisturbed = start(arguments, folder, "undisturbed", dict(os.environ))
+        said = undisturbed.communicate()[1]
+        if undisturbed.returncode:
+            raise SystemExit(f"the undisturbed run failed: {said}")
     began = time.monotonic()
     finished: dict[str, Any] = {}
     while True:
@@ -139,7 +168,7 @@ def torture(
         address = ["--address", cluster.address] if cluster else []
         running = start([*arguments, *address], folder, "killed", environment)
         report.starts += 1
-        alive = _disturb(running, mark, kills, kinds, draw, longest, cluster, report)
+        alive = _disturb(running, mark, kills, kinds, draw, longest, cluster, report, used)
         said = running.communicate()[1]
         while any(command.startswith("ray::") for command in processes(mark).values()):
             time.sleep(0.2)  # they end with their driver
@@ -162,27 +191,27 @@ def _disturb(
     longest: float,
     cluster: Any,
     report: Report,
+    used: Counter[str],
 ) -> bool:
     """Kill from time to time until the driver has ended. Return whether it ended by itself."""
     while report.kills.total() < kills:
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(draw.uniform(0, longest))
             return True
-        kind = min(kinds, key=lambda kind: (report.kills[kind], draw.random()))
+        kind = min(kinds, key=lambda kind: (used[kind], draw.random()))
         if kind == "node lost":
             cluster.lose_one(draw)
             report.kills[kind] += 1
+            used[kind] += 1
             continue
         found = victims(kind, running.pid, processes(mark) | cluster_workers(cluster), draw)
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, KILLS[kind])
         report.kills[kind] += bool(found)
+        used[kind] += bool(found)
         if found and not kind.startswith("worker"):
-            if kind.startswith("cluster"):  # its driver cannot go on; a user would end it
-                time.sleep(1)
-                running.kill()
-            running.wait(120)
+            running.wait(NOTICE_SECONDS)  # without Ray, the driver ends by itself
             return False
     running.wait()
     return True
@@ -260,28 +289,46 @@ def nodes(count: int) -> Iterator[Nodes]:
         cluster.shutdown()
 
 
+def torture_studies(options: argparse.Namespace, cluster: Any) -> Report:
+    """Torture one study after the other, until there were enough kills."""
+    kinds = CLUSTER_KILLS if cluster else list(KILLS)
+    total = Report.read(options.log)
+    with tempfile.TemporaryDirectory() as folder:
+        while (left := options.kills - total.kills.total()) > 0:
+            draw = random.Random(f"{options.seed} {total.studies}")
+            report = torture(
+                options.study, min(left, options.per_study), kinds, draw, Path(folder),
+                options.longest, cluster, total.kills,
+            )  # fmt: skip
+            shutil.rmtree(Path(folder) / "killed")
+            total.add(report)
+            if options.log is not None:
+                with options.log.open("a") as log:
+                    log.write(json.dumps(vars(report)) + "\n")
+    return total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=25, help="default: 25")
+    parser.add_argument("--per-study", type=int, default=25, help="most kills of one study")
+    parser.add_argument("--log", type=Path, help="file with a line for each study")
     parser.add_argument("--nodes", type=int, default=0, help="default: 0, no cluster")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
     parser.add_argument("--longest", type=float, default=30, help="seconds between two kills")
     parser.add_argument("study", nargs="*", help="the study's own arguments, after --")
     options = parser.parse_args()
-    draw = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(nodes(options.nodes)) if options.nodes else None
-        kinds = CLUSTER_KILLS if cluster else list(KILLS)
-        report = torture(
-            options.study, options.kills, kinds, draw, Path(folder), options.longest, cluster
-        )
+        report = torture_studies(options, cluster)
     commit, dirty = provenance.commit()
     print(f"    python benchmarks/resilience.py {' '.join(sys.argv[1:])}\n")
     print(
         f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {os.cpu_count()} cores.\n"
     )
-    print("| kills | starts | trials | continued | repeated | lost | twice | differing | minutes |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("| kills | studies | starts | trials | continued | repeated | lost | twice | differing "
+          "| minutes |")  # fmt: skip
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     print(report.markdown())
 
 

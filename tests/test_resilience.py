@@ -1,8 +1,10 @@
 """A study killed at random moments ends like an undisturbed one (benchmarks/resilience.py)."""
 
+import json
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,7 @@ def test_thirty_trials_killed_twenty_times_end_as_undisturbed(
     kinds = list(resilience.KILLS)
     report = resilience.torture(study, 20, kinds, random.Random(1), tmp_path, longest=20)
     assert report.kills.total() == 20 and report.trials >= 30 and report.resumed > 0
-    assert all(report.kills[kind] == 4 for kind in resilience.KILLS)
+    assert all(report.kills[kind] in (3, 4) for kind in resilience.KILLS)
     assert damage(report) == (0, 0, 0, 0)
 
 
@@ -61,6 +63,16 @@ def test_nodes_that_disappear_cost_no_trial(tiny_folder: Path, tmp_path: Path) -
     ]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
     assert ran.returncode == 0, ran.stderr
-    kills, _, trials, _, *damages, _ = ran.stdout.splitlines()[-1].strip("| ").split(" | ")
+    kills, studies, _, trials, _, *damages, _ = ran.stdout.splitlines()[-1].strip("| ").split(" | ")
     assert kills == "3 (1 driver SIGKILL, 1 node lost, 1 worker SIGKILL)" and int(trials) >= 9
-    assert damages == ["0", "0", "0", "0"]
+    assert studies == "1" and damages == ["0", "0", "0", "0"]
+
+
+def test_a_log_continues(tmp_path: Path) -> None:
+    """Kills and damage of the logged studies add up."""
+    log = tmp_path / "log"
+    one = resilience.Report(Counter({"driver SIGKILL": 2}), 1, 3, 4, 1, 0, 0, 0, 0, 5.0)
+    log.write_text(2 * (json.dumps(vars(one)) + "\n"))
+    total = resilience.Report.read(log)
+    assert total.kills == {"driver SIGKILL": 4} and (total.studies, total.trials) == (2, 8)
+    assert total.markdown().startswith("| 4 (4 driver SIGKILL) | 2 | 6 | 8 | 2 |")
