@@ -78,9 +78,10 @@ class Report:
     def markdown(self) -> str:
         """Return one row of the table in resilience.md."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
+        counts = (self.studies, self.starts, self.trials, self.resumed, self.repeated, self.lost,
+                  self.duplicates, self.differing)  # fmt: skip
         return (
-            f"| {self.kills.total():,} ({kinds}) | {self.studies} | {self.starts} "
-            f"| {self.trials} | {self.resumed} | {self.repeated} | {self.lost} | {self.duplicates} | {self.differing} "
+            f"| {self.kills.total():,} ({kinds}) | {' | '.join(map(str, counts))} "
             f"| {self.seconds / 60:.1f} |"
         )
 
