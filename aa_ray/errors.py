@@ -71,6 +71,11 @@ def shortened(value: object, most: int = MOST_SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def with_short_words(line: str, most: int = 5 * MOST_SHOWN) -> str:
+    """The line with very long words cut; a word may be a path, so ``most`` is generous."""
+    return " ".join(shortened(word, most) for word in line.split(" "))
+
+
 def unknown(what: str, value: object, allowed: object) -> UsageError:
     """The error for a name outside a fixed set: ``unknown task 'colla' (allowed: cola, sst2)``."""
     names = ", ".join(str(name) for name in allowed)  # type: ignore[attr-defined]

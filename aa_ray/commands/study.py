@@ -29,6 +29,7 @@ from aa_ray.errors import (
     SweepError,
     UsageError,
     one_line,
+    with_short_words,
 )
 from aa_ray.study.grid import Study
 
@@ -116,7 +117,7 @@ def guarded(program: str, arguments: Sequence[str], work: Callable[[], int]) -> 
     except (UsageError, StorageError, SweepError) as error:
         if "--debug" in arguments:
             raise
-        print(f"{program}: {one_line(error)}", file=sys.stderr)
+        print(f"{program}: {with_short_words(one_line(error))}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, UsageError) else FAILED_WORK
     except Exception as error:
         if "--debug" in arguments:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aa_ray.errors import UsageError
+from aa_ray.errors import UsageError, shortened
 
 # An upper bound that catches typing errors; no task has more examples.
 MOST_EXAMPLES = 100_000_000
@@ -55,7 +55,7 @@ def get(name: str) -> Regime:
     # Training and development set need an example each. A regime has only one spelling.
     if not digits or not 2 <= int(name) <= MOST_EXAMPLES or str(int(name)) != name:
         raise UsageError(
-            f"unknown regime {name!r}; expected a number of annotated examples (the paper has "
-            f"{', '.join(regime.name for regime in LOW_DATA)}) or {FULL.name}"
+            f"unknown regime {shortened(name)!r}; expected a number of annotated examples (the "
+            f"paper has {', '.join(regime.name for regime in LOW_DATA)}) or {FULL.name}"
         )
     return Regime(name, int(name))

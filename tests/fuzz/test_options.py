@@ -79,6 +79,11 @@ def test_any_value_of_any_option(tiny_folder: Path, option: str, values: list[st
     check(*call(*given_first, option, *values, "--plan"))
 
 
+@pytest.mark.parametrize("option", ["--regimes", "--seeds", "--tasks", "--data", "--results"])
+def test_a_very_long_value(tiny_folder: Path, option: str) -> None:
+    check(*call("--backbone", str(tiny_folder), option, "9" * 5000, "--plan"))
+
+
 @given(st.lists(st.sampled_from([*OPTIONS, *FLAGS]) | VALUES, max_size=6))
 @settings(FUZZ)
 def test_any_words_at_all(tiny_folder: Path, words: list[str]) -> None:
