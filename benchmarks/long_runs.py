@@ -29,7 +29,7 @@ from aa_ray.store.rows import Store
 from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import session, tune
 from aa_ray.sweep.resources import Resources
-from aa_ray.training import api
+from aa_ray.training import api, device
 from aa_ray.training.worker import Worker
 from benchmarks import machine, scheduling
 
@@ -91,6 +91,7 @@ def watch_worker(trials: int, data: str, backbone: str) -> None:
                 method, task, regime="100", seed=number, epochs=1, backbone=backbone, data=data
             )
             api.run_in_store(worker, trial, method, store)
+            device.trim()  # as Ray's workers do
             if (number + 1) % max(1, trials // LINES) == 0:
                 row(number + 1, resident(os.getpid()), open_files(os.getpid()))
 

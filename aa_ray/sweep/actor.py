@@ -92,7 +92,7 @@ class TrialActor(tune.Trainable):
         """Run the trials without rows, write their rows, and report those of all wanted trials."""
         from aa_ray.study.queue import queue_row
         from aa_ray.sweep.messages import Report
-        from aa_ray.training import checkpoints, halving, watchdog
+        from aa_ray.training import checkpoints, device, halving, watchdog
 
         rows = {trial_id: store.rows(trial_id) for trial_id in job.methods}
         missing = {i for i, existing in rows.items() if job.must_run(i, existing)}
@@ -109,6 +109,7 @@ class TrialActor(tune.Trainable):
                         rows[trial_id] = store.write(of_trial)
             finally:
                 watchdog.disarm()
+            device.trim()
             remarks = [*self._first_remarks, *self._worker.remarks]
             self._first_remarks = []
         for group in (job.trials, *halving.begun(job.trials, store.folder)):
