@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,18 +31,11 @@ from aa_ray.sweep.resources import Resources
 from aa_ray.training import api, device
 from aa_ray.training.worker import Worker
 from benchmarks import machine, scheduling
+from benchmarks.scheduling import resident
 
 LINES = 20  # of a table, about
 METHODS = ("aa", "baseline", "rational-only", "switch-only")
 TASKS = ("sst2", "cola", "stsb", "rte")
-
-
-def resident(pid: int) -> float:
-    """Return the megabytes of memory that a process holds; 0 if it has ended."""
-    with suppress(OSError):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return 0.0
 
 
 def open_files(pid: int) -> int:
@@ -193,12 +185,7 @@ def main() -> None:
     if options.part == "worker":
         watch_worker(options.trials, options.data, options.backbone)
     else:
-        start = tune.ray.init
-
-        def claimed(**settings: Any) -> Any:
-            return start(**settings, num_cpus=options.slots)
-
-        tune.ray.init = claimed
+        scheduling.claim(options.slots)
         watch_driver(options.trials, options.slots)
 
 

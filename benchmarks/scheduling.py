@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -144,7 +145,7 @@ def measure(of: SleepingStudy, slots: int, fuse: int) -> Outcome:
             raise SystemExit("the study did not finish")
         cells = {queue.trial(cell): cell for cell in of.cells}.values()
         weight = {cell: of.seconds(cell) for cell in cells}
-        memory, cpu = _resident() / 1e6, _cpu() - cpu
+        memory, cpu = resident(), _cpu() - cpu
         begun = sorted(at.timestamp() for at in store.read().column("started_at").to_pylist())
         ready = statistics.mean(begun[: slots * fuse : fuse])
         plan = simulate(of, weight, slots, fuse)
@@ -156,10 +157,22 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _resident() -> int:
-    """Return the bytes of memory this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def resident(pid: int | None = None) -> float:
+    """Return the megabytes of memory that a process, by default this one, holds now; 0 if ended."""
+    with suppress(OSError):
+        pages = int(Path(f"/proc/{pid or os.getpid()}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return 0.0
+
+
+def claim(slots: int) -> None:
+    """Let Ray believe that this machine has that many CPUs."""
+    start = tune.ray.init
+
+    def claimed(**settings: Any) -> Any:
+        return start(**settings, num_cpus=slots)
+
+    tune.ray.init = claimed
 
 
 def main() -> None:
@@ -168,12 +181,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=75, help="of the large study: 162 trials each")
     parser.add_argument("--cases", type=int, nargs="+", default=[0, 1, 2, 3], help="of the four")
     options = parser.parse_args()
-    start = tune.ray.init
-
-    def claimed(**settings: Any) -> Any:
-        return start(**settings, num_cpus=options.slots)
-
-    tune.ray.init = claimed
+    claim(options.slots)
     commit, dirty = provenance.commit()
     state = " (changed)" if dirty else ""
     print("# What scheduling costs\n")
