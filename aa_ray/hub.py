@@ -2,8 +2,7 @@
 
 The hub's libraries retry for half a minute before they give up. So everything that needs the hub
 asks here first, which takes a few seconds at most. If the hub does not answer, files in its cache
-are
-used without asking it.
+are used without asking it.
 """
 
 import os

@@ -27,8 +27,8 @@ def commit() -> tuple[str | None, bool | None]:
     """Commit of the checkout that this package runs from, and whether it has uncommitted changes.
 
     For an installed wheel, it is the commit from which the wheel was built. (None, None) if neither
-    is
-    known. A package that is installed somewhere below another project's checkout is not part of it.
+    is known. A package that is installed somewhere below another project's checkout is not part of
+    it.
     """
     file = Path(__file__).resolve()
     folder = file.parents[1]  # aa_ray/
@@ -47,8 +47,7 @@ def _built_from(file: Path) -> tuple[str | None, bool | None]:
     """The commit in the file that a build writes, and whether the checkout had changes.
 
     (None, None) if the file is not that of an installed wheel: otherwise the code beside it may
-    have
-    changed since.
+    have changed since.
     """
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
         files = importlib.metadata.files("aa-ray") or []
