@@ -4,7 +4,7 @@ The plain step is AdapterHub's own forward pass on a padded batch, with gradient
 Our step is what a trial runs. Compile time is the time of the first two calls, which have different
 shapes, as batches of text do. Shapes are dynamic from then on.
 
-    python benchmarks/compile.py > benchmarks/compile.md
+    python -m benchmarks.compile > benchmarks/compile.md
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main() -> None:
                 taken.setdefault((name, length), []).append(seconds(lambda: way(length)))  # noqa: B023
     commit, dirty = provenance.commit()
     state = " (changed)" if dirty else ""
-    print("# torch.compile\n\n    python benchmarks/compile.py\n")
+    print("# torch.compile\n\n    python -m benchmarks.compile\n")
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(torch.device('cpu'))},")
     print(f"torch {torch.__version__}. MiniLM, {ROWS} texts of one length, forward and backward,")
     print(f"fp32; medians of {REPEATS} interleaved steps.\n")

@@ -1,7 +1,7 @@
 """Count what a training step and an evaluation batch of BERT-large ask of a GPU, without a GPU.
 
-    python benchmarks/device_work.py                   count and write benchmarks/device_work.md
-    python benchmarks/device_work.py --save FILE       count and save the counts as JSON
+    python -m benchmarks.device_work                   count and write benchmarks/device_work.md
+    python -m benchmarks.device_work --save FILE       count and save the counts as JSON
 
 The package's own code runs on tensors without data (``benchmarks.fake_gpu``), so every machine
 gets the same counts. benchmarks/device_work.json holds the counts of an earlier commit; the page
@@ -23,8 +23,6 @@ from unittest import mock
 
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # runs from a checkout that is not installed
 
 from aa_ray.core import model
 from aa_ray.core.adapter import sample_gumbel

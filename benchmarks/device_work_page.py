@@ -24,7 +24,7 @@ def write(path: Path, counted: Counted, before: Mapping[str, Any], commit: str) 
     earlier = before["commit"][:7]
     page.section(
         "",
-        "    python benchmarks/device_work.py\n",
+        "    python -m benchmarks.device_work\n",
         f"Commit {commit}; before: {earlier}. BERT-large on random texts, batches of 32 per "
         "trial, counted on tensors without data: nothing here was timed. One operator counts as "
         "one kernel, except for a few that need more. Bytes are those of arguments and results, "

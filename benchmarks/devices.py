@@ -3,7 +3,7 @@
 Devices draw different dropout from the same seed, so scores differ. Over several seeds, a device
 that trains wrongly shows in the training loss and the score.
 
-    python benchmarks/devices.py --results DIR --against DIR > benchmarks/devices.md
+    python -m benchmarks.devices --results DIR --against DIR > benchmarks/devices.md
 """
 
 import argparse
@@ -59,7 +59,7 @@ def report(results: str, against: str) -> None:
     devices = [" and ".join(sorted({r["device"] for r in rows.values()})) for rows in (one, other)]
     commit, dirty = provenance.commit()
     print("# The same trials on two devices\n")
-    print(f"    python benchmarks/devices.py --results {results} --against {against}\n")
+    print(f"    python -m benchmarks.devices --results {results} --against {against}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}. {devices[0]} minus")
     print(
         f"{devices[1]}, paired by seed, with 95 % intervals. Scores are x 100; the loss is the mean"

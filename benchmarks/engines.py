@@ -6,7 +6,7 @@ all of them. The CPU time of an epoch counts: forward, backward, optimiser and b
 tokenization and evaluation are excluded, and AdapterTrainer neither saves nor logs.
 
     pip install 'accelerate>=1.10,<2'
-    python benchmarks/engines.py --data DIR > benchmarks/engines.md
+    python -m benchmarks.engines --data DIR > benchmarks/engines.md
 """
 
 import argparse
@@ -185,7 +185,7 @@ def report(options: argparse.Namespace) -> None:
     arguments = " ".join(sys.argv[1:]).replace(options.data, "DIR")
     device = provenance.device_name(torch.device("cpu"))
     print("# The engines against AdapterTrainer\n")
-    print(f"    python benchmarks/engines.py {arguments}\n")
+    print(f"    python -m benchmarks.engines {arguments}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {device}, "
           f"{torch.backends.cpu.get_cpu_capability()}.")  # fmt: skip
     print(f"Baseline, {options.regime} examples, batches of {BATCH}, {options.threads} thread(s). "

@@ -3,7 +3,7 @@
 Times the forward pass and the gradient of the input for the shapes of MiniLM and BERT-base. Both
 sides alternate. Prints medians and their ratio.
 
-    python benchmarks/frozen_linear.py        (about a minute)
+    python -m benchmarks.frozen_linear        (about a minute)
 """
 
 import statistics

@@ -3,7 +3,7 @@
 The task's available training data is repeated up to the official number of rows. Each measurement
 runs in its own process with MiniLM loaded. Memory is what the examples add to that process.
 
-    python benchmarks/full_data.py --data DIR > benchmarks/full_data.md     (about five minutes)
+    python -m benchmarks.full_data --data DIR > benchmarks/full_data.md     (about five minutes)
 """
 
 import argparse
@@ -147,7 +147,17 @@ def run_way(options: argparse.Namespace) -> None:
 @contextmanager
 def started(way: str, folder: str, kept: str, task: str) -> Iterator[dict[str, Any]]:
     """Start a process, which stays alive after it has measured."""
-    command = [sys.executable, __file__, "--data", folder, "--task", task, "--way", way]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.full_data",
+        "--data",
+        folder,
+        "--task",
+        task,
+        "--way",
+        way,
+    ]
     environment = os.environ | {
         cache.VARIABLE: "" if way == "memory" else kept, "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
@@ -170,7 +180,7 @@ def report(options: argparse.Namespace) -> None:
     rows = options.rows or task.train_rows
     print("# Full data: a training set in every process\n")
     print(
-        f"    python benchmarks/full_data.py {' '.join(sys.argv[1:])}\n".replace(
+        f"    python -m benchmarks.full_data {' '.join(sys.argv[1:])}\n".replace(
             options.data, "DIR"
         )
     )

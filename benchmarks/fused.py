@@ -4,7 +4,7 @@ The trials are seeds and architectures of a Table 2 cell: one task with 100 exam
 alternate, so other load on the machine affects all of them. On a CPU each way uses all --threads
 cores: as threads side by side and one by one, as one core per process otherwise.
 
-    python benchmarks/fused.py --data DIR --task cola > benchmarks/fused.md
+    python -m benchmarks.fused --data DIR --task cola > benchmarks/fused.md
 """
 
 import argparse
@@ -118,7 +118,7 @@ def report(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     base = statistics.median(next(iter(taken.values())))
     print("# Trials side by side\n")
-    print(f"    python benchmarks/fused.py --data DIR --task {options.task}\n")
+    print(f"    python -m benchmarks.fused --data DIR --task {options.task}\n")
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)}.")
     print(f"{count} trials of {backbone.identity} on {options.task} with 100 examples,")

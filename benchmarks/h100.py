@@ -1,7 +1,7 @@
 """How long do Tables 2 to 4 take on BERT-large with one GPU? Estimates it, or measures it.
 
-    python benchmarks/h100.py              write the estimate, based on counted work
-    python benchmarks/h100.py --measure    measure on this machine's GPU instead
+    python -m benchmarks.h100              write the estimate, based on counted work
+    python -m benchmarks.h100 --measure    measure on this machine's GPU instead
 
 Both write benchmarks/h100.md (or --output). A measurement takes about --seconds and needs no
 weights, data or network. It updates the page as it goes, most informative results first.
@@ -9,13 +9,10 @@ weights, data or network. It updates the page as it goes, most informative resul
 
 import argparse
 import importlib
-import sys
 from datetime import date
 from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # runs from a checkout that is not installed
 
 from aa_ray.store import provenance
 from benchmarks.gpu_measurement import Measurement
@@ -32,7 +29,7 @@ def measure(path: Path, seconds: float) -> None:
     page = Page(path, "BERT-large on one GPU, measured")
     page.section(
         "",
-        "    python benchmarks/h100.py --measure\n",
+        "    python -m benchmarks.h100 --measure\n",
         f"{commit_and_day()}, {torch.cuda.get_device_name()}, torch "
         f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN "
         f"{torch.backends.cudnn.version()}. BERT-large with random weights, made-up texts, and the "

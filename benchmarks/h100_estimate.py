@@ -22,10 +22,10 @@ def write(page: Page, state: str) -> None:
     """
     page.section(
         "",
-        "    python benchmarks/h100.py\n",
+        "    python -m benchmarks.h100\n",
         f"{state}. Nothing here was measured: work is counted as in "
         "[device_work.md](device_work.md), whose assumptions hold. Where an NVIDIA GPU is at hand, "
-        "`python benchmarks/h100.py --measure` puts a measurement in the place of this page.",
+        "`python -m benchmarks.h100 --measure` puts a measurement in the place of this page.",
     )
     begin_cost(page)
     page.table(

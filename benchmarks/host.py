@@ -11,7 +11,7 @@ is one operation. (For that, attention itself has no dropout; on a CPU it would 
 operations.)
 
     git worktree add /tmp/before ffece89
-    python benchmarks/host.py --before /tmp/before > benchmarks/host.md
+    python -m benchmarks.host --before /tmp/before > benchmarks/host.md
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Version:
 
     def __init__(self, checkout: Path, model: str) -> None:
         environment = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, __file__, "--train", model]
+        command = [sys.executable, __file__, "--train", model]  # with -m, aa_ray here
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -167,7 +167,7 @@ def report(options: argparse.Namespace) -> None:
     measured = measure(options)
     commits = [_commit(folder) for folder in (options.before, Path(__file__).parent.parent)]
     print("# What a training step costs the host\n")
-    print("    python benchmarks/host.py --before CHECKOUT\n")
+    print("    python -m benchmarks.host --before CHECKOUT\n")
     device = provenance.device_name(torch.device("cpu"))
     print(f"Before: commit {commits[0]}; after: {commits[1]}. {date.today()}, {device}, "
           f"torch {torch.__version__}.")  # fmt: skip

@@ -3,7 +3,7 @@
 Random adapters serve: their values change no time, but for the switches, which are set by hand.
 The architectures alternate.
 
-    python benchmarks/inference.py --data DIR > benchmarks/inference.md
+    python -m benchmarks.inference --data DIR > benchmarks/inference.md
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(backbone.path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     commit, dirty = provenance.commit()
-    print("# Sentences per second\n\n    python benchmarks/inference.py --data DIR\n")
+    print("# Sentences per second\n\n    python -m benchmarks.inference --data DIR\n")
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)},")
     print(f"{options.threads} thread(s). {backbone.identity}, {EXAMPLES} test examples, without")

@@ -4,8 +4,8 @@ The worker trains real trials one after the other in one process. The driver run
 Ray Tune, searcher, leases, actors and rows; its trials sleep instead of training. Each part prints
 a table whose lines are measured while it runs.
 
-    python benchmarks/long_runs.py worker --trials 400 > benchmarks/long_runs.md
-    python benchmarks/long_runs.py driver --trials 100000 >> benchmarks/long_runs.md
+    python -m benchmarks.long_runs worker --trials 400 > benchmarks/long_runs.md
+    python -m benchmarks.long_runs driver --trials 100000 >> benchmarks/long_runs.md
 """
 
 import argparse
@@ -66,7 +66,7 @@ def watch_worker(trials: int, data: str, backbone: str) -> None:
     """Train trials of several methods and tasks in this process, with a results folder."""
     commit, dirty = provenance.commit()
     print("# Long runs\n\nMemory is resident memory.\n\n## A worker\n")
-    print(f"    python benchmarks/long_runs.py worker --trials {trials}\n")
+    print(f"    python -m benchmarks.long_runs worker --trials {trials}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"{backbone}, 100 examples and one epoch per trial; {len(METHODS)} methods and "
           f"{len(TASKS)} tasks in turn, one thread.\n")  # fmt: skip
@@ -131,7 +131,7 @@ def watch_driver(trials: int, slots: int) -> None:
     of = scheduling.study(max(1, round(trials / per_seed)), scheduling.even(0.0))
     commit, dirty = provenance.commit()
     print("\n## A driver, and Ray\n")
-    print(f"    python benchmarks/long_runs.py driver --trials {trials}\n")
+    print(f"    python -m benchmarks.long_runs driver --trials {trials}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"{slots} at once. Workers: mean over Ray's workers. Ray: its other processes. Folder:")
     print(

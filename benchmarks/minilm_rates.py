@@ -4,7 +4,7 @@ The released rate, 1e-4, was chosen for BERT-large. This script tries a ladder o
 and classifier on three methods, several tasks and one seed. Rational and switch rates stay as
 released. It prints the mean best score on the development sets and never reads a test set.
 
-    python benchmarks/minilm_rates.py --data DIR        (about 20 minutes on one core)
+    python -m benchmarks.minilm_rates --data DIR        (about 20 minutes on one core)
 """
 
 import argparse

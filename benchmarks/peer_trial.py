@@ -10,7 +10,7 @@ A second table repeats this with libraries limited to AVX2, as on older processo
 multiply in bfloat16, so bf16 is left out.
 
     pip install 'accelerate>=1.10,<2'
-    python benchmarks/peer_trial.py --data DIR > benchmarks/peer_trial.md
+    python -m benchmarks.peer_trial --data DIR > benchmarks/peer_trial.md
 """
 
 import argparse
@@ -156,7 +156,8 @@ def peer(options: argparse.Namespace, source: Source) -> Callable[[], float]:
 def measure(way: Way, side: str, options: argparse.Namespace, task: str, seed: int) -> Measured:
     """Run one trial in its own process; return CPU and wall seconds, peak MB and test metric."""
     command = [
-        sys.executable, __file__, "--data", options.data, "--backbone", options.backbone,
+        sys.executable, "-m", "benchmarks.peer_trial",
+        "--data", options.data, "--backbone", options.backbone,
         "--epochs", str(options.epochs), "--tests", str(options.tests), "--task", task,
         "--seed", str(seed), "--side", side,
     ]  # fmt: skip
@@ -189,7 +190,7 @@ def report(options: argparse.Namespace) -> None:
     commit, dirty = provenance.commit()
     arguments = " ".join(sys.argv[1:]).replace(options.data, "DIR")
     print("# One trial against AdapterTrainer\n")
-    print(f"    python benchmarks/peer_trial.py {arguments}\n")
+    print(f"    python -m benchmarks.peer_trial {arguments}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"Baseline, {options.backbone}, 100 examples, {options.epochs} epochs,")
     print(f"{options.threads} thread(s), test sets of at most {options.tests} examples; medians")

@@ -4,12 +4,11 @@ Runs forward and backward passes on bottleneck activations of several sizes, int
 on the GPU if there is one. Needs the released package:
 
     pip install --no-deps rational-activations==0.2.0
-    python benchmarks/rational.py > benchmarks/rational.md
+    python -m benchmarks.rational > benchmarks/rational.md
 """
 
 import importlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -26,13 +25,8 @@ SIZES = [(tokens, units) for units in (24, 48, 64) for tokens in (1_000, 32 * 12
 
 
 def released_function() -> Callable[..., Tensor]:
-    """Return the package's function. This file has the same name and would shadow it on import."""
-    path, sys.path = sys.path, sys.path[1:]
-    try:
-        module = importlib.import_module("rational.torch.rational_pytorch_functions")
-    finally:
-        sys.path = path
-    return module.Rational_PYTORCH_A_F
+    """Return the package's function."""
+    return importlib.import_module("rational.torch.rational_pytorch_functions").Rational_PYTORCH_A_F
 
 
 def functions(device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -78,7 +72,7 @@ def main() -> None:
     torch.set_num_threads(1)
     candidates = functions(device)
     commit, dirty = provenance.commit()
-    print("# The rational activation\n\n    python benchmarks/rational.py\n")
+    print("# The rational activation\n\n    python -m benchmarks.rational\n")
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(device)}, torch")
     print(f"{torch.__version__}. Forward and backward, float32, medians of {REPEATS} interleaved")

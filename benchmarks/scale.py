@@ -5,7 +5,7 @@ task and regime in the rows of --results; without such rows, the number of examp
 expectation. A log-normal factor adds the spread those rows have around their means. The folder is
 filled with copies of these rows, one per trial of a study with many seeds, as drivers would do.
 
-    python benchmarks/scale.py --results DIR > benchmarks/scale.md
+    python -m benchmarks.scale --results DIR > benchmarks/scale.md
 """
 
 import argparse
@@ -227,7 +227,7 @@ def main() -> None:
     backbone = backbones.find(options.backbone)
     commit, dirty = provenance.commit()
     print("# The study on many GPUs, and many rows\n")
-    print("    python benchmarks/scale.py --results DIR\n")
+    print("    python -m benchmarks.scale --results DIR\n")
     state = " (changed)" if dirty else ""
     print(f"Commit {commit}{state}, {date.today()}, {provenance.device_name(CPU)}.\n")
     if "simulation" in options.parts:

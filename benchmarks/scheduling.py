@@ -3,7 +3,7 @@
 Driver, searcher, leases, actors, rows and Ray Tune are real. Only training is replaced. Ray is told
 that the machine has --slots CPUs, so that many trials run at once on any machine.
 
-    python benchmarks/scheduling.py > benchmarks/scheduling.md
+    python -m benchmarks.scheduling > benchmarks/scheduling.md
 """
 
 import argparse
@@ -185,7 +185,7 @@ def main() -> None:
     commit, dirty = provenance.commit()
     state = " (changed)" if dirty else ""
     print("# What scheduling costs\n")
-    print(f"    python benchmarks/scheduling.py {' '.join(sys.argv[1:])}\n")
+    print(f"    python -m benchmarks.scheduling {' '.join(sys.argv[1:])}\n")
     device = provenance.device_name(torch.device("cpu"))
     print(f"Commit {commit}{state}, {date.today()}, {device}.")
     print(

@@ -5,7 +5,7 @@ user waits for on an idle machine, and other load affects it less than wall time
 turns in one Python environment, each in its own checkout. The earlier checkout exists only for the
 measurement.
 
-    python benchmarks/start.py --before 42958bf > benchmarks/start.md
+    python -m benchmarks.start --before 42958bf > benchmarks/start.md
 """
 
 import argparse
@@ -129,7 +129,7 @@ def main() -> None:
     with checkout(options.before) as before:
         seconds = measure(before, options.repeats)
     print("# Starting a command\n")
-    print(f"    python benchmarks/start.py --before {options.before}\n")
+    print(f"    python -m benchmarks.start --before {options.before}\n")
     print(f"Commit {commit}{state}, {date.today()}, {processor()},")
     print(f"Python {sys.version.split()[0]}. CPU seconds (user and system, with child processes),")
     print(f"medians and ranges of {options.repeats} alternating runs.\n")

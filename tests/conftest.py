@@ -18,19 +18,16 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # Python interprets the kernels
 
 from hypothesis import settings
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from aa_ray.core import backbones
 from aa_ray.core.backbones import Backbone
-from aa_ray.data import generated, tasks
 from aa_ray.data.glue import Source
 from aa_ray.trial import Trial
+from tests import tiny_encoders
 
 # Properties check results, so a busy machine must not make them fail.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-
-TINY_LAYERS = 3
 
 # Files that run whole sweeps start first, so that the two test processes end at about the same
 # time.
@@ -53,29 +50,7 @@ def released() -> dict[str, torch.Tensor]:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a BERT checkpoint with 3 layers, hidden size 32 and random weights."""
     folder = tmp_path_factory.mktemp("tiny-bert")
-    words: dict[str, None] = {}
-    for name in generated.TASKS:
-        for column in tasks.get(name).texts:
-            for text in generated.generate(name)[0][column].to_pylist():
-                words.update(
-                    dict.fromkeys(text.lower().replace(".", " .").replace("?", " ?").split())
-                )
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *words]) + "\n")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(special) + len(words),
-        hidden_size=32,
-        num_hidden_layers=TINY_LAYERS,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.2,  # large enough that random features tell words apart
-    )
-    bert = BertModel(config)
-    torch.nn.init.normal_(bert.pooler.dense.bias, std=0.02)  # as in a pre-trained pooler
-    bert.save_pretrained(folder)
+    tiny_encoders.save_bert(folder)
     return folder
 
 
@@ -95,7 +70,7 @@ def make_trial() -> Callable[..., Trial]:
             "seed": 42,
             "backbone": "tiny",
             "data": Source("embedded").identity("sst2"),
-            "layers": tuple(range(TINY_LAYERS)),
+            "layers": tuple(range(tiny_encoders.LAYERS)),
             "activation": "relu",
             "switched": False,
             "inference_depths": None,

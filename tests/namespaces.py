@@ -128,6 +128,10 @@ class Host:
         lines = [line.split(maxsplit=1)[1] for line in listed.stdout.splitlines()]
         return [line for line in lines if "sshd" not in line and not line.startswith("ps -eo")]
 
+    def ended(self) -> bool:
+        """Return whether the host has been killed."""
+        return self._unshare.poll() is not None
+
     def kill(self) -> None:
         """Kill the host, as if its power had been cut."""
         with contextlib.suppress(ProcessLookupError):
@@ -151,16 +155,15 @@ class Hosts:
     def __enter__(self) -> "Hosts":
         self._exit = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aa-ray-hosts-")))
-            self.shared = folder / "shared"
+            temporary = tempfile.TemporaryDirectory(prefix="aa-ray-hosts-")
+            self._folder = Path(stack.enter_context(temporary))
+            self.shared = self._folder / "shared"
             self.shared.mkdir()
-            keys = _keys(folder / "keys")
-            switch = stack.enter_context(_switch())
-            for name, address in ADDRESSES.items():
-                host = Host(name, address, folder / name, self.shared, keys)
-                stack.callback(host.kill)
-                self.hosts[name] = host
-                _plug_in(switch, host)
+            self._keys = _keys(self._folder / "keys")
+            self._switch = stack.enter_context(_switch())
+            stack.callback(self._kill_all)
+            for name in ADDRESSES:
+                self.start(name)
             self._exit = stack.pop_all()
         return self
 
@@ -174,6 +177,22 @@ class Hosts:
 
     def __getitem__(self, name: str) -> Host:
         return self.hosts[name]
+
+    def start(self, name: str) -> None:
+        """Start the host, for the first time or, with a new file system, after it was killed."""
+        folder = self._folder / name
+        if folder.exists():
+            folder.rmdir()  # the old file system was in memory
+        self.hosts[name] = Host(name, ADDRESSES[name], folder, self.shared, self._keys)
+        _plug_in(self._switch, self.hosts[name])
+
+    def _kill_all(self) -> None:
+        for host in self.hosts.values():
+            host.kill()
+
+    def set_link(self, name: str, up: bool) -> None:
+        """Pull the host's network cable, or put it back."""
+        _ip(self._switch, f"link set to-{name} {'up' if up else 'down'}")
 
 
 def _keys(folder: Path) -> Path:
@@ -212,7 +231,6 @@ def _switch():  # type: ignore[no-untyped-def]
 def _plug_in(switch: int, host: Host) -> None:
     """Connect the host to the switch."""
     port = f"to-{host.name}"
-    inside = ["nsenter", "--net", "--target"]
     for where, command in (
         (switch, f"link add {port} type veth peer name eth0 netns {host.pid}"),
         (switch, f"link set {port} master bridge0 up"),
@@ -221,7 +239,13 @@ def _plug_in(switch: int, host: Host) -> None:
         # The route leads nowhere; Ray finds its address by asking where packets would leave.
         (host.pid, f"route add default via {ADDRESSES[LAPTOP]}"),
     ):
-        subprocess.run([*inside, str(where), "ip", *command.split()], check=True)
+        _ip(where, command)
+
+
+def _ip(pid: int, command: str) -> None:
+    """Run ``ip`` in the network namespace of a process."""
+    inside = ["nsenter", "--net", "--target", str(pid)]
+    subprocess.run([*inside, "ip", *command.split()], check=True)
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ import pytest
 from safetensors import safe_open
 
 from aa_ray.store.rows import read
-from benchmarks import resilience
+from benchmarks.torture.report import Report
 from tests import namespaces
 from tests.namespaces import HEAD, LAPTOP, WORKERS, Hosts
 
@@ -135,8 +135,8 @@ def test_a_host_dies_and_the_table_is_that_of_one_machine(tiny_folder: Path) -> 
             drawn = on_laptop(hosts, "python", f"studies/{figure}.py", *study, "--results",
                               "/shared/killed", "--output", "/shared/figures")  # fmt: skip
             assert "/shared/figures/" in drawn
-        report = resilience.Report()
-        resilience.compare(hosts.shared, report)
+        report = Report()
+        report.compare(str(alone), str(killed))
         assert (report.lost, report.duplicates, report.differing) == (0, 0, 0)
         lists = read(str(killed))["hosts"].to_pylist()
         assert any(set(WORKERS) == set(of_trial) for of_trial in lists), lists

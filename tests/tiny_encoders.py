@@ -1,5 +1,6 @@
 """Tiny encoders of several architectures as AdapterHub models, with random weights."""
 
+from pathlib import Path
 from typing import Any
 
 import adapters
@@ -7,10 +8,14 @@ import torch
 from transformers import (
     AlbertConfig,
     BertConfig,
+    BertModel,
+    BertTokenizerFast,
     DistilBertConfig,
     PretrainedConfig,
     RobertaConfig,
 )
+
+from aa_ray.data import generated, tasks
 
 LAYERS, HIDDEN, WORDS = 3, 32, 50
 _SIZE = {
@@ -49,6 +54,34 @@ def encoder(name: str = "bert", adapter: Any = None, seed: int = 0) -> Any:
         model.add_adapter("sst2", config=adapter)
         model.train_adapter("sst2")
     return model
+
+
+def save_bert(folder: Path) -> None:
+    """Save a BERT checkpoint with random weights that knows the words of the demo's tasks."""
+    folder.mkdir(exist_ok=True)
+    words: dict[str, None] = {}
+    for name in generated.TASKS:
+        for column in tasks.get(name).texts:
+            for text in generated.generate(name)[0][column].to_pylist():
+                words.update(
+                    dict.fromkeys(text.lower().replace(".", " .").replace("?", " ?").split())
+                )
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*special, *words]) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(special) + len(words),
+        hidden_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,  # large enough that random features tell words apart
+    )
+    bert = BertModel(config)
+    torch.nn.init.normal_(bert.pooler.dense.bias, std=0.02)  # as in a pre-trained pooler
+    bert.save_pretrained(folder)
 
 
 def batch(examples: int = 8, tokens: int = 7, seed: int = 0) -> dict[str, torch.Tensor]:

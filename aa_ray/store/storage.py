@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from aa_ray.errors import StorageError, UsageError
-from aa_ray.store.bucket import Bucket
+from aa_ray.store.bucket import bucket
 from aa_ray.store.local import LocalFiles
 from aa_ray.store.objects import ObjectFiles
 
@@ -218,8 +218,7 @@ def _opened(uri: str, answered: bool) -> tuple[str, str, LocalFiles | ObjectFile
     if isinstance(filesystem, fs.LocalFileSystem):
         _check_local(Path(root))
         return uri.rstrip("/"), root, LocalFiles(f"{root}/{PROBES}")
-    bucket = Bucket(uri, filesystem)
-    return uri.rstrip("/"), root, ObjectFiles(bucket, f"{root}/{PROBES}", answered)
+    return uri.rstrip("/"), root, ObjectFiles(bucket(uri, filesystem), f"{root}/{PROBES}", answered)
 
 
 def _checked(uri: str) -> str:

@@ -20,7 +20,7 @@ from aa_ray.core.backbones import Backbone
 from aa_ray.errors import TrainingError
 from aa_ray.training.cpu_layers import freeze, restore_linears
 from aa_ray.trial import Trial
-from tests.conftest import TINY_LAYERS
+from tests.tiny_encoders import LAYERS as TINY_LAYERS
 
 IDS = torch.randint(5, 50, (4, 7), generator=torch.Generator().manual_seed(0))
 ARCHITECTURES = {

@@ -23,8 +23,9 @@ class ObjectStore(Folder):
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        bucket = Bucket(self.uri, fs.LocalFileSystem())
-        self._files = ObjectFiles(bucket, f"{self._root}/leases", answered=True)
+        self._files = ObjectFiles(
+            Bucket(fs.LocalFileSystem()), f"{self._root}/leases", answered=True
+        )
 
 
 @pytest.fixture(params=[Folder, ObjectStore])

@@ -98,7 +98,7 @@ class Away(Bucket):
     """An object store that fails this many times, or forever."""
 
     def __init__(self, failures: float, text: str = "curlCode: 7") -> None:
-        super().__init__("", fs.LocalFileSystem())
+        super().__init__(fs.LocalFileSystem())
         self.failures = failures
         self.text = text
 

@@ -26,7 +26,7 @@ from aa_ray.training.context import TrialContext
 from aa_ray.training.cpu_layers import freeze
 from aa_ray.training.random_encoders import without_dropout
 from aa_ray.trial import Trial
-from tests.conftest import TINY_LAYERS
+from tests.tiny_encoders import LAYERS as TINY_LAYERS
 
 CPU = torch.device("cpu")
 LENGTHS = [3, 17, 9, 9, 2, 25, 4, 11, 30, 5]  # more than one group

@@ -29,7 +29,7 @@ from aa_ray.training.stacked_parameters import StackedParameters
 from aa_ray.training.stacked_training import StackedBatch, StackedTraining
 from aa_ray.training.trainer import Parts, TrialTrainer
 from aa_ray.trial import Trial
-from tests.conftest import TINY_LAYERS
+from tests.tiny_encoders import LAYERS as TINY_LAYERS
 from tests.training.conftest import Make
 from tests.training.test_checkpoints import Killed, Mortal
 from tests.training.test_loop import examples, run_array

@@ -1,0 +1,1 @@
+"""Studies that are disturbed while they run; see ``benchmarks/resilience.py``."""
