@@ -19,19 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# Switch off Tune's console output and loggers, its signal handler (the first Ctrl-C should end the
-# run), and a warning about GPU settings. All must be set before ray is imported.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))  # never: rows are the record
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Ray's logs; its default is 5 x 512 MB per process.
-os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(20 * 2**20))
-os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", "2")
+from aa_ray.sweep import environment
+
+os.environ.update(environment.missing())  # before ray is imported
 
 import ray
 from ray import tune
@@ -39,16 +29,17 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from aa_ray.errors import SweepError, UsageError
-from aa_ray.store import clock, provenance
+from aa_ray.store import provenance
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
 from aa_ray.study import plugins
 from aa_ray.study.grid import Study
 from aa_ray.study.queue import TrialQueue
-from aa_ray.sweep import finished, head, leftovers, memory, node_cpus, node_gpus, ray_token, session
+from aa_ray.sweep import head, leftovers, memory, node_cpus, node_gpus, ray_token, session
 from aa_ray.sweep.actor import TrialActor
+from aa_ray.sweep.callback import SweepCallback
 from aa_ray.sweep.progress import Progress
-from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
+from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources, Settled, autoscaling_config, host_and_port
 from aa_ray.sweep.searcher import RETRIES_AFTER_DEATH, QueueSearcher
 from aa_ray.sweep.tracking import Tracking
@@ -280,46 +271,3 @@ def _check_that_somebody_listens(address: str) -> None:
         socket.create_connection(host_and_port(address), timeout=5).close()
     except (OSError, ValueError) as error:
         raise UsageError(f"--address {address}: no Ray cluster answers ({error})") from error
-
-
-class SweepCallback(tune.Callback):
-    """Updates the progress from Tune's event loop, and tells the searcher about dead workers.
-
-    Args:
-        searcher: the sweep's searcher.
-        watch: notices suspended workers.
-    """
-
-    def __init__(self, searcher: QueueSearcher, watch: PulseWatch) -> None:
-        self._searcher = searcher
-        self._watch = watch
-        self._looked = clock.monotonic()
-        self._ended: list[Any] = []  # trials that Tune is about to stop
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called about ten times a second.
-
-        Raises:
-            RayError: no node is left, which Tune would not notice.
-        """
-        self._searcher.progress.update()
-        self._shrink_finished(trials)
-        if clock.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked = clock.monotonic()
-            if not any(node["Alive"] for node in ray.nodes()):
-                raise RayError("no node is left")
-            for trial_id in self._watch.look(self._searcher.running_ids):
-                self._searcher.on_silence(trial_id)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended.append(trial)
-
-    def _shrink_finished(self, trials: list[Any]) -> None:
-        stopped = [trial for trial in self._ended if trial.status == trial.TERMINATED]
-        self._ended = [trial for trial in self._ended if trial.status != trial.TERMINATED]
-        for trial in stopped:
-            finished.shrink(trial, like=trials[0])
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = Path(trial.error_file).read_text() if trial.error_file else ""
-        self._searcher.on_trial_death(trial.trial_id, error)

@@ -9,7 +9,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 
 from aa_ray.sweep import finished
-from aa_ray.sweep.tune import SweepCallback
+from aa_ray.sweep.callback import SweepCallback
 
 
 @pytest.fixture
