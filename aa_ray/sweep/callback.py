@@ -8,7 +8,7 @@ from ray import tune
 from ray.exceptions import RayError
 
 from aa_ray.store import clock
-from aa_ray.sweep import finished
+from aa_ray.sweep.finished import FinishedTrials
 from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
 from aa_ray.sweep.searcher import QueueSearcher
 
@@ -25,7 +25,7 @@ class SweepCallback(tune.Callback):
         self._searcher = searcher
         self._watch = watch
         self._looked = clock.monotonic()
-        self._ended: list[Any] = []  # trials that Tune is about to stop
+        self._finished = FinishedTrials()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called about ten times a second.
@@ -34,7 +34,7 @@ class SweepCallback(tune.Callback):
             RayError: no node is left, which Tune would not notice.
         """
         self._searcher.progress.update()
-        self._shrink_finished(trials)
+        self._finished.drop(trials)
         if clock.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = clock.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):
@@ -43,13 +43,7 @@ class SweepCallback(tune.Callback):
                 self._searcher.on_silence(trial_id)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended.append(trial)
-
-    def _shrink_finished(self, trials: list[Any]) -> None:
-        stopped = [trial for trial in self._ended if trial.status == trial.TERMINATED]
-        self._ended = [trial for trial in self._ended if trial.status != trial.TERMINATED]
-        for trial in stopped:
-            finished.shrink(trial, like=trials[0])
+        self._finished.add(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file).read_text() if trial.error_file else ""

@@ -14,20 +14,25 @@ from aa_ray.sweep.callback import SweepCallback
 
 @pytest.fixture
 def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
-    """A trial that Tune has stopped after it reported a long result."""
+    """A stopped trial with a folder for its results."""
     storage = StorageContext(str(tmp_path), experiment_dir_name="study")
     monkeypatch.setattr(
         StorageContext,
         "trial_driver_staging_path",
         property(lambda self: str(tmp_path / "staging")),
     )
+    (tmp_path / "staging").mkdir()
+    return stopped(storage, "1")
+
+
+def stopped(storage: StorageContext, trial_id: str) -> Trial:
+    """Return a trial that Tune has stopped after it reported a long result."""
     trial = Trial(
-        "actor", stub=True, storage=storage, config={"job": "x" * 5000}, trial_id="1",
+        "actor", stub=True, storage=storage, config={"job": "x" * 5000}, trial_id=trial_id,
         evaluated_params={"job": "x" * 5000}, experiment_tag="x" * 200,
         placement_group_factory=tune.PlacementGroupFactory([{"CPU": 1}]),
     )  # fmt: skip
-    trial.relative_logdir = "1"
-    (tmp_path / "staging").mkdir()
+    trial.relative_logdir = trial_id
     trial.update_last_result(
         {"report": "x" * 5000, "done": True, **{f"n{k}": k for k in range(50)}}
     )
@@ -64,3 +69,18 @@ def test_trials_are_shrunk_once_tune_has_stopped_them(trial: Trial) -> None:
     trial.set_status(Trial.TERMINATED)
     callback.on_step_end(2, [trial])
     assert not trial.config
+
+
+def test_finished_trials_leave_tunes_list(trial: Trial) -> None:
+    """Except for the first; trials that Tune is still ending stay whole."""
+    ended = [stopped(trial.storage, str(number)) for number in range(finished.RECENT + 2)]
+    running = stopped(trial.storage, "running")
+    running.set_status(Trial.RUNNING)
+    listed = [trial, *ended, running]
+    trials = finished.FinishedTrials()
+    for one in (trial, *ended):
+        trials.add(one)
+    trials.drop(listed)
+    assert listed == [trial, running] and trial.last_result["done"]
+    assert [len(vars(one)) for one in ended[:3]] == [2, 2, len(vars(trial))]
+    assert ended[0].is_finished() and hash(ended[0])
