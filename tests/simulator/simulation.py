@@ -21,7 +21,7 @@ from aa_ray.store.local import LocalFiles
 from aa_ray.store.objects import ObjectFiles
 from aa_ray.store.rows import Store
 from aa_ray.store.schema import Row
-from aa_ray.sweep import head, ray_token, session, tune
+from aa_ray.sweep import callback, head, ray_token, session, tune
 from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources
 from aa_ray.training import watchdog
@@ -195,6 +195,7 @@ class Simulation:
             (provenance, "peak_memory_bytes", lambda device: 1),
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
+            (callback, "ray", ray),
             (tune, "tune", ray_tune),
             (head, "watch", lambda address, local: lambda: None),
             (backbones, "check_available", lambda backbone: None),
