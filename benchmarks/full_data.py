@@ -147,17 +147,8 @@ def run_way(options: argparse.Namespace) -> None:
 @contextmanager
 def started(way: str, folder: str, kept: str, task: str) -> Iterator[dict[str, Any]]:
     """Start a process, which stays alive after it has measured."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.full_data",
-        "--data",
-        folder,
-        "--task",
-        task,
-        "--way",
-        way,
-    ]
+    command = [sys.executable, "-m", "benchmarks.full_data", "--data", folder, "--task", task,
+               "--way", way]  # fmt: skip
     environment = os.environ | {
         cache.VARIABLE: "" if way == "memory" else kept, "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",

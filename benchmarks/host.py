@@ -45,7 +45,8 @@ class Version:
 
     def __init__(self, checkout: Path, model: str) -> None:
         environment = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
-        command = [sys.executable, __file__, "--train", model]  # with -m, aa_ray here
+        # As a file, since -m would find the aa_ray of the current folder first.
+        command = [sys.executable, __file__, "--train", model]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

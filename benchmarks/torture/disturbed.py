@@ -66,9 +66,8 @@ def torture_studies(
     total = Report.read(log)
     while (left := faults - total.kills.total()) > 0:
         draw = random.Random(f"{seed} {total.studies}")
-        report = torture(
-            place, arguments, min(left, each), draw, longest, before=total.kills
-        )  # fmt: skip
+        now = min(left, each)
+        report = torture(place, arguments, now, draw, longest, before=total.kills)
         place.remove("disturbed")
         total.add(report)
         if log is not None:
