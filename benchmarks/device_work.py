@@ -109,8 +109,6 @@ def _choices() -> Iterator[None]:
             varlen: Any = importlib.import_module("aa_ray.training.varlen")
             first = lambda device, dtype, *_: varlen.candidates(dtype)[0]  # noqa: E731
             stack.enter_context(mock.patch.object(varlen, "kernel", first))
-            if hasattr(varlen, "TRAINS"):  # earlier commits have it always on
-                stack.enter_context(mock.patch.object(varlen, "TRAINS", True))
         half = lambda trainer: trainer.num_layers // 2  # noqa: E731
         stack.enter_context(mock.patch.object(TrialTrainer, "_skipped", half))
         stack.enter_context(mock.patch.object(model, "sample_gumbel", _drawn))

@@ -28,7 +28,8 @@ def write(path: Path, counted: Counted, before: Mapping[str, Any], commit: str) 
         f"Commit {commit}; before: {earlier}. BERT-large on random texts, batches of 32 per "
         "trial, counted on tensors without data: nothing here was timed. One operator counts as "
         "one kernel, except for a few that need more. Bytes are those of arguments and results, "
-        "each counted once. Waits are calls in which the host waits for the GPU.",
+        "each counted once. Waits are calls in which the host waits for the GPU. Attention pads "
+        "its texts to the longest in training, as training does for now, and not in evaluation.",
     )
     _steps(page, counted, before["cases"])
     _phases(page, counted, before["cases"])

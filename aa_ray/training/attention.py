@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aa_ray.training import varlen
 from aa_ray.training.cpu_layers import dropout
-from aa_ray.training.frozen import linear
+from aa_ray.training.frozen import projections
 from aa_ray.training.unpadded import Group, Packed
 
 
@@ -24,44 +24,37 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
     """
     heads, units = layer.num_attention_heads, layer.attention_head_size
     p = layer.dropout.p if layer.training else 0.0
-    parts = layer.query, layer.key, layer.value
-    projections = [linear(part, hidden) for part in parts]  # [rows, T, H]
-    kernel = varlen.kernel(hidden.device, projections[0].dtype, heads, units)
+    projected = projections(layer, hidden)  # [rows, T, 3 H]
+    kernel = varlen.kernel(hidden.device, projected.dtype, heads, units)
     if kernel is None or (p > 0 and not varlen.TRAINS):
-        return _in_groups(projections, batch, heads, p)
+        return _in_groups(projected, batch, heads, p)
     copies = len(hidden) // batch.num_contexts
-    query, key, value = (x.reshape(-1, heads, units) for x in projections)  # [rows * T, ...]
+    query, key, value = projected.reshape(-1, 3, heads, units).unbind(1)  # [rows * T, ...]
     return kernel(query, key, value, batch.sequences(copies), p).reshape(hidden.shape)
 
 
-def _in_groups(projections: list[Tensor], batch: Packed, heads: int, p: float) -> Tensor:
-    """The attention of query, key and value, group by group; all [rows, T, H]."""
-    shape = projections[0].shape
-    copies = shape[0] // batch.num_contexts
-    positions = [
-        batch.to_groups(x.reshape(copies, -1, shape[-1]))  # [copies, P, H]
-        for x in projections
-    ]
+def _in_groups(projected: Tensor, batch: Packed, heads: int, p: float) -> Tensor:
+    """The attention of query, key and value [rows, T, 3 H], group by group: [rows, T, H]."""
+    rows, tokens, width = projected.shape
+    copies = rows // batch.num_contexts
+    positions = batch.to_groups(projected.reshape(copies, -1, width))  # [copies, P, 3 H]
     sizes = [group.rows * group.length for group in batch.groups]
+    parts = [positions] if len(sizes) == 1 else positions.split(sizes, dim=1)
     outputs = []
-    for group, *parts in zip(
-        batch.groups, *(x.split(sizes, dim=1) for x in positions), strict=True
-    ):
-        rows = (copies * group.rows, group.length, heads, -1)
-        q, k, v = (x.reshape(rows).transpose(1, 2) for x in parts)  # heads before tokens
+    for group, of_group in zip(batch.groups, parts, strict=True):
+        shape = (copies * group.rows, group.length, 3, heads, -1)
+        q, k, v = (x.transpose(1, 2) for x in of_group.reshape(shape).unbind(2))
         attended = _attend(q, k, v, group, copies, p).transpose(1, 2)
-        outputs.append(attended.reshape(copies, -1, shape[-1]))  # [copies, rows * length, H]
+        outputs.append(attended.reshape(copies, -1, width // 3))  # [copies, rows * length, H]
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
-    return batch.to_tokens(joined).reshape(shape)
+    return batch.to_tokens(joined).reshape(rows, tokens, -1)
 
 
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, group: Group, copies: int, p: float
 ) -> Tensor:
     """Scaled dot products, softmax, dropout with probability p: [rows, heads, length, units]."""
-    blocked = None
-    if group.blocked is not None:
-        blocked = group.blocked.to(query.dtype).repeat(copies, 1, 1, 1)
+    blocked = group.mask(query.dtype, copies)
     if p == 0 or query.is_cuda:
         if blocked is not None:
             blocked = blocked.expand(-1, 1, group.length, -1)

@@ -9,6 +9,7 @@ another, which takes longer than the linear layer before it. Four elements per d
 distribution, with the probability rounded to 1/65536.
 """
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,8 +65,8 @@ class _FrozenLinearFunction(torch.autograd.Function):
 class FrozenLinear(nn.Module):
     """A frozen ``nn.Linear`` in float32 or bfloat16 on the CPU: the same weights and function.
 
-    Maps [..., in_features] to [..., out_features]. It also stores the weight in oneDNN's layout,
-    once as it is and once transposed for the backward pass.
+    Maps [..., in_features] to [..., out_features]. It also stores the weight in oneDNN's layout
+    once it is used, as it is and transposed for the backward pass.
 
     Attributes:
         original: the layer that it replaces, which shares its weights.
@@ -74,10 +75,19 @@ class FrozenLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
-        weight = linear.weight.detach()
-        self.packed = weight.to_mkldnn()
-        self.packed_transposed = weight.T.contiguous().to_mkldnn()
         self._original = (linear,)  # in a tuple, so that its weights are not registered twice
+
+    @cached_property
+    def packed(self) -> Tensor:
+        """The weight in oneDNN's layout."""
+        with torch.inference_mode(False):
+            return self.weight.detach().to_mkldnn()
+
+    @cached_property
+    def packed_transposed(self) -> Tensor:
+        """The weight for the backward pass, which takes as much memory again."""
+        with torch.inference_mode(False):
+            return self.weight.detach().T.contiguous().to_mkldnn()
 
     @property
     def original(self) -> nn.Linear:

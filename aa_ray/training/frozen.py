@@ -4,7 +4,9 @@ AdapterHub's linear layers and sub-layers look up the active adapters in each ca
 none, since adapters are applied after the layer, in ``stacked_adapters``.
 """
 
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,58 @@ def linear(layer: Any, x: Tensor) -> Tensor:
     if isinstance(layer, FrozenLinear):
         return layer(x)
     return functional.linear(x, layer.weight, layer.bias)
+
+
+def projections(attention: Any, hidden: Tensor) -> Tensor:
+    """Query, key and value side by side, in one product: [..., H] -> [..., 3 H].
+
+    Args:
+        attention: transformers' ``BertSelfAttention``, or a copy of it.
+    """
+    parts = attention.query, attention.key, attention.value
+    joined = _joined_layers.get(attention)
+    if joined is None or not joined.holds(parts):
+        with torch.inference_mode(False), torch.no_grad():  # it may be used in training later
+            joined = _joined_layers[attention] = _Joined(parts)
+    return linear(joined.layer, hidden)
+
+
+class _Joined:
+    """Frozen linear layers with the same input as one layer, whose outputs are theirs side by side.
+
+    The parts' weights become slices of its weight, so that there is only one copy in memory. On the
+    CPU, oneDNN's layouts of the parts are made only if they are used separately.
+    """
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        weight = torch.cat([part.weight for part in parts])
+        bias = torch.cat([part.bias for part in parts])
+        # Without initial values, which nn.Linear would draw from the generator of the training.
+        layer = nn.utils.skip_init(nn.Linear, *weight.t().shape, device="meta")
+        layer.weight, layer.bias = (nn.Parameter(x, requires_grad=False) for x in (weight, bias))
+        for joined in ("weight", "bias"):
+            whole = getattr(layer, joined).detach()
+            sizes = [len(part.weight) for part in parts]
+            for part, piece in zip(parts, whole.split(sizes), strict=True):
+                getattr(part, joined).data = piece
+        self._parts = tuple(parts)
+        self.layer = FrozenLinear(layer) if isinstance(parts[0], FrozenLinear) else layer
+
+    def holds(self, parts: Sequence[Any]) -> bool:
+        """Whether these are its parts, and still share its weight, as after a move they do not."""
+        own = _storage(self.layer.weight)
+        return all(
+            part is now and _storage(now.weight) == own
+            for part, now in zip(self._parts, parts, strict=True)
+        )
+
+
+def _storage(x: Tensor) -> int:
+    """The identity of the memory that a tensor uses, fake tensors included."""
+    return x.untyped_storage()._cdata
+
+
+_joined_layers: WeakKeyDictionary[nn.Module, _Joined] = WeakKeyDictionary()
 
 
 def attention_output(output: Any, attended: Tensor, hidden: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 The docstring of ``aa_ray.training.unpadded`` shows an example and defines the shapes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,19 @@ class Group:
     rows: int
     length: int
     blocked: Tensor | None
+    _masks: dict[tuple[torch.dtype, int], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def mask(self, dtype: torch.dtype, copies: int) -> Tensor | None:
+        """``blocked`` for ``copies`` copies of the rows; the same tensor for all layers."""
+        if self.blocked is None:
+            return None
+        if (dtype, copies) not in self._masks:
+            with torch.inference_mode(False):  # the batch may be used in training later
+                mask = self.blocked.to(dtype).repeat(copies, 1, 1, 1)
+            self._masks[dtype, copies] = mask
+        return self._masks[dtype, copies]
 
 
 class Positions(NamedTuple):

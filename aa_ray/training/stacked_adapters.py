@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,11 @@ class AdaptedRows:
         return self._runs(activation)
 
     @cached_property
+    def released(self) -> bool:
+        """Whether all switches have the released branches."""
+        return all(switch is None or _is_released(switch) for switch, _ in self.switches)
+
+    @cached_property
     def switches(self) -> list[Run]:
         """Runs of equal switches; the key is their settings, None without a switch."""
 
@@ -168,23 +173,42 @@ def adapted_output(
     layer_norm: nn.LayerNorm, h: Tensor, residual: Tensor, rows: AdaptedRows
 ) -> Tensor:
     """The rest of the sub-layer after its dense layer and dropout, whose output is h."""
-    x = norm(layer_norm, h + residual)
+    total = h + residual
+    x = norm(layer_norm, total)
     if not rows.indices:
         return x
-    branches = _adapt(gather(x, rows.indices), gather(h, rows.indices), rows)  # [U, T, H]
-    adapted = norm(layer_norm, branches + gather(residual, rows.indices))
+    parts = (x, total, residual) if rows.released else (x, total, residual, h)
+    branches = Branches(*(gather(part, rows.indices) for part in parts))
+    adapted = norm(layer_norm, _adapt(branches, rows))
     return scatter(adapted, rows.indices, x)
 
 
-def _adapt(x: Tensor, h: Tensor, rows: AdaptedRows) -> Tensor:
-    """The contexts' adapters, behind their switches; x = LN(h + i) and h are [U, T, H]."""
+class Branches(NamedTuple):
+    """What adapters read and what is added to their outputs, [U, T, H] each.
+
+    Attributes:
+        x: LN(h + i), the adapters' input.
+        total: h + i, which the released adapter adds, with and without a switch.
+        residual: i, which every adapter adds.
+        h: None if all adapters in the layer are the released ones.
+    """
+
+    x: Tensor
+    total: Tensor
+    residual: Tensor
+    h: Tensor | None = None
+
+
+def _adapt(branches: Branches, rows: AdaptedRows) -> Tensor:
+    """The outputs of the contexts' adapters plus the residual, before the last LayerNorm."""
+    x = branches.x
     weights, biases = rows.down(x.dtype)
     units = torch.baddbmm(biases, x, weights)  # [U, T, units]
     activated = _activate(units, rows)
     if rows.observe is not None:
         rows.observe(rows.layer, rows.contexts, units)
     weights, biases = rows.up(x.dtype)
-    return _switch(x, h, torch.baddbmm(biases, activated, weights), rows)
+    return _switch(branches, torch.baddbmm(biases, activated, weights), rows)
 
 
 def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
@@ -203,43 +227,52 @@ def _activate(units: Tensor, rows: AdaptedRows) -> Tensor:
     return _joined(parts)
 
 
-def _switch(x: Tensor, h: Tensor, up: Tensor, rows: AdaptedRows) -> Tensor:
-    """The output of the contexts' adapters, after their switches if they have any; [U, T, H]."""
+def _switch(branches: Branches, up: Tensor, rows: AdaptedRows) -> Tensor:
+    """The contexts' adapters, behind their switches if they have any, plus the residual."""
     parts = []
     runs = rows.switches
-    branches = zip(*(_split(branch, runs) for branch in (x, h, up)), strict=True)
-    for (switch, run), (of_x, of_h, of_up) in zip(runs, branches, strict=True):
+    given = (up, *(x for x in branches if x is not None))
+    of_runs = zip(*(_split(x, runs) for x in given), strict=True)
+    for (switch, run), (of_up, *of_run) in zip(runs, of_runs, strict=True):
         if switch is None:
-            parts.append(of_up + of_h)
+            parts.append(of_up + Branches(*of_run).total)
         else:
-            parts.append(_mixture(of_x, of_h, of_up, switch, rows.weights(run, switch)))
+            weights = rows.weights(run, switch)
+            parts.append(_mixture(Branches(*of_run), of_up, switch, weights))
     return _joined(parts)
 
 
 def _mixture(
-    x: Tensor, h: Tensor, up: Tensor, switch: SwitchSettings, weights: tuple[Tensor, Tensor]
+    branches: Branches, up: Tensor, switch: SwitchSettings, weights: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """The weighted sum of a switch's branches, as in ``AdaptableAdapter``.
+    """The weighted sum of a switch's branches, as in ``AdaptableAdapter``, plus the residual.
 
-    x, h and up are [contexts, T, H], weights of (identity, adapter) [contexts, T or 1, 1] each.
+    up is [contexts, T, H], weights of (identity, adapter) [contexts, T or 1, 1] each.
     """
+    x, total, residual, h = branches
     of_identity, of_adapter = (of_branch.to(x.dtype) for of_branch in weights)
-    if switch[1:] == RELEASED[1:]:  # h is in both branches, whose weights add up to 1
-        return _ReleasedMixture.apply(x, h, up, of_identity, of_adapter)
+    if _is_released(switch):  # h is in both branches, whose weights add up to 1
+        return _ReleasedMixture.apply(x, total, up, of_identity, of_adapter)
+    assert h is not None
     adapter = up + h if switch.skip else up  # D1
     identity = h if switch.identity == "plain" else x + h  # D2
-    return of_adapter * adapter + of_identity * identity
+    return of_adapter * adapter + of_identity * identity + residual
+
+
+def _is_released(switch: SwitchSettings) -> bool:
+    """Whether the branches are the released ones, at any temperature."""
+    return switch[1:] == RELEASED[1:]
 
 
 class _ReleasedMixture(torch.autograd.Function):
-    """h + of_adapter * up + of_identity * x, in as few passes over memory as possible."""
+    """total + of_adapter * up + of_identity * x, in as few passes over memory as possible."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, h: Tensor, up: Tensor, of_identity: Tensor, of_adapter: Tensor
+        ctx: Any, x: Tensor, total: Tensor, up: Tensor, of_identity: Tensor, of_adapter: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, up, of_identity, of_adapter)
-        return torch.addcmul(h, of_adapter, up).addcmul_(of_identity, x)
+        return torch.addcmul(total, of_adapter, up).addcmul_(of_identity, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
