@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.exceptions import RayError
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from aa_ray.store import clock
-from aa_ray.sweep.finished import FinishedTrials
-from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
+from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch, forget
 from aa_ray.sweep.searcher import QueueSearcher
 
 
-class SweepCallback(tune.Callback):
+class SweepCallback(TrialProgressCallback):
     """Updates the progress from Tune's event loop, and tells the searcher about dead workers.
+
+    Replaces Tune's own progress display, which keeps every trial even if it prints nothing.
 
     Args:
         searcher: the sweep's searcher.
@@ -22,10 +23,10 @@ class SweepCallback(tune.Callback):
     """
 
     def __init__(self, searcher: QueueSearcher, watch: PulseWatch) -> None:
+        super().__init__()
         self._searcher = searcher
         self._watch = watch
         self._looked = clock.monotonic()
-        self._finished = FinishedTrials()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called about ten times a second.
@@ -34,7 +35,6 @@ class SweepCallback(tune.Callback):
             RayError: no node is left, which Tune would not notice.
         """
         self._searcher.progress.update()
-        self._finished.drop(trials)
         if clock.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = clock.monotonic()
             if not any(node["Alive"] for node in ray.nodes()):
@@ -42,8 +42,16 @@ class SweepCallback(tune.Callback):
             for trial_id in self._watch.look(self._searcher.running_ids):
                 self._searcher.on_silence(trial_id)
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Print nothing; the progress display shows finished trials."""
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._finished.add(trial)
+        forget(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        forget(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file).read_text() if trial.error_file else ""

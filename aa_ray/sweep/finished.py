@@ -1,80 +1,74 @@
-"""Drops Tune's records of finished trials, so that a driver's memory stays flat.
+"""Takes what is over out of Tune's records, so that a driver's memory stays flat.
 
 Until a study ends, Tune keeps an object per trial: settings, the last result, running means of
 every number in it, a reference to what its actor returned, and an empty folder. Together these take
 about 36 kB of memory, and each of Tune's steps looks at all trials. Nothing here reads them again,
 since the rows are the record.
+
+Tune also requests an actor for a trial that then gets one that has become free. It cancels the
+request but keeps the call that would have stopped the actor.
 """
 
 import os
-from collections import deque
 from contextlib import suppress
 from typing import Any
 
-# Trials that ended this recently are still whole, since Tune may be ending their actors.
-RECENT = 100
+from ray.tune.schedulers import FIFOScheduler
+
+# Sets of Tune's controller that contain finished trials.
+SETS = ("_stopped_trials", "_trials_to_cache")
 
 
-class FinishedTrials:
-    """Takes finished trials out of Tune's list."""
+class FinishedTrials(FIFOScheduler):
+    """Tune's own scheduler, first in, first out, which also drops what has finished."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._ended: list[Any] = []  # Tune is about to stop them
-        self._recent: deque[Any] = deque()
 
-    def add(self, trial: Any) -> None:
-        """Note a trial that has ended."""
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Any, result: dict[str, Any] | None
+    ) -> None:
         self._ended.append(trial)
 
-    def drop(self, trials: list[Any]) -> None:
-        """Shrink the trials that Tune has stopped, and take them out of its list ``trials``.
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Called at each of Tune's steps."""
+        # Tune shows schedulers only a part of its controller.
+        controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        self._drop(controller)
+        drop_cancelled(controller._actor_manager)
+        return super().choose_trial_to_run(tune_controller)
 
-        The first one stays there, since Tune reports an error if there is none.
+    def _drop(self, controller: Any) -> None:
+        """Forget the trials that Tune has stopped.
+
+        The first one stays in Tune's list, since Tune reports an error if there is none.
         """
         stopped = [trial for trial in self._ended if trial.status == trial.TERMINATED]
         if not stopped:
             return
         self._ended = [trial for trial in self._ended if trial.status != trial.TERMINATED]
-        first = trials[0]
         for trial in stopped:
-            shrink(trial, like=first)
-        gone = {id(trial) for trial in stopped if trial is not first}
+            with suppress(OSError, ValueError):  # there is none, or another library has used it
+                os.rmdir(trial.storage.trial_driver_staging_path)
+        trials = controller._trials
+        gone = {id(trial) for trial in stopped if trial is not trials[0]}
         trials[:] = [trial for trial in trials if id(trial) not in gone]
-        self._recent.extend(trial for trial in stopped if trial is not first)
-        while len(self._recent) > RECENT:
-            empty(self._recent.popleft())
+        for name in SETS:
+            of_controller: set[Any] = getattr(controller, name, set())
+            of_controller.difference_update([trial for trial in stopped if id(trial) in gone])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune pickles a copy to restore a run, which is never done here."""
+        return {}
 
 
-def empty(trial: Any) -> None:
-    """Drop all but the identity of a trial that is no longer in Tune's list.
-
-    Tune's controller still holds the object, in a set of stopped trials.
-    """
-    kept = {"trial_id": trial.trial_id, "status": trial.status}
-    vars(trial).clear()
-    vars(trial).update(kept)
-
-
-def shrink(trial: Any, like: Any) -> None:
-    """Drop what a finished trial of Tune holds.
+def drop_cancelled(manager: Any) -> None:
+    """Forget calls of actors whose request was cancelled.
 
     Args:
-        trial: a ``ray.tune.experiment.Trial`` that Tune has stopped.
-        like: another trial with the same resources, whose request for them is shared.
+        manager: a ``RayActorManager``.
     """
-    with suppress(OSError, ValueError):  # there is none, or another library has used it
-        os.rmdir(trial.storage.trial_driver_staging_path)
-    metadata = trial.run_metadata
-    metadata.last_result = {"done": True}  # if it were empty, Tune would ask the actor for one
-    metadata.metric_analysis = {}
-    metadata.metric_n_steps = {}
-    metadata.invalidate_cache()
-    trial._default_result_or_future = None
-    trial.config = {}
-    trial._Trial__unresolved_config = {}
-    trial.evaluated_params = {}
-    trial.experiment_tag = ""
-    trial.placement_group_factory = like.placement_group_factory
-    trial._default_placement_group_factory = like._default_placement_group_factory
-    trial.storage = like.storage
-    trial.invalidate_json_state()
+    calls: dict[Any, Any] = getattr(manager, "_pending_actors_to_enqueued_actor_tasks", {})
+    for actor in calls.keys() - manager._pending_actors_to_attrs.keys():
+        del calls[actor]

@@ -52,6 +52,12 @@ def heard(job_id: str) -> bytes | None:
     return value
 
 
+def forget(job_id: str) -> None:
+    """Delete the last heartbeat of a job that has ended; Ray's head would keep it."""
+    with suppress(Exception):
+        internal_kv._internal_kv_del(job_id, namespace=NAMESPACE)
+
+
 def end(beat: dict[str, object]) -> None:
     """End the process that sent this heartbeat, even if it is suspended. Returns immediately."""
 

@@ -38,6 +38,7 @@ from aa_ray.study.queue import TrialQueue
 from aa_ray.sweep import head, leftovers, memory, node_cpus, node_gpus, ray_token, session
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.sweep.callback import SweepCallback
+from aa_ray.sweep.finished import FinishedTrials
 from aa_ray.sweep.progress import Progress
 from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources, Settled, autoscaling_config, host_and_port
@@ -165,6 +166,7 @@ def _fit(
 def _tune_config(searcher: QueueSearcher, slots: int) -> tune.TuneConfig:
     return tune.TuneConfig(
         search_alg=searcher,
+        scheduler=FinishedTrials(),
         num_samples=-1,  # until the searcher has finished
         max_concurrent_trials=slots,
         reuse_actors=True,

@@ -1,86 +1,106 @@
-"""Tests aa_ray.sweep.finished: what remains of a trial is small, and Tune can still use it."""
+"""Tests aa_ray.sweep.finished: during a sweep, Tune drops finished trials."""
 
+import gc
+import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from ray import tune
-from ray.train._internal.storage import StorageContext
+from ray.air.execution._internal import TrackedActor
 from ray.tune.experiment import Trial
 
-from aa_ray.sweep import finished
-from aa_ray.sweep.callback import SweepCallback
+from aa_ray.store.rows import Store
+from aa_ray.study.queue import TrialQueue
+from aa_ray.sweep import finished, pulse, tune
+from aa_ray.sweep.resources import Resources
+from aa_ray.sweep.searcher import QueueSearcher
+from benchmarks import scheduling
+
+SEEDS = 4  # five or six trials each
+
+# Objects of Tune at any moment: the first trial; what runs, waits, or has just ended.
+MOST = 5
 
 
-@pytest.fixture
-def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
-    """A stopped trial with a folder for its results."""
-    storage = StorageContext(str(tmp_path), experiment_dir_name="study")
-    monkeypatch.setattr(
-        StorageContext,
-        "trial_driver_staging_path",
-        property(lambda self: str(tmp_path / "staging")),
-    )
-    (tmp_path / "staging").mkdir()
-    return stopped(storage, "1")
+class Counter:
+    """Counts what a driver holds whenever it starts a trial."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trials: list[int] = []
+        self.actors: list[int] = []
+        self.ended: list[str] = []
+        suggest, forget = QueueSearcher.suggest, pulse.forget
+
+        def counting(searcher: QueueSearcher, trial_id: str) -> Any:
+            gc.collect()
+            kinds = [type(one) for one in gc.get_objects()]
+            self.trials.append(kinds.count(Trial))
+            self.actors.append(kinds.count(TrackedActor))
+            return suggest(searcher, trial_id)
+
+        def forgetting(job_id: str) -> None:
+            assert pulse.heard(job_id) is not None
+            forget(job_id)
+            assert pulse.heard(job_id) is None
+            self.ended.append(job_id)
+
+        monkeypatch.setattr(QueueSearcher, "suggest", counting)
+        monkeypatch.setattr("aa_ray.sweep.callback.forget", forgetting)
 
 
-def stopped(storage: StorageContext, trial_id: str) -> Trial:
-    """Return a trial that Tune has stopped after it reported a long result."""
-    trial = Trial(
-        "actor", stub=True, storage=storage, config={"job": "x" * 5000}, trial_id=trial_id,
-        evaluated_params={"job": "x" * 5000}, experiment_tag="x" * 200,
-        placement_group_factory=tune.PlacementGroupFactory([{"CPU": 1}]),
-    )  # fmt: skip
-    trial.relative_logdir = trial_id
-    trial.update_last_result(
-        {"report": "x" * 5000, "done": True, **{f"n{k}": k for k in range(50)}}
-    )
-    trial.set_status(Trial.TERMINATED)
-    return trial
+def test_a_driver_holds_few_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    counter = Counter(monkeypatch)
+    whole = scheduling.study(SEEDS, scheduling.even(0.0))
+    queue = TrialQueue(replace(whole, tasks=("qqp",), regimes=("100",)), [])
+    resources = Resources(fuse=1, max_concurrent=2)
+    tune.run_study(queue, Store(str(tmp_path)), resources, actor=scheduling.SleepingActor)
+    assert queue.complete and not queue.failures()
+    assert len(counter.ended) == queue.counts()["finished"] >= 4 * SEEDS
+    assert max(counter.trials) <= MOST and max(counter.actors) <= MOST
+    assert "Traceback" not in capfd.readouterr().err
 
 
-def held(trial: Trial) -> int:
-    """Return the characters of the state that Tune would save."""
-    return sum(map(len, trial.get_json_state()))
+class Stopped:
+    """A trial in Tune's hands."""
+
+    TERMINATED, PENDING, PAUSED = "TERMINATED", "PENDING", "PAUSED"
+
+    def __init__(self, folder: Path, status: str) -> None:
+        self.status = status
+        self.storage = self
+        self.trial_driver_staging_path = str(folder)
 
 
-def test_little_remains(trial: Trial, tmp_path: Path) -> None:
-    assert held(trial) > 20_000
-    finished.shrink(trial, like=trial)
-    assert held(trial) < 4_000
-    assert not (tmp_path / "staging").exists()
-    assert trial.is_finished() and trial.last_result["done"]  # without asking its actor
+class Controller:
+    def __init__(self, *trials: Stopped) -> None:
+        self._trials = list(trials)
+        self._stopped_trials = set(trials)
+        self._trials_to_cache = set(trials)
+        self._actor_manager = SimpleNamespace(_pending_actors_to_attrs={})
+
+    def get_trials(self) -> list[Stopped]:
+        return self._trials
 
 
-def test_a_folder_that_somebody_uses_stays(trial: Trial, tmp_path: Path) -> None:
-    (tmp_path / "staging" / "file").touch()
-    finished.shrink(trial, like=trial)
-    assert (tmp_path / "staging" / "file").exists()
-
-
-def test_trials_are_shrunk_once_tune_has_stopped_them(trial: Trial) -> None:
-    progress = SimpleNamespace(update=lambda: None)
-    callback = SweepCallback(SimpleNamespace(progress=progress), None)  # type: ignore[arg-type]
-    trial.set_status(Trial.RUNNING)
-    callback.on_trial_complete(1, [trial], trial)
-    callback.on_step_end(1, [trial])
-    assert trial.config  # Tune still needs it to stop the trial
-    trial.set_status(Trial.TERMINATED)
-    callback.on_step_end(2, [trial])
-    assert not trial.config
-
-
-def test_finished_trials_leave_tunes_list(trial: Trial) -> None:
-    """Except for the first; trials that Tune is still ending stay whole."""
-    ended = [stopped(trial.storage, str(number)) for number in range(finished.RECENT + 2)]
-    running = stopped(trial.storage, "running")
-    running.set_status(Trial.RUNNING)
-    listed = [trial, *ended, running]
-    trials = finished.FinishedTrials()
-    for one in (trial, *ended):
-        trials.add(one)
-    trials.drop(listed)
-    assert listed == [trial, running] and trial.last_result["done"]
-    assert [len(vars(one)) for one in ended[:3]] == [2, 2, len(vars(trial))]
-    assert ended[0].is_finished() and hash(ended[0])
+def test_only_empty_folders_and_stopped_trials_go(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "empty", "used", "running")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "used" / "file").touch()
+    first, *ended, running = (Stopped(folder, "TERMINATED") for folder in folders)
+    running.status = "RUNNING"
+    controller = Controller(first, *ended, running)
+    scheduler = finished.FinishedTrials()
+    for trial in controller.get_trials():
+        scheduler.on_trial_complete(controller, trial, {})
+    assert scheduler.choose_trial_to_run(controller) is None
+    assert controller._trials == [first, running]
+    assert controller._stopped_trials == controller._trials_to_cache == {first, running}
+    assert sorted(os.listdir(tmp_path)) == ["running", "used"]
+    running.status = "TERMINATED"
+    scheduler.choose_trial_to_run(controller)
+    assert controller._trials == [first]
