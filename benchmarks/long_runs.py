@@ -1,20 +1,23 @@
-"""Do long runs leak? Watches a worker over many trials, and a driver over very many.
+"""Do long runs leak? Watches a worker over many trials, and drivers over very many.
 
-The worker trains real trials one after the other in one process. The driver runs a study with real
-Ray Tune, searcher, leases, actors and rows; its trials sleep instead of training. Each part prints
-a table whose lines are measured while it runs.
+The worker trains real trials one after the other in one process. The simulated day is the
+simulator's (tests/simulator): real driver, workers' code and store, with a virtual clock and a
+stand-in for Ray and for training. The driver runs a study with real Ray Tune, and its trials sleep
+instead of training. Each part prints a table whose lines are measured while it runs.
 
     python -m benchmarks.long_runs worker --trials 400 > benchmarks/long_runs.md
-    python -m benchmarks.long_runs driver --trials 100000 >> benchmarks/long_runs.md
+    python -m benchmarks.long_runs simulated --trials 100000 >> benchmarks/long_runs.md
+    python -m benchmarks.long_runs driver --trials 10000 >> benchmarks/long_runs.md
 """
 
 import argparse
 import json
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import date
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from aa_ray.training import api, device
 from aa_ray.training.worker import Worker
 from benchmarks import machine, scheduling
 from benchmarks.scheduling import resident
+from tests.simulator.long_run import LongRun, Sample, check
+from tests.simulator.plan import ROOT
 
 LINES = 20  # of a table, about
 METHODS = ("aa", "baseline", "rational-only", "switch-only")
@@ -125,6 +130,33 @@ def sampled(sample: Callable[[], None], seconds: float) -> Iterator[None]:
         thread.join()
 
 
+def watch_simulation(trials: int, hours: float) -> None:
+    """Run a simulated study in which workers are killed and clocks are set."""
+    commit, dirty = provenance.commit()
+    print("\n## A simulated day\n")
+    print(f"    python -m benchmarks.long_runs simulated --trials {trials}\n")
+    print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
+    print(
+        "Memory is that of one process with the driver, all workers and the simulator, which keeps"
+    )
+    print("about 0.2 kB per trial for its checks. Rows are compacted twice.\n")
+    table("hour", "trials", "memory, MB", "open files", "files of the study", "printed, kB")
+    out = sys.stdout  # which the simulator redirects
+
+    def sample(taken: Sample) -> None:
+        with redirect_stdout(out):
+            hour, finished, files, printed = taken
+            row(hour, finished, resident(os.getpid()), open_files(os.getpid()), files, printed)
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = LongRun(trials, Path(folder), hours, sample)
+        run.run_long()
+        ids = Store(f"{folder}/{ROOT}").read(["trial_id"])["trial_id"].to_pylist()
+        check(run, ids)
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(run.world.counts.items()))
+    print(f"\n{len(ids):,} trials, {run.slots} at once, one row each. Faults: {counts}.")
+
+
 def watch_driver(trials: int, slots: int) -> None:
     """Run a study of trials that take no time."""
     per_seed = 162
@@ -176,14 +208,17 @@ def state() -> tuple[float, ...]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=("worker", "driver"))
+    parser.add_argument("part", choices=("worker", "simulated", "driver"))
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--data", default="embedded")
     parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--hours", type=float, default=24.0, help="of the simulation")
     parser.add_argument("--slots", type=int, default=4, help="trials of the driver at once")
     options = parser.parse_args()
     if options.part == "worker":
         watch_worker(options.trials, options.data, options.backbone)
+    elif options.part == "simulated":
+        watch_simulation(options.trials, options.hours)
     else:
         scheduling.claim(options.slots)
         watch_driver(options.trials, options.slots)

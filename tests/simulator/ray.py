@@ -102,6 +102,10 @@ class Cluster:
         """Replaces ``aa_ray.sweep.pulse.heard``."""
         return self.told.get((self.world.current, job_id))
 
+    def forget(self, job_id: str) -> None:
+        """Replaces ``aa_ray.sweep.pulse.forget``."""
+        self.told.pop((self.world.current, job_id), None)
+
     def end(self, beat: dict[str, Any]) -> None:
         """Replaces ``aa_ray.sweep.pulse.end``."""
         for process in self.world.processes:
@@ -202,6 +206,8 @@ class Tuner:
             self._idle.append(actor)
             trial.last_result = actor.results.popleft()
             self._searcher.on_trial_complete(trial.trial_id, trial.last_result)
+            for callback in self._callbacks:
+                callback.on_trial_complete(0, [], trial)
         elif not actor.process.alive or (cut and trial.failures < self._cluster.most_deaths):
             if actor.process.alive:
                 self._world.counts["network cut"] += 1

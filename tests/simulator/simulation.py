@@ -62,19 +62,21 @@ class Simulation:
         undisturbed: whether to leave out all faults.
     """
 
+    slots = 2
+
     def __init__(self, seed: int, undisturbed: bool = False) -> None:
-        self.plan = Plan.of(seed)
+        self.plan = self.make_plan(seed)
         if undisturbed:
             self.plan = replace(self.plan, store="disk", drivers=1, lag=0.0)
         self.undisturbed = undisturbed
-        self.study = make_study(seed)
+        self.study = self.make_study(seed)
         self.world = World(seed)
-        self.disk = Disk(self.world)
+        self.disk = self.make_disk()
         self._exclusive = self.plan.store != "bucket without conditions"
         self.bucket = FaultyBucket(self.world, self._exclusive, self.plan.lag)
         self.on_disk = self.plan.store in ("disk", "shared")
         hosts = ["host"] if self.plan.store == "disk" else ["host-1", "host-2", "host-3"]
-        self.cluster = fake_ray.Cluster(self.world, hosts, slots=2)
+        self.cluster = fake_ray.Cluster(self.world, hosts, slots=self.slots)
         self.world.may_kill = self.cluster.may_kill
         self.actor = training.actor_class(self.cluster, self.study.backbone, self._watched)
         files = self.disk if self.on_disk else self.bucket
@@ -86,6 +88,15 @@ class Simulation:
         self.running: dict[str, list[Process]] = {}  # trial id -> the drivers that run it
         self.finished_at: dict[str, float] = {}
         self.violations: list[str] = []
+        self.output = io.StringIO()
+
+    # What a longer run replaces.
+
+    make_plan = staticmethod(Plan.of)
+    make_study = staticmethod(make_study)
+
+    def make_disk(self) -> Any:
+        return Disk(self.world)
 
     # The run.
 
@@ -196,6 +207,7 @@ class Simulation:
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
             (callback, "ray", ray),
+            (callback, "forget", self.cluster.forget),
             (tune, "tune", ray_tune),
             (head, "watch", lambda address, local: lambda: None),
             (backbones, "check_available", lambda backbone: None),
@@ -211,8 +223,8 @@ class Simulation:
         with contextlib.ExitStack() as stack:
             for module, name, stand_in in replaced:
                 stack.enter_context(mock.patch.object(module, name, stand_in))
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            stack.enter_context(contextlib.redirect_stdout(self.output))
+            stack.enter_context(contextlib.redirect_stderr(self.output))
             yield
 
     def _arm(self, seconds: float, tell: Callable[[bool], None]) -> None:
@@ -248,6 +260,8 @@ class Simulation:
         finally:
             for trial_id in wanted:
                 self.running[trial_id].remove(driver)
+                if not self.running[trial_id]:
+                    del self.running[trial_id]
 
     def _is_sound(self, driver: Process) -> bool:
         """Return whether the driver works and others had no reason to doubt it."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from aa_ray.store.local import LocalFiles
-from tests.simulator import mutations
+from aa_ray.store.rows import Store
+from tests.simulator import long_run, mutations, plan
 from tests.simulator.__main__ import noticing
 from tests.simulator.check import check
 from tests.simulator.disk import Disk
+from tests.simulator.long_run import LongRun, Sample
 from tests.simulator.plan import Plan
 from tests.simulator.simulation import Simulation
 from tests.simulator.world import Violation, World
@@ -84,6 +86,20 @@ def test_every_missing_safeguard_is_noticed(name: str) -> None:
 def test_an_undisturbed_study_has_no_faults() -> None:
     simulation = Simulation(1, undisturbed=True)
     assert simulation.run() and not simulation.world.counts
+
+
+def test_a_long_run_ends_with_one_row_per_trial(tmp_path: Path) -> None:
+    samples: list[Sample] = []
+    run = LongRun(100, tmp_path, 0.5, samples.append)
+    run.run_long()
+    ids = Store(f"{tmp_path}/{plan.ROOT}").read(["trial_id"])["trial_id"].to_pylist()
+    long_run.check(run, ids)
+    assert 60 < len(ids) <= 108 and len(samples) >= 20
+    assert samples[-1].finished > samples[0].finished
+    with pytest.raises(Violation, match="several"):
+        long_run.check(run, [*ids, ids[0]])
+    with pytest.raises(Violation, match="lost"):
+        long_run.check(run, ids[1:])
 
 
 @pytest.mark.parametrize("safe", [True, False])
