@@ -9,6 +9,7 @@ import ctypes
 import gc
 import traceback
 from contextlib import suppress
+from functools import cache
 
 import torch
 
@@ -79,8 +80,13 @@ def trim() -> None:
     take a third of a second.
     """
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # libraries look for leaks at the end
+    _freeze_once()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _freeze_once() -> None:
+    """Move all existing objects out of the collector's sight, in the first call only."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries look for leaks at the end

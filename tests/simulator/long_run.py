@@ -163,7 +163,7 @@ class LongRun(Simulation):
     def _take_samples(self) -> None:
         while not self._over:
             self.world.wait(self._hours * HOUR / 24)
-            if self.running_commands:
+            if self.world.faults:
                 files = sum(len(names) for _, _, names in os.walk(self._folder))
                 now = self.world.now / HOUR
                 self._sample(Sample(now, len(self.finished_at), files, self.output.tell() / 1e3))
