@@ -231,6 +231,8 @@ def _switch():  # type: ignore[no-untyped-def]
 def _plug_in(switch: int, host: Host) -> None:
     """Connect the host to the switch."""
     port = f"to-{host.name}"
+    # If the host has just lost power, the kernel may still be removing its old cable.
+    subprocess.run([*_inside(switch), "ip", "link", "del", port], stderr=subprocess.DEVNULL)
     for where, command in (
         (switch, f"link add {port} type veth peer name eth0 netns {host.pid}"),
         (switch, f"link set {port} master bridge0 up"),
@@ -244,8 +246,11 @@ def _plug_in(switch: int, host: Host) -> None:
 
 def _ip(pid: int, command: str) -> None:
     """Run ``ip`` in the network namespace of a process."""
-    inside = ["nsenter", "--net", "--target", str(pid)]
-    subprocess.run([*inside, "ip", *command.split()], check=True)
+    subprocess.run([*_inside(pid), "ip", *command.split()], check=True)
+
+
+def _inside(pid: int) -> list[str]:
+    return ["nsenter", "--net", "--target", str(pid)]
 
 
 def main() -> int:
