@@ -15,6 +15,10 @@ from benchmarks.torture.report import Report
 # How long a driver may take to notice that its Ray has died.
 NOTICE_SECONDS = 180
 
+# Share of a study's starts in which the first fault waits until a worker exists. In the others it
+# may hit Ray while it starts.
+WITH_WORKERS = 0.8
+
 
 def torture(
     place: Place,
@@ -89,6 +93,8 @@ class _Disturbed:
 
     def follow(self, running: "subprocess.Popen[bytes]") -> bool:
         """Cause faults until the driver has ended. Return whether it ended by itself."""
+        if self._draw.random() < WITH_WORKERS and self._ended_before_workers(running):
+            return True
         while self.report.kills.total() < self._faults:
             if self._ended_within(running, self._draw.uniform(0, self._longest)):
                 return True
@@ -104,6 +110,13 @@ class _Disturbed:
         while not self._ended_within(running, 1):
             pass
         return True
+
+    def _ended_before_workers(self, running: "subprocess.Popen[bytes]") -> bool:
+        """Wait for a worker; return whether the driver has ended instead."""
+        while not self._place.victims("worker", self._draw):
+            if self._ended_within(running, 0.5):
+                return True
+        return False
 
     def _ended_within(self, running: "subprocess.Popen[bytes]", seconds: float) -> bool:
         """Whether the driver ends within this time, in which the place is tended."""
