@@ -33,10 +33,12 @@ class FinishedTrials(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Called at each of Tune's steps."""
-        # Tune shows schedulers only a part of its controller.
+        # Tune shows schedulers only a part of its controller. Another version of Tune may name its
+        # records differently; they are then kept.
         controller = getattr(tune_controller, "_tune_controller", tune_controller)
-        self._drop(controller)
-        drop_cancelled(controller._actor_manager)
+        with suppress(AttributeError):
+            self._drop(controller)
+            drop_cancelled(controller._actor_manager)
         return super().choose_trial_to_run(tune_controller)
 
     def _drop(self, controller: Any) -> None:
@@ -55,8 +57,9 @@ class FinishedTrials(FIFOScheduler):
         gone = {id(trial) for trial in stopped if trial is not trials[0]}
         trials[:] = [trial for trial in trials if id(trial) not in gone]
         for name in SETS:
-            of_controller: set[Any] = getattr(controller, name, set())
-            of_controller.difference_update([trial for trial in stopped if id(trial) in gone])
+            getattr(controller, name).difference_update(
+                [trial for trial in stopped if id(trial) in gone]
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle nothing: Tune pickles a copy to restore a run, which is never done here."""
@@ -69,6 +72,6 @@ def drop_cancelled(manager: Any) -> None:
     Args:
         manager: a ``RayActorManager``.
     """
-    calls: dict[Any, Any] = getattr(manager, "_pending_actors_to_enqueued_actor_tasks", {})
+    calls = manager._pending_actors_to_enqueued_actor_tasks
     for actor in calls.keys() - manager._pending_actors_to_attrs.keys():
         del calls[actor]

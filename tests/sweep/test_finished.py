@@ -80,7 +80,9 @@ class Controller:
         self._trials = list(trials)
         self._stopped_trials = set(trials)
         self._trials_to_cache = set(trials)
-        self._actor_manager = SimpleNamespace(_pending_actors_to_attrs={})
+        self._actor_manager = SimpleNamespace(
+            _pending_actors_to_attrs={}, _pending_actors_to_enqueued_actor_tasks={}
+        )
 
     def get_trials(self) -> list[Stopped]:
         return self._trials
@@ -104,3 +106,11 @@ def test_only_empty_folders_and_stopped_trials_go(tmp_path: Path) -> None:
     running.status = "TERMINATED"
     scheduler.choose_trial_to_run(controller)
     assert controller._trials == [first]
+
+
+def test_another_version_of_tune_keeps_its_records(tmp_path: Path) -> None:
+    trials = [Stopped(tmp_path / name, "TERMINATED") for name in "ab"]
+    controller = SimpleNamespace(get_trials=lambda: trials, records=set(trials))
+    scheduler = finished.FinishedTrials()
+    scheduler.on_trial_complete(controller, trials[1], {})
+    assert scheduler.choose_trial_to_run(controller) is None and len(controller.records) == 2
