@@ -55,7 +55,8 @@ class TrialQueue:
     def record(self, row: Mapping[str, Any]) -> None:
         """Record a trial that has just finished or failed, given its ``queue_row``."""
         self.forecast.learn(row, new=True)
-        resolved = self._resolver.add(row)
+        # Of each row only what is needed later stays in memory.
+        resolved = self._resolver.add({column: row.get(column) for column in RESOLVE_COLUMNS})
         if row["trial_id"] in self._states:
             self._set_state(row["trial_id"], row["status"])
         for cell in resolved:
