@@ -136,10 +136,8 @@ def watch_simulation(trials: int, hours: float) -> None:
     print("\n## A simulated day\n")
     print(f"    python -m benchmarks.long_runs simulated --trials {trials}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
-    print(
-        "Memory is that of one process with the driver, all workers and the simulator, which keeps"
-    )
-    print("about 0.2 kB per trial for its checks. Rows are compacted twice.\n")
+    print("Memory is that of one process with the driver, all workers and the simulator, which")
+    print("remembers when each trial finished. Rows are compacted twice.\n")
     table("hour", "trials", "memory, MB", "open files", "files of the study", "printed, kB")
     out = sys.stdout  # which the simulator redirects
 

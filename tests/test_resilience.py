@@ -17,6 +17,10 @@ from tests import namespaces, object_stores
 
 TOP = Path(__file__).parent.parent
 
+# Two seeds of Baseline, AA, AdapterDrop and AA-focused; more if AA's seeds select different numbers
+# of layers, which depends on the CPU's last digits.
+LEAST_TRIALS = 2 * 4
+
 
 def damage(report: Report) -> tuple[int, int, int, int]:
     return report.repeated, report.lost, report.duplicates, report.differing
@@ -55,7 +59,7 @@ def disturbed(*options: str) -> list[str]:
     ran = subprocess.run(command, capture_output=True, text=True, cwd=TOP, timeout=500)
     assert ran.returncode == 0, ran.stderr
     cells = ran.stdout.splitlines()[-1].strip("| ").split(" | ")
-    assert cells[1] == "1" and cells[5:9] == ["0", "0", "0", "0"] and int(cells[3]) >= 8
+    assert cells[1] == "1" and cells[5:9] == ["0", "0", "0", "0"] and int(cells[3]) >= LEAST_TRIALS
     return cells
 
 

@@ -8,7 +8,7 @@ from ray.exceptions import RayError
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from aa_ray.store import clock
-from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch, forget
+from aa_ray.sweep.pulse import LOOK_SECONDS, PulseWatch
 from aa_ray.sweep.searcher import QueueSearcher
 
 
@@ -48,10 +48,10 @@ class SweepCallback(TrialProgressCallback):
         """Print nothing; the progress display shows finished trials."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        forget(trial.trial_id)
+        self._watch.forget(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        forget(trial.trial_id)
+        self._watch.forget(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file).read_text() if trial.error_file else ""

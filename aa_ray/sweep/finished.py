@@ -54,12 +54,10 @@ class FinishedTrials(FIFOScheduler):
             with suppress(OSError, ValueError):  # there is none, or another library has used it
                 os.rmdir(trial.storage.trial_driver_staging_path)
         trials = controller._trials
-        gone = {id(trial) for trial in stopped if trial is not trials[0]}
-        trials[:] = [trial for trial in trials if id(trial) not in gone]
+        dropped = {trial for trial in stopped if trial is not trials[0]}
+        trials[:] = [trial for trial in trials if trial not in dropped]
         for name in SETS:
-            getattr(controller, name).difference_update(
-                [trial for trial in stopped if id(trial) in gone]
-            )
+            getattr(controller, name).difference_update(dropped)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle nothing: Tune pickles a copy to restore a run, which is never done here."""

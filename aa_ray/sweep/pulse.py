@@ -82,7 +82,7 @@ class PulseWatch:
 
     Args:
         stall_seconds: as in ``Resources``.
-        heard, end: the functions above.
+        heard, end, forget: the functions above.
     """
 
     def __init__(
@@ -90,7 +90,9 @@ class PulseWatch:
         stall_seconds: float,
         heard: Callable[[str], bytes | None] = heard,
         end: Callable[[dict[str, object]], None] = end,
+        forget: Callable[[str], None] = forget,
     ) -> None:
+        self.forget = forget
         self._limits = {
             True: SLACK * stall_seconds + LOOK_SECONDS,
             False: SLACK * stall_seconds + OTHER_SECONDS,

@@ -23,7 +23,8 @@ from tests.simulator.plan import Plan, SimulatedStudy
 from tests.simulator.simulation import DAY, Simulation
 from tests.simulator.world import HOUR, Violation, World
 
-TASKS = tuple(tasks.TASKS)
+# Those with the stand-in's metrics.
+TASKS = tuple(name for name, task in tasks.TASKS.items() if {*task.metrics} <= {"accuracy", "f1"})
 REGIMES = ("100", "300", "500")
 SEED = 2  # of the faults
 

@@ -207,14 +207,13 @@ class Simulation:
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
             (callback, "ray", ray),
-            (callback, "forget", self.cluster.forget),
             (tune, "tune", ray_tune),
             (head, "watch", lambda address, local: lambda: None),
             (backbones, "check_available", lambda backbone: None),
             (session, "folder", lambda: contextlib.nullcontext(Path("session"))),
             (ray_token, "protect", lambda: None),
             (tune, "run_study", partial(tune.run_study, actor=self.actor)),
-            (tune, "PulseWatch", lambda s: PulseWatch(s, self.cluster.heard, self.cluster.end)),
+            (tune, "PulseWatch", self._pulse_watch),
             (watchdog, "arm", self._arm),
             (watchdog, "beat", lambda: self._tells[world.current](True)),
             (watchdog, "disarm", lambda: self._tells.pop(world.current)(False)),
@@ -226,6 +225,10 @@ class Simulation:
             stack.enter_context(contextlib.redirect_stdout(self.output))
             stack.enter_context(contextlib.redirect_stderr(self.output))
             yield
+
+    def _pulse_watch(self, seconds: float) -> PulseWatch:
+        cluster = self.cluster
+        return PulseWatch(seconds, cluster.heard, cluster.end, cluster.forget)
 
     def _arm(self, seconds: float, tell: Callable[[bool], None]) -> None:
         self._tells[self.world.current] = tell

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from aa_ray.core.backbones import Backbone
-from aa_ray.data import tasks
 from aa_ray.store.rows import Store
 from aa_ray.sweep.actor import TrialActor
 from aa_ray.training import watchdog
@@ -25,7 +24,6 @@ from tests.simulator.world import World
 
 LAYERS = 4
 EPOCH_SECONDS = 12.0
-METRICS = sorted({metric for task in tasks.TASKS.values() for metric in task.metrics})
 
 
 class StandInInputs(Inputs):
@@ -88,7 +86,7 @@ def _first(trial: Trial) -> TrainerState:
 
 
 def _scores(value: int) -> dict[str, float]:
-    return dict.fromkeys(METRICS, value / 255)
+    return {"accuracy": value / 255, "f1": value / 255}
 
 
 def _tensor(digest: bytes) -> torch.Tensor:

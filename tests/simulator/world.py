@@ -114,7 +114,7 @@ class World:
 
     def _start(self, process: Process, run: Callable[[], None]) -> None:
         thread = greenlet(run, parent=self._hub)
-        process.greenlets = [thread, *(other for other in process.greenlets if not other.dead)]
+        process.greenlets = [*(other for other in process.greenlets if not other.dead), thread]
         self._push(0.0, thread, process)
 
     def run(self, limit: float, most_operations: int) -> None:

@@ -3,6 +3,7 @@
 import gc
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,7 @@ class Counter:
         self.trials: list[int] = []
         self.actors: list[int] = []
         self.ended: list[str] = []
-        suggest, forget = QueueSearcher.suggest, pulse.forget
+        suggest = QueueSearcher.suggest
 
         def counting(searcher: QueueSearcher, trial_id: str) -> Any:
             gc.collect()
@@ -42,12 +43,12 @@ class Counter:
 
         def forgetting(job_id: str) -> None:
             assert pulse.heard(job_id) is not None
-            forget(job_id)
+            pulse.forget(job_id)
             assert pulse.heard(job_id) is None
             self.ended.append(job_id)
 
         monkeypatch.setattr(QueueSearcher, "suggest", counting)
-        monkeypatch.setattr("aa_ray.sweep.callback.forget", forgetting)
+        monkeypatch.setattr(tune, "PulseWatch", partial(pulse.PulseWatch, forget=forgetting))
 
 
 def test_a_driver_holds_few_trials(
