@@ -1,6 +1,5 @@
 """A study killed at random moments ends like an undisturbed one (benchmarks/resilience.py)."""
 
-import json
 import random
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aa_ray.store.rows import read
+from benchmarks.torture import page
 from benchmarks.torture.disturbed import torture
 from benchmarks.torture.places import Place
 from benchmarks.torture.report import Report
@@ -59,7 +59,9 @@ def disturbed(*options: str) -> list[str]:
     ran = subprocess.run(command, capture_output=True, text=True, cwd=TOP, timeout=500)
     assert ran.returncode == 0, ran.stderr
     cells = ran.stdout.splitlines()[-1].strip("| ").split(" | ")
-    assert cells[1] == "1" and cells[5:9] == ["0", "0", "0", "0"] and int(cells[3]) >= LEAST_TRIALS
+    # On a fast machine, a study may finish before it has been disturbed often enough.
+    studies, trials = int(cells[1]), int(cells[3])
+    assert cells[5:9] == ["0", "0", "0", "0"] and trials >= studies * LEAST_TRIALS
     return cells
 
 
@@ -90,7 +92,17 @@ def test_a_log_continues(tmp_path: Path) -> None:
     """Faults and damage of the logged studies add up."""
     log = tmp_path / "log"
     one = Report(Counter({"driver SIGKILL": 2}), 1, 3, 4, 1, 0, 0, 0, 0, 5.0)
-    log.write_text(2 * (json.dumps(vars(one)) + "\n"))
+    one.append_to(log)
+    one.append_to(log)
     total = Report.read(log)
     assert total.kills == {"driver SIGKILL": 4} and (total.studies, total.trials) == (2, 8)
     assert total.markdown().startswith("| 4 (4 driver SIGKILL) | 2 | 6 | 8 | 2 |")
+
+
+def test_the_page_is_the_sum_of_the_logs() -> None:
+    assert page.page() == (TOP / "benchmarks/resilience.md").read_text()
+    total = Report()
+    for log in sorted(page.LOGS.glob("*.jsonl")):
+        assert log.stem in page.PLACES
+        total.add(Report.read(log))
+    assert damage(total) == (0, 0, 0, 0)

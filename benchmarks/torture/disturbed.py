@@ -1,7 +1,6 @@
 """One study, disturbed again and again until it has finished, and compared with a quiet run."""
 
 import contextlib
-import json
 import random
 import subprocess
 import time
@@ -75,8 +74,7 @@ def torture_studies(
         place.remove("disturbed")
         total.add(report)
         if log is not None:
-            with log.open("a") as file:
-                file.write(json.dumps(vars(report)) + "\n")
+            report.append_to(log)
     return total
 
 

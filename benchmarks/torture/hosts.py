@@ -79,7 +79,7 @@ class ThreeHosts(Place):
     def victims(self, target: str, draw: random.Random) -> list[int]:
         found = super().victims(target, draw)
         if target == "raylet":  # not the head's
-            on_head = set(_inside(self.hosts[HEAD].pid))
+            on_head = self._inside(HEAD)
             found = [pid for pid in found if pid not in on_head]
             return [draw.choice(found)] if found else []
         return found
@@ -107,8 +107,12 @@ class ThreeHosts(Place):
     def _has_ray(self, name: str) -> bool:
         if self.hosts[name].ended():
             return False
-        inside = _inside(self.hosts[name].pid)
-        return any("/raylet/raylet " in _command(pid) for pid in inside)
+        return any("/raylet/raylet " in command for command in self._inside(name).values())
+
+    def _inside(self, name: str) -> dict[int, str]:
+        """Return the processes of the study and of its Ray on this host."""
+        host = _namespace(self.hosts[name].pid)
+        return {pid: cmd for pid, cmd in self.running().items() if _namespace(pid) == host}
 
     def _start_ray(self, name: str, *options: str) -> "subprocess.Popen[bytes]":
         ray = str(Path(sys.executable).parent / "ray")
@@ -125,22 +129,10 @@ class ThreeHosts(Place):
         return self.hosts[name].command("env", *given, *command)
 
 
-def _inside(pid: int) -> list[int]:
-    """Return the processes of a host, by their ids on this machine."""
-    with contextlib.suppress(OSError):
-        namespace = os.readlink(f"/proc/{pid}/ns/pid")
-        found = []
-        for path in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if path.name.isdigit() and os.readlink(path / "ns/pid") == namespace:
-                    found.append(int(path.name))
-        return found
-    return []
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+def _namespace(pid: int) -> str:
+    """Return what tells the processes of different hosts apart."""
+    with contextlib.suppress(OSError):  # it has just ended
+        return os.readlink(f"/proc/{pid}/ns/pid")
     return ""
 
 

@@ -2,10 +2,12 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from aa_ray.store import provenance
 from aa_ray.store.rows import read
 
 # Columns that say when, where and (if several methods share the trial) as which of them a trial
@@ -32,18 +34,28 @@ class Report:
     seconds: float = 0.0
 
     def markdown(self) -> str:
-        """Return one row of the table in resilience.md."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
+        """Return one row of a table with ``COLUMNS``."""
+        return f"| {self.kills.total():,} ({self.kinds()}) | {' | '.join(self.counts())} |"
+
+    def kinds(self) -> str:
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
+
+    def counts(self) -> list[str]:
+        """Return all columns but the first."""
         counts = (self.studies, self.starts, self.trials, self.resumed, self.repeated, self.lost,
                   self.duplicates, self.differing)  # fmt: skip
-        return (
-            f"| {self.kills.total():,} ({kinds}) | {' | '.join(map(str, counts))} "
-            f"| {self.seconds / 60:.1f} |"
-        )
+        return [*(f"{count:,}" for count in counts), f"{self.seconds / 60:.0f}"]
 
     def add(self, other: "Report") -> None:
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
+
+    def append_to(self, log: Path) -> None:
+        """Add a line for one study, with the code that ran it and the day."""
+        commit, dirty = provenance.commit()
+        line = {"commit": f"{commit}{'+changes' if dirty else ''}", "date": str(date.today())}
+        with log.open("a") as file:
+            file.write(json.dumps(line | vars(self)) + "\n")
 
     @classmethod
     def read(cls, log: Path | None) -> "Report":
@@ -52,7 +64,8 @@ class Report:
         if log is not None and log.exists():
             for line in log.read_text().splitlines():
                 values = json.loads(line)
-                total.add(cls(**values | {"kills": Counter(values["kills"])}))
+                counts = {field.name: values[field.name] for field in fields(cls)}
+                total.add(cls(**counts | {"kills": Counter(counts["kills"])}))
         return total
 
     def count_repeated(self, results: str, finished: dict[str, Any]) -> None:
