@@ -7,6 +7,7 @@ that trains wrongly shows in the training loss and the score.
 """
 
 import argparse
+import json
 from datetime import date
 from typing import Any
 
@@ -28,6 +29,7 @@ COLUMNS = (
     "device",
     "test_metric",
     "curves",
+    "settings",
 )
 
 
@@ -49,14 +51,24 @@ def difference(one: list[float], other: list[float], digits: int) -> str:
     return f"{pairs.mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
+def compared(one: dict[str, Row], other: dict[str, Row]) -> dict[tuple[str, ...], list[str]]:
+    """Return the ids of trials with a row of each device, by what the table's rows are for."""
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for trial_id in sorted(one.keys() & other.keys()):
+        row = one[trial_id]
+        if row["device"] != other[trial_id]["device"]:
+            rate = f"{json.loads(row['settings'])['learning_rate']:g}"
+            key = row["method"], rate, row["task"], row["regime"]
+            cells.setdefault(key, []).append(trial_id)
+    return cells
+
+
 def report(results: str, against: str) -> None:
     """Print the page."""
     one, other = finished(results), finished(against)
-    cells: dict[tuple[str, str, str], list[str]] = {}
-    for trial_id in sorted(one.keys() & other.keys()):
-        row = one[trial_id]
-        cells.setdefault((row["method"], row["task"], row["regime"]), []).append(trial_id)
-    devices = [" and ".join(sorted({r["device"] for r in rows.values()})) for rows in (one, other)]
+    cells = compared(one, other)
+    ids = [trial_id for of_cell in cells.values() for trial_id in of_cell]
+    devices = [" and ".join({rows[i]["device"] for i in ids}) for rows in (one, other)]
     commit, dirty = provenance.commit()
     print("# The same trials on two devices\n")
     print(f"    python -m benchmarks.devices --results {results} --against {against}\n")
@@ -65,19 +77,20 @@ def report(results: str, against: str) -> None:
         f"{devices[1]}, paired by seed, with 95 % intervals. Scores are x 100; the loss is the mean"
     )
     print(f"training loss of the last {LAST_EPOCHS} epochs.\n")
-    print("| method | task | examples | seeds | score | difference | loss | difference |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for (method, task, regime), ids in cells.items():
-        scores, scores_there = (
-            [100 * rows[i]["test_metric"] for i in ids] for rows in (one, other)
-        )
-        losses, losses_there = ([last_loss(rows[i]) for i in ids] for rows in (one, other))
-        cells_of_row = (
-            method, task, regime, str(len(ids)), f"{np.mean(scores):.1f}",
-            difference(scores, scores_there, 1), f"{np.mean(losses):.3f}",
-            difference(losses, losses_there, 3),
-        )  # fmt: skip
-        print(f"| {' | '.join(cells_of_row)} |")
+    print("| method | rate | task | examples | seeds | score | difference | loss | difference |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
+    for cell, of_cell in sorted(cells.items()):
+        print(f"| {' | '.join([*cell, *numbers(one, other, of_cell)])} |")
+
+
+def numbers(one: dict[str, Row], other: dict[str, Row], ids: list[str]) -> list[str]:
+    """Return the numbers in a row of the table."""
+    scores, scores_there = ([100 * rows[i]["test_metric"] for i in ids] for rows in (one, other))
+    losses, losses_there = ([last_loss(rows[i]) for i in ids] for rows in (one, other))
+    return [
+        str(len(ids)), f"{np.mean(scores):.1f}", difference(scores, scores_there, 1),
+        f"{np.mean(losses):.3f}", difference(losses, losses_there, 3),
+    ]  # fmt: skip
 
 
 def main() -> None:
