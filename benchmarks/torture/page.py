@@ -43,7 +43,8 @@ must be equal bit for bit. After at most 25 faults a study may finish, and the n
 rows whose content differs.
 
 The study is `table2.py` with a tiny BERT on the demo's data: three seeds, 100 epochs, {trials}
-trials. Commands, with PLACE for the options below:
+trials. Several places were disturbed side by side on two cores, so the minutes overlap. Commands,
+with PLACE for the options below:
 
     python -m benchmarks.resilience --faults 1000 --longest 8 --log LOG PLACE
     python -m benchmarks.torture.page > benchmarks/resilience.md
