@@ -68,7 +68,7 @@ def report(results: str, against: str) -> None:
     one, other = finished(results), finished(against)
     cells = compared(one, other)
     ids = [trial_id for of_cell in cells.values() for trial_id in of_cell]
-    devices = [" and ".join({rows[i]["device"] for i in ids}) for rows in (one, other)]
+    devices = [" and ".join(sorted({rows[i]["device"] for i in ids})) for rows in (one, other)]
     commit, dirty = provenance.commit()
     print("# The same trials on two devices\n")
     print(f"    python -m benchmarks.devices --results {results} --against {against}\n")

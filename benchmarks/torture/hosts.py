@@ -107,7 +107,7 @@ class ThreeHosts(Place):
     def _has_ray(self, name: str) -> bool:
         if self.hosts[name].ended():
             return False
-        return any("/raylet/raylet " in command for command in self._inside(name).values())
+        return any(self.programs["raylet"] in command for command in self._inside(name).values())
 
     def _inside(self, name: str) -> dict[int, str]:
         """Return the processes of the study and of its Ray on this host."""

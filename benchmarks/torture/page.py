@@ -52,7 +52,7 @@ with PLACE for the options below:
 
 
 def page(logs: Path = LOGS) -> str:
-    """Return the page; raise OSError or KeyError if a log is missing or incomplete."""
+    """Return the page, with a section for each place that has a log."""
     reports = {name: Report.read(logs / f"{name}.jsonl") for name in PLACES}
     reports = {name: report for name, report in reports.items() if report.studies}
     total = Report()
