@@ -21,6 +21,9 @@ TOP = Path(__file__).parent.parent
 # of layers, which depends on the CPU's last digits.
 LEAST_TRIALS = 2 * 4
 
+# So many that one study lasts until all faults have happened, on a fast machine too.
+EPOCHS = "150"
+
 
 def damage(report: Report) -> tuple[int, int, int, int]:
     return report.repeated, report.lost, report.duplicates, report.differing
@@ -28,10 +31,10 @@ def damage(report: Report) -> tuple[int, int, int, int]:
 
 @pytest.mark.slow
 def test_a_killed_study_ends_as_undisturbed(tiny_folder: Path, tmp_path: Path) -> None:
-    study = ["--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42", "--epochs", "60",
-             "--fuse", "2"]  # fmt: skip
+    study = ["--backbone", str(tiny_folder), "--tasks", "qqp", "--seeds", "42",
+             "--epochs", EPOCHS, "--fuse", "2"]  # fmt: skip
     kinds = ("worker SIGKILL", "driver SIGKILL")
-    report = torture(Place(tmp_path), study, 2, random.Random(0), 15, kinds)
+    report = torture(Place(tmp_path), study, 2, random.Random(0), 5, kinds)
     assert set(report.kills) == set(kinds) and report.trials >= 4
     assert damage(report) == (0, 0, 0, 0)
     arrays = read(str(tmp_path / "disturbed"))["array"].to_pylist()
@@ -42,19 +45,20 @@ def test_a_killed_study_ends_as_undisturbed(tiny_folder: Path, tmp_path: Path) -
 def test_thirty_trials_killed_twenty_times_end_as_undisturbed(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
-    study = ["--backbone", str(tiny_folder), "--seeds", "42", "92", "111", "--epochs", "100"]
-    report = torture(Place(tmp_path), study, 20, random.Random(1), longest=20)
+    study = ["--backbone", str(tiny_folder), "--seeds", "42", "92", "111"]
+    study += ["--epochs", EPOCHS]
+    report = torture(Place(tmp_path), study, 20, random.Random(1), longest=15)
     assert report.kills.total() == 20 and report.trials >= 30 and report.resumed > 0
     assert all(report.kills[kind] in (3, 4) for kind in Place.kinds)
     assert damage(report) == (0, 0, 0, 0)
 
 
-def disturbed(*options: str, epochs: int = 60) -> list[str]:
+def disturbed(*options: str) -> list[str]:
     """Run the benchmark's command; return the cells of its table, which say that no row suffered.
 
     Its command line, since Ray's nodes need their own signal handlers.
     """
-    study = ["--tasks", "qqp", "--seeds", "42", "92", "--epochs", str(epochs)]
+    study = ["--tasks", "qqp", "--seeds", "42", "92", "--epochs", EPOCHS]
     command = [sys.executable, "-m", "benchmarks.resilience", *options, "--", *study]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=TOP, timeout=500)
     assert ran.returncode == 0, ran.stderr
@@ -65,7 +69,7 @@ def disturbed(*options: str, epochs: int = 60) -> list[str]:
 
 @pytest.mark.slow
 def test_nodes_that_disappear_cost_no_trial() -> None:
-    kills = disturbed("--faults", "3", "--nodes", "2", "--longest", "15")[0]
+    kills = disturbed("--faults", "3", "--nodes", "2", "--longest", "5")[0]
     assert kills == "3 (1 driver SIGKILL, 1 node lost, 1 worker SIGKILL)"
 
 
@@ -74,7 +78,7 @@ def test_nodes_that_disappear_cost_no_trial() -> None:
 def test_a_store_that_fails_costs_no_trial(store: str, faults: int) -> None:
     if why := object_stores.missing(store):
         pytest.skip(why)
-    kills = disturbed("--faults", str(faults), "--store", store, "--longest", "10")[0]
+    kills = disturbed("--faults", str(faults), "--store", store, "--longest", "5")[0]
     assert kills.count("1 ") == faults
 
 
@@ -82,8 +86,7 @@ def test_a_store_that_fails_costs_no_trial(store: str, faults: int) -> None:
 @pytest.mark.cluster
 @pytest.mark.skipif(bool(namespaces.missing()), reason=namespaces.missing() or "-")
 def test_hosts_without_power_or_network_cost_no_trial() -> None:
-    # So long that also on a fast machine one study lasts until all faults have happened.
-    kills = disturbed("--faults", "7", "--hosts", "--longest", "5", epochs=120)[0]
+    kills = disturbed("--faults", "7", "--hosts", "--longest", "5")[0]
     assert "1 host lost, 1 link down" in kills
 
 
