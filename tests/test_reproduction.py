@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import devices
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").rglob("*.md"))]
 
@@ -42,3 +44,15 @@ def test_the_committed_rows_print_the_table(
 
 def test_there_are_committed_rows() -> None:
     assert CASES
+
+
+def test_the_committed_rows_print_the_comparison_of_devices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    page = Path("benchmarks/devices.md").read_text("utf-8")
+    command = next(line for line in page.splitlines() if "python -m benchmarks.devices" in line)
+    monkeypatch.setattr(sys, "argv", ["devices", *shlex.split(command)[3:]])
+    devices.main()
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) > 3 and "\n".join(table) in page
