@@ -73,6 +73,7 @@ def study_from(options: argparse.Namespace, methods: Sequence[str], backbone: st
         variants=(Variant(PLAIN, tuple(settings.items())),),
         tuning=tuned,
         last_n=options.last_n,
+        full_seeds=options.full_seeds,
     )
 
 
@@ -85,7 +86,7 @@ def study_of_one(options: argparse.Namespace) -> Study:
         UsageError: see ``study_from``.
     """
     lists = {"tasks": [options.task], "regimes": [options.regime], "seeds": [[options.seed]],
-             "methods": [options.method], "preset": "demo"}  # fmt: skip
+             "methods": [options.method], "preset": "demo", "full_seeds": 1}  # fmt: skip
     plugins.load(options.own or ())  # adds custom architectures to METHODS
     as_of_study = argparse.Namespace(**(vars(options) | lists))
     return study_from(as_of_study, tuple(architectures.METHODS), PAPER_BACKBONE)

@@ -174,8 +174,8 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         type=values.regime,
         nargs="+",
         metavar="REGIME",
-        help="numbers of annotated examples, or full (which only runs the first seed); the paper's "
-        f"are {' '.join(regime.name for regime in regimes.PAPER)}",
+        help="numbers of annotated examples, or full (see --full-seeds); the paper's are "
+        f"{' '.join(regime.name for regime in regimes.PAPER)}",
     )
     add(
         "--seeds",
@@ -184,6 +184,13 @@ def _add_study(group: Any, methods: Sequence[str]) -> None:
         metavar="SEED",
         help="non-negative integers, or ranges such as 100-119; the paper's are "
         f"{' '.join(map(str, architectures.SEEDS))}",
+    )
+    add(
+        "--full-seeds",
+        type=values.number("--full-seeds", int, 1),
+        default=1,
+        metavar="N",
+        help="with full data: use the first N of the seeds (default: 1, as in the paper)",
     )
     others = tuple(architectures.OTHERS)
     completes(

@@ -3,7 +3,10 @@
 import dataclasses
 
 from aa_ray.core.deviations import DEVIATIONS, Deviation
+from aa_ray.report import verdicts
+from aa_ray.report.claims_table import p_value
 from aa_ray.report.results import Line, Results, score
+from aa_ray.report.statistics import Effect
 from aa_ray.report.tables import DASH, Entry, Section, Table
 from aa_ray.report.text import listed, seeds_text
 from aa_ray.study.grid import UNVARIED, Study, Variant
@@ -31,25 +34,40 @@ def with_variants(study: Study) -> Study:
 def table(results: Results) -> Table:
     """A section for each difference, with paper, released code and default, and the effects."""
     study = results.study
+    changes = {
+        _heading(deviation, value): _effects(results, variant_name(deviation, value))
+        for deviation in DEVIATIONS.values()
+        for value in alternatives(deviation)
+    }
+    tested = [effect for effects in changes.values() for effect in effects.values()]
+    p_values = iter(verdicts.holm([verdicts.differs(effect) for effect in tested]))
     sections = []
-    for deviation in DEVIATIONS.values():
-        for value in alternatives(deviation):
-            name = variant_name(deviation, value)
-            pairs = [(dataclasses.replace(line, variant=name), line) for line in results.lines()]
-            lines = [
-                (line.title, _entries(results, varied, line))
-                for varied, line in pairs
-                if _acts(results, varied, line)
-            ]
-            sections.append(Section(_heading(deviation, value), lines))
+    for heading, effects in changes.items():
+        entries = {
+            line.title: _entries(results, line, effect, next(p_values))
+            for line, effect in effects.items()
+        }
+        sections.append(Section(heading, list(entries.items())))
     caption = (
         "Fidelity. Effect of changing each setting in which paper and released code differ: change "
         "of the test score (x 100) from the default here, averaged over tasks and regimes, with a "
-        "95 % interval, paired over task, regime and seed. Selections follow each variant's own aa "
+        "95 % interval, paired over task, regime and seed. p: that there is no change, adjusted by "
+        "Holm's method for the lines of this table. Selections follow each variant's own aa "
         f"trials. Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, "
         f"regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}."
     )
-    return Table(caption, ["change", "95 % interval", "pairs", "average here"], sections)
+    columns = ["change", "95 % interval", "pairs", "p (Holm)", "average here"]
+    return Table(caption, columns, sections)
+
+
+def _effects(results: Results, variant: str) -> dict[Line, Effect]:
+    """The change from each line on which the variant acts to its variant."""
+    pairs = [(dataclasses.replace(line, variant=variant), line) for line in results.lines()]
+    return {
+        line: results.effect(varied, line, results.study.regimes)
+        for varied, line in pairs
+        if _acts(results, varied, line)
+    }
 
 
 def _heading(deviation: Deviation, value: str) -> str:
@@ -74,11 +92,10 @@ def _acts(results: Results, varied: Line, line: Line) -> bool:
     return not known or any(a.id != b.id for a, b in known)
 
 
-def _entries(results: Results, varied: Line, line: Line) -> list[Entry]:
+def _entries(results: Results, line: Line, effect: Effect, p: float) -> list[Entry]:
     """The change from the line to its variant, and the average score of the line."""
-    effect = results.effect(varied, line, results.study.regimes)
     if not effect.pairs:
-        return [Entry(DASH)] * 4
+        return [Entry(DASH)] * 5
     here = [
         score(row)
         for regime in results.study.regimes
@@ -89,5 +106,6 @@ def _entries(results: Results, varied: Line, line: Line) -> list[Entry]:
         Entry(f"{effect.mean:+.2f}", mean=effect.mean),
         Entry(f"{effect.low:+.2f} to {effect.high:+.2f}" if effect.bounded else DASH),
         Entry(str(effect.pairs), mean=effect.pairs),
+        p_value(p),
         Entry(f"{sum(here) / len(here):.2f}", mean=sum(here) / len(here)),
     ]

@@ -22,7 +22,7 @@ from aa_ray.report.comparisons import (
     contrast,
 )
 from aa_ray.report.results import Results
-from aa_ray.report.statistics import NO_EFFECT, Effect, stratified_effect
+from aa_ray.report.statistics import NO_EFFECT, stratified_effect
 from aa_ray.report.tables import Entry, Section, Table
 from aa_ray.report.text import listed
 from aa_ray.report.verdicts import MARGIN, Region
@@ -46,7 +46,7 @@ def table(policies: Mapping[str, Results], margin: float = MARGIN) -> Table:
     tested = {comparison: _between(one, other, comparison) for comparison in COMPARISONS}
     tested = {comparison: shown for comparison, shown in tested.items() if shown.strata}
     effects = [shown.effect if shown.enough else NO_EFFECT for shown in tested.values()]
-    apart = verdicts.holm([_differs(effect) for effect in effects])
+    apart = verdicts.holm([verdicts.differs(effect) for effect in effects])
     alike = verdicts.holm([float(Region(-margin, margin).p_value(e)) for e in effects])
     lines = [
         (f"{comparison.claim} {comparison.text}", _entries(one, other, comparison, shown, p, q))
@@ -61,12 +61,6 @@ def _between(one: Results, other: Results, comparison: Comparison) -> Evidence:
     pair = comparison.method, comparison.other
     shared = [r for r in compared(one, comparison.regimes) if r in other.study.regimes]
     return contrast([Part(one, pair), Part(other, pair, -1.0)], shared)
-
-
-def _differs(effect: Effect) -> float:
-    """Two-sided p value of "no difference"."""
-    sides = [Region(low=0.0, two_sided=True), Region(high=0.0, two_sided=True)]
-    return float(min(side.p_value(effect) for side in sides))
 
 
 def _entries(

@@ -101,6 +101,12 @@ def verdict(holds: float, fails: float, alpha: float = ALPHA) -> str:
     return FAILS if fails <= alpha else OPEN
 
 
+def differs(effect: Testable) -> float:
+    """Two-sided p value of "no difference"; NaN if the effect cannot be tested."""
+    sides = [Region(low=0.0, two_sided=True), Region(high=0.0, two_sided=True)]
+    return float(min(side.p_value(effect) for side in sides))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values adjusted for their number by Holm's method; NaN (not tested) stays NaN.
 

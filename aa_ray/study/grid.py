@@ -76,6 +76,7 @@ class Study:
             that variant; otherwise they follow those of ``PLAIN``.
         tuning: how to tune the rates for each method, task and regime; None: use ``rates``.
         last_n: the number of layers N; None: as many as ``aa`` selected for QQP.
+        full_seeds: how many of the seeds are used with full data; the paper uses one (section 4.4).
     """
 
     methods: tuple[str, ...]
@@ -91,6 +92,7 @@ class Study:
     select_per_variant: bool = True
     tuning: Tuning | None = None
     last_n: int | None = None
+    full_seeds: int = 1
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -111,8 +113,8 @@ class Study:
         )
 
     def seeds_of(self, regime: str) -> tuple[int, ...]:
-        """The regime's seeds; full data only uses the first (paper section 4.4)."""
-        return self.seeds if regimes.get(regime).low_data else self.seeds[:1]
+        """The regime's seeds; full data only uses the first ``full_seeds``."""
+        return self.seeds if regimes.get(regime).low_data else self.seeds[: self.full_seeds]
 
     @cached_property
     def left_out(self) -> dict[tuple[str, str], int]:

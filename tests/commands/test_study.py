@@ -103,6 +103,9 @@ def test_ranges_of_seeds_and_regimes_in_order_of_size() -> None:
     )
     assert study.seeds == (7, 100, 101, 102, 103)
     assert study.regimes == ("150", "2000", "full")
+    assert study.seeds_of("full") == (7,)
+    more = study_from(parsed("--seeds", "7", "100-103", "--full-seeds", "3"), ("aa",), "minilm")
+    assert more.seeds_of("full") == (7, 100, 101)
 
 
 @pytest.mark.parametrize("seeds", ["9-3", "1-", "-1", "1-2-3", "0-99999999"])

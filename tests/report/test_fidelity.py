@@ -45,7 +45,8 @@ def test_every_difference_has_a_section_that_says_who_does_what() -> None:
 def test_a_known_change_is_found_where_it_acts() -> None:
     found = section(table({"restored_switches=last": -0.03}), "D6")
     assert set(found) == {"AA"}  # focused trials agree because the synthetic selections do
-    change, interval, pairs, here = found["AA"]
+    change, interval, pairs, p, here = found["AA"]
+    assert p.text == "<0.001"
     assert change.mean == pytest.approx(-3.0, abs=0.2)
     assert interval.text.startswith("-3.") or interval.text.startswith("-2.")
     assert pairs.mean == 2 * 3 and here.mean == pytest.approx(50.1, abs=0.2)
@@ -70,3 +71,11 @@ def test_settings_chosen_by_hand_are_refused_not_dropped() -> None:
     for adapt in (fidelity.with_variants, step_size.with_ladder):
         with pytest.raises(UsageError, match="--set: this study varies the settings itself"):
             adapt(study)
+
+
+def test_p_values_are_adjusted_for_the_lines_of_the_table() -> None:
+    changes = {"restored_switches=last": -0.03, "denominator=B": 0.0005}
+    found = [line for s in table(changes).sections for _, line in s.lines]
+    tested = [line[3].mean for line in found if line[3].mean is not None]
+    assert len(tested) > 5 and all(0 <= p <= 1 for p in tested)
+    assert tested.count(1.0) > 1  # Holm's method multiplies by the number of lines

@@ -73,6 +73,12 @@ def test_full_data_has_the_first_seed_only() -> None:
     assert {cell.seed for cell in study.grid() if cell.regime == "100"} == {42, 92}
 
 
+def test_full_data_can_have_more_seeds() -> None:
+    study = make_study(regimes=("100", "full"), seeds=(1, 2, 3), full_seeds=2)
+    assert {cell.seed for cell in study.grid() if cell.regime == "full"} == {1, 2}
+    assert {cell.seed for cell in study.grid() if cell.regime == "100"} == {1, 2, 3}
+
+
 def test_cells_that_need_more_examples_than_there_are_are_left_out() -> None:
     study = make_study(regimes=("100", "100000"))
     assert {cell.regime for cell in study.grid()} == {"100"}
