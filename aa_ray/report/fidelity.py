@@ -43,11 +43,11 @@ def table(results: Results) -> Table:
     p_values = iter(verdicts.holm([verdicts.differs(effect) for effect in tested]))
     sections = []
     for heading, effects in changes.items():
-        entries = {
-            line.title: _entries(results, line, effect, next(p_values))
+        lines = [
+            (line.title, _entries(results, line, effect, next(p_values)))
             for line, effect in effects.items()
-        }
-        sections.append(Section(heading, list(entries.items())))
+        ]
+        sections.append(Section(heading, lines))
     caption = (
         "Fidelity. Effect of changing each setting in which paper and released code differ: change "
         "of the test score (x 100) from the default here, averaged over tasks and regimes, with a "
