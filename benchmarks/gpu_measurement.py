@@ -225,7 +225,7 @@ class Measurement:
             kernels: list[varlen.Kernel | None] = [
                 kernel
                 for kernel in varlen.candidates(dtype)
-                if varlen.works(kernel, encoder.device, dtype, 16, 64)
+                if varlen.works(kernel, encoder.device, dtype, 16, 64, dropout=True)
             ]
             for mean, kernel in itertools.product(MEANS, [*kernels, None]):
                 self._check_time()

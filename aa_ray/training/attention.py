@@ -25,8 +25,8 @@ def attention(layer: Any, hidden: Tensor, batch: Packed) -> Tensor:
     heads, units = layer.num_attention_heads, layer.attention_head_size
     p = layer.dropout.p if layer.training else 0.0
     projected = projections(layer, hidden)  # [rows, T, 3 H]
-    kernel = varlen.kernel(hidden.device, projected.dtype, heads, units)
-    if kernel is None or (p > 0 and not varlen.TRAINS):
+    kernel = varlen.kernel(hidden.device, projected.dtype, heads, units, p > 0)
+    if kernel is None:
         return _in_groups(projected, batch, heads, p)
     copies = len(hidden) // batch.num_contexts
     query, key, value = projected.reshape(-1, 3, heads, units).unbind(1)  # [rows * T, ...]

@@ -113,30 +113,45 @@ def _forgetful(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: floa
     return varlen.plain(query, key, _OtherMask.apply(value, p), of, 0.0)
 
 
-def test_a_kernel_whose_passes_drop_different_weights_is_not_used() -> None:
-    assert not varlen.works(_forgetful, CPU, torch.float32, 4, 64)
+def _alike(query: Tensor, key: Tensor, value: Tensor, of: Sequences, p: float) -> Tensor:
+    """Compute attention in which all heads drop the same weights."""
+    state = torch.get_rng_state()
+    heads = []
+    for number in range(query.shape[1]):
+        torch.set_rng_state(state)
+        q, k, v = (x[:, number : number + 1] for x in (query, key, value))
+        heads.append(varlen.plain(q, k, v, of, p))
+    return torch.cat(heads, dim=1)
 
 
-def test_training_with_dropout_pads_unless_asked(
+@pytest.mark.parametrize("kernel", [_forgetful, _alike])
+def test_a_kernel_with_wrong_dropout_is_used_only_without(kernel: varlen.Kernel) -> None:
+    assert varlen.works(kernel, CPU, torch.float32, 4, 64)
+    assert not varlen.works(kernel, CPU, torch.float32, 4, 64, dropout=True)
+    assert varlen.works(varlen.plain, CPU, torch.float32, 4, 64, dropout=True)
+
+
+def test_training_asks_for_a_kernel_with_dropout(
     bert: BertForSequenceClassification, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without one it pads, while evaluation still uses the kernel."""
     calls = []
 
     def kernel(*arguments: Any) -> Tensor:
         calls.append(arguments[-1])
         return varlen.plain(*arguments)
 
-    monkeypatch.setattr(varlen, "kernel", lambda *_: kernel)
     batch, _ = unpadded.pack(sets([[3, 5]]), [np.arange(2)], CPU)
     layer = bert.base_model.encoder.layer[0].attention.self
     layer.dropout.p = 0.1
     hidden = torch.randn(1, batch.num_tokens, 32)
-    for training, trains, expected in (
+    for training, drops, expected in (
         (True, False, []),
         (False, False, [0.0]),
         (True, True, [0.1]),
     ):
-        monkeypatch.setattr(varlen, "TRAINS", trains)
+        known = {False: kernel, True: kernel if drops else None}
+        monkeypatch.setattr(varlen, "kernel", lambda *key, known=known: known[key[-1]])
         calls.clear()
         attention(layer.train(training), hidden, batch)
         assert calls == expected
