@@ -29,7 +29,7 @@ def write(path: Path, counted: Counted, before: Mapping[str, Any], commit: str) 
         "trial, counted on tensors without data: nothing here was timed. One operator counts as "
         "one kernel, except for a few that need more. Bytes are those of arguments and results, "
         "each counted once. Waits are calls in which the host waits for the GPU. Attention pads "
-        "its texts to the longest in training, as training does for now, and not in evaluation.",
+        "its texts to the longest in training in fp32, and nowhere else, as on an H100.",
     )
     _steps(page, counted, before["cases"])
     _phases(page, counted, before["cases"])

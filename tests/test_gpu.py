@@ -150,22 +150,25 @@ def test_what_was_interrupted_goes_on_as_undisturbed(
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Limit GPU memory so that a group has to be divided, and lift the limit afterwards."""
+    """Limit GPU memory so that a group has to be divided, and lift the limit afterwards.
+
+    On an H100 a single matrix product asks for a workspace of 34 MB.
+    """
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 24e6) / total)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 64e6) / total)
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.usefixtures("little_memory")
 def test_out_of_memory_is_no_failure(tiny: Backbone, make_trial: Callable[..., Trial]) -> None:
-    """Trains 40 trials, which need more than 24 MB; no memory stays allocated afterwards."""
-    trials = [make_trial(seed=seed, epochs=2) for seed in range(40)]
+    """Trains 160 trials, which need more than 64 MB; no memory stays allocated afterwards."""
+    trials = [make_trial(seed=seed, epochs=2) for seed in range(160)]
     worker = Worker(tiny, Source("embedded"), ("abc", False))
-    rows = [of_trial[0] for of_trial in worker.run(trials, ["baseline"] * 40)]
-    assert {row["status"] for row in rows} == {"finished"}
-    assert max(len(row["array"] or [1]) for row in rows) < 40 and worker.remarks
+    rows = [of_trial[0] for of_trial in worker.run(trials, ["baseline"] * 160)]
+    assert {(row["status"], row["error"]) for row in rows} == {("finished", None)}
+    assert max(len(row["array"] or [1]) for row in rows) < 160 and worker.remarks
 
 
 @pytest.mark.parametrize("share", ["0.5", None, "0"])

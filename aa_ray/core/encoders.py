@@ -54,6 +54,10 @@ def read_config(path: str) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     config = AutoConfig.from_pretrained(path)
+    if hasattr(config, "reference_compile"):
+        # On a GPU, ModernBERT would compile itself, which takes over a minute and fails on an H100.
+        # Saved configurations do not say.
+        config.reference_compile = False
     twin = SAME_MODULES.get(config.model_type)
     if twin is None:
         return config

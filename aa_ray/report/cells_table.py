@@ -59,6 +59,9 @@ def _caption(results: Results, margin: float) -> str:
 
 
 def _averages(shown: Evidence) -> list[tuple[str, list[Entry]]]:
+    """The averages over cells; none of a single cell, whose line says the same."""
+    if len(shown.strata) == 1 == len(shown.counted):
+        return []
     ahead, count = shown.ahead
     title = f"average of {count} cells (ahead in at least {ahead})"
     lines = [(title, _entries(shown.effect, improvement(shown.counted)))]

@@ -18,7 +18,8 @@ AT_CHANCE = (
     "A cell (task and regime) counts if one of the two methods has learned something: its mean is "
     "above chance by more than three standard errors of the test set. If rows do not tell what "
     "chance is, all cells count. If all cells are at chance, as the tables show, a verdict on "
-    "scores says nothing."
+    "scores says nothing. A verdict needs two learned cells, or one if the study has only one "
+    "cell; otherwise it is uninformative."
 )
 
 COLUMNS = ["effect", "95 % interval", "unit", "pairs", "df", "largest cell", "learned", "ahead in",
@@ -48,7 +49,7 @@ def _caption(results: Results, margin: float) -> str:
         f"Claims, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Effects in points of score "
         f"(x 100) unless another unit is given, with 95 % intervals, paired over task, regime and "
-        f"seed. {AT_CHANCE} With fewer than two learned cells a verdict is uninformative.\n"
+        f"seed. {AT_CHANCE}\n"
         f"Rules: {rules}. On every task: each task is tested separately. p holds, p fails: p "
         "values of the two verdicts, adjusted by Holm's method for the number of claims tested; a "
         "verdict needs p of at most 5 %.\n"

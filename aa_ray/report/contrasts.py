@@ -155,8 +155,8 @@ def table(policies: Mapping[str, Results], look: Look = PLANNED) -> Table:
     caption = (
         f"Contrasts, for backbone {study.backbone.identity}, tasks {listed(study.tasks)}, regimes "
         f"{listed(study.regimes)}, seeds {seeds_text(study.seeds)}. Points of score (x 100), "
-        f"paired by seed, averaged over cells. {AT_CHANCE} With fewer than two learned cells a "
-        f"verdict is uninformative.\nRule: {rule(look.margin, look.alpha).text}. p values "
+        f"paired by seed, averaged over cells. {AT_CHANCE}\n"
+        f"Rule: {rule(look.margin, look.alpha).text}. p values "
         "are adjusted by Holm's method for all contrasts of this table, separately for the two "
         f"verdicts; a verdict needs p of at most {100 * look.alpha:g} %. Seeds to settle: seeds "
         "per cell for a verdict with probability 80 %, if means and spreads stay the same."

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from aa_ray.errors import StorageError, SweepError
+from aa_ray.errors import StorageError, SweepError, one_line
 from aa_ray.store import clock
 from aa_ray.store.leases import Leases
 from aa_ray.store.rows import Store
@@ -28,6 +28,15 @@ LOOK_SECONDS = 5.0
 def fault(death: str) -> str:
     """The failure in one line, from the traceback of a ``DeviceError``."""
     return death.rsplit("DeviceError: ", 1)[-1].strip().split("\n")[0]
+
+
+def raised(death: str) -> str:
+    """The exception that a worker raised, in one line; empty if its process died without one."""
+    last = death.rsplit("Failure #", 1)[-1].strip()  # Tune's file holds all deaths of the trial
+    if ".train()" not in last or '  File "' not in last:
+        return ""
+    name, _, message = last.splitlines()[-1].partition(": ")
+    return one_line(f"{name.rsplit('.', 1)[-1]}: {message}" if message else name)
 
 
 class QueueSearcher(Searcher):
@@ -178,10 +187,13 @@ class QueueSearcher(Searcher):
             "method": cell.method,
             "num_layers": self._queue.study.backbone.num_layers,
         }
+        times = f"{RETRIES_AFTER_DEATH + 1} times"
         error = (
-            f"its worker process died {RETRIES_AFTER_DEATH + 1} times (killed, out of memory, or "
-            f"silent for longer than --stall-seconds); {advice}"
+            f"its worker process died {times} (killed, out of memory, or silent for longer than "
+            f"--stall-seconds); {advice}"
         )
+        if "DeviceError" not in death and (exception := raised(death)):
+            error = f"its worker failed {times}: {exception}; --debug and Ray's logs say more"
         return make_row(trial.columns, study, failed(error))
 
     def on_silence(self, trial_id: str) -> None:
@@ -194,8 +206,12 @@ class QueueSearcher(Searcher):
         self._deaths[trial_id] = error
         group = self._running[trial_id]
         others = f" and {len(group) - 1} more" if len(group) > 1 else ""
-        cause = f" ({fault(error)})" if "DeviceError" in error else ""
-        self.progress.say(f"{group[0][0]}{others}: the worker process died{cause}; continuing")
+        how = "process died"
+        if "DeviceError" in error:
+            how += f" ({fault(error)})"
+        elif exception := raised(error):
+            how = f"failed ({exception})"
+        self.progress.say(f"{group[0][0]}{others}: the worker {how}; continuing")
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle nothing: Tune pickles a copy to restore a run, which is never done here."""

@@ -46,8 +46,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "distilbert": {"hidden_dim": SIZES["intermediate_size"]},
     "electra": {"embedding_size": 16},  # like ELECTRA-small, which projects its embeddings
     "modernbert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3,
-                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0,
-                   "reference_compile": False},  # compiling takes longer than all checks together
+                   "global_attn_every_n_layers": 2, "local_attention": 8, "pad_token_id": 0},
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }  # fmt: skip

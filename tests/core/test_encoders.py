@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CamembertConfig, CamembertModel, RobertaModel
 
-from aa_ray.core import backbones, checkpoint_folder, encoders
+from aa_ray.core import backbones, checkpoint_folder, encoders, model
 from aa_ray.errors import UsageError
 from aa_ray.study.trials import make_trial
 from aa_ray.training.random_encoders import SIZES, TYPES
@@ -107,6 +107,12 @@ def test_camembert_is_roberta_by_another_name() -> None:
     with torch.no_grad():
         assert torch.equal(camembert(ids)[0], roberta(ids)[0])
     assert encoders.read_config(str(encoder_folder("camembert"))).model_type == "roberta"
+
+
+def test_modernbert_does_not_compile_itself() -> None:
+    """It would on a GPU, unless its configuration says no, which saved ones never do."""
+    folder = str(encoder_folder("modernbert"))
+    assert model.load(folder).config.reference_compile is False
 
 
 def test_a_pooler_is_asked_for_only_where_there_is_one() -> None:

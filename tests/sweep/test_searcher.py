@@ -102,6 +102,33 @@ def test_a_trial_whose_process_died_gets_a_row_and_its_dependents_are_lost(
     assert [cell for cell, _ in queue.failures()] == [Cell("aa", "qqp", "100", 42)]
 
 
+RAISED = """Failure # 1 (occurred at 2026-11-27_01-14-36)
+The actor died unexpectedly before finishing this task.
+
+Failure # 2 (occurred at 2026-11-27_01-14-46)
+\x1b[36mray::ResourceTrainable.train()\x1b[39m (pid=10617, ip=127.0.0.1)
+  File "aa_ray/store/provenance.py", line 71, in versions
+    found[package] = importlib.metadata.version(package)
+importlib.metadata.PackageNotFoundError: No package metadata was found for aa-ray
+
+"""
+
+
+def test_an_exception_of_a_worker_is_named(
+    searcher: QueueSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as of an incomplete installation: it happens again in every new process."""
+    said: list[str] = []
+    monkeypatch.setattr(searcher.progress, "say", said.append)
+    suggested(searcher, "t1")
+    searcher.on_trial_death("t1", RAISED)
+    searcher.on_trial_complete("t1", None, error=True)
+    [dead] = Store(str(tmp_path)).read().to_pylist()
+    exception = "PackageNotFoundError: No package metadata was found for aa-ray"
+    assert dead["error"].startswith(f"its worker failed 5 times: {exception}; ")
+    assert said[0].endswith(f": the worker failed ({exception}); continuing")
+
+
 def test_a_trial_of_another_driver_is_left_to_it_and_its_row_used(
     searcher: QueueSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
