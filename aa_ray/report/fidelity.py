@@ -32,17 +32,20 @@ def with_variants(study: Study) -> Study:
 
 
 def table(results: Results) -> Table:
-    """A section for each difference, with paper, released code and default, and the effects."""
+    """A section for each difference that affects a method: what it is, and its effects."""
     study = results.study
     changes = {
         _heading(deviation, value): _effects(results, variant_name(deviation, value))
         for deviation in DEVIATIONS.values()
         for value in alternatives(deviation)
     }
+    without = sorted(heading.split()[0] for heading, effects in changes.items() if not effects)
     tested = [effect for effects in changes.values() for effect in effects.values()]
     p_values = iter(verdicts.holm([verdicts.differs(effect) for effect in tested]))
     sections = []
     for heading, effects in changes.items():
+        if not effects:
+            continue
         lines = [
             (line.title, _entries(results, line, effect, next(p_values)))
             for line, effect in effects.items()
@@ -56,6 +59,8 @@ def table(results: Results) -> Table:
         f"trials. Backbone {study.backbone.identity}, tasks {listed(study.tasks)}, "
         f"regimes {listed(study.regimes)}, seeds {seeds_text(study.seeds)}."
     )
+    if without:
+        caption += f" No method here is affected by {listed(without)}."
     columns = ["change", "95 % interval", "pairs", "p (Holm)", "average here"]
     return Table(caption, columns, sections)
 
