@@ -24,7 +24,7 @@ from aa_ray.store.schema import Row
 from aa_ray.sweep import callback, head, ray_token, session, tune
 from aa_ray.sweep.pulse import PulseWatch
 from aa_ray.sweep.resources import Resources
-from aa_ray.training import watchdog
+from aa_ray.training import device, watchdog
 from aa_ray.trial import Trial
 from tests.simulator import ray as fake_ray
 from tests.simulator import training
@@ -203,6 +203,8 @@ class Simulation:
             (rows, "ThreadPoolExecutor", Pool),
             (parquet, "load", _load),
             (Store, "write", lambda store, of_trial: self._written(write(store, of_trial))),
+            # One process holds driver, workers and files, so collecting garbage would take long.
+            (device, "trim", lambda: None),
             (provenance, "peak_memory_bytes", lambda device: 1),
             (provenance, "commit", lambda: (None, None)),
             (tune, "ray", ray),
