@@ -293,6 +293,31 @@ def test_dropout_in_training_is_dropout(dtype: torch.dtype) -> None:
     assert (kept[:, 0] != kept[:, 1])[real].float().mean() > p  # 2 p (1 - p) on average
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_in_training_has_its_mean_and_variance(dtype: torch.dtype) -> None:
+    """With values of 1, an output is the share of probability kept, divided by 1 - p."""
+    p, length, repeats, attend = 0.1, 64, 256, training_kernel(dtype)
+    sequences = sequences_of([length] * repeats, GPU)
+    shape = (length * repeats, HEADS, UNITS)
+    uniform = torch.zeros(shape, dtype=dtype, device=GPU)  # each key has probability 1 / length
+    ones = torch.ones(shape, dtype=dtype, device=GPU, requires_grad=True)
+    torch.manual_seed(0)
+    kept = attend(uniform, uniform, ones, sequences, p)
+    again = attend(uniform, uniform, ones, sequences, p)
+    assert not torch.equal(kept, again)
+    torch.manual_seed(0)
+    assert torch.equal(attend(uniform, uniform, ones, sequences, p), kept)
+    outputs = kept.detach().float()[..., 0]
+    expected = (p / (1 - p) / length) ** 0.5  # standard deviation of a binomial share
+    assert outputs.mean().item() == pytest.approx(1, abs=5e-3)
+    assert outputs.std().item() == pytest.approx(expected, rel=0.05)
+    # The backward pass uses the forward pass's dropout mask.
+    [gradient] = torch.autograd.grad(kept.float().sum(), ones)
+    per_sequence = gradient.float()[..., 0].view(repeats, length, HEADS).sum(dim=1)
+    forward = outputs.view(repeats, length, HEADS).sum(dim=1)
+    torch.testing.assert_close(per_sequence, forward, rtol=1e-2, atol=0.3)
+
+
 @pytest.mark.parametrize(
     ("dtype", "expected"), [(torch.float32, varlen.efficient), (torch.bfloat16, varlen.flash)]
 )

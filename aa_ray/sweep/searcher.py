@@ -193,7 +193,7 @@ class QueueSearcher(Searcher):
             f"--stall-seconds); {advice}"
         )
         if "DeviceError" not in death and (exception := raised(death)):
-            error = f"its worker failed {times}: {exception}; --debug and Ray's logs say more"
+            error = f"its worker failed {times}: {exception}; {advice}"
         return make_row(trial.columns, study, failed(error))
 
     def on_silence(self, trial_id: str) -> None:
