@@ -9,8 +9,9 @@ read is reported and moved to ``set-aside/``, and its trials are run again.
 """
 
 import hashlib
+import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -22,15 +23,16 @@ from aa_ray.store import parquet
 from aa_ray.store.schema import SCHEMA, SCHEMA_VERSION, Row
 from aa_ray.store.storage import Folder, reason
 
-# Maximum number of trials per file under compacted/: a few hundred megabytes of memory.
+# Maximum number of trials per file under compacted/.
 COMPACTED_TRIALS = 2_000
 
 # Number of files read concurrently from an object store, whose requests are slow. Local files are
 # read one by one, since threads gain nothing there because of Python's lock.
 READERS = 16
 
-# Tables are combined whenever this many files have been read, which takes much less memory.
-MANY = 1_000
+# Tables are combined whenever this many files have been read: on its own, a table takes a quarter of
+# a megabyte, even if it has a single row.
+MANY = 100
 
 FAILED = ".failed"
 
@@ -164,37 +166,19 @@ class Store:
         loose = self._combined("rows", needed)
         compacted = self._combined("compacted", needed)
         failed = pc.equal(loose["status"], "failed")
-        seen: set[str] = set()
-        tables = []
         # Compacted rows were there first, and a failure only counts without finished rows.
-        for table in (compacted, loose.filter(pc.invert(failed)), loose.filter(failed)):
-            ids = table["trial_id"].to_pylist()
-            if not seen.isdisjoint(ids):
-                table = table.filter(pa.array([i not in seen for i in ids]))
-            seen.update(ids)
-            tables.append(table.select(columns))
-        return pa.concat_tables(tables)
+        tables = (compacted, loose.filter(pc.invert(failed)), loose.filter(failed))
+        return pa.concat_tables([table.select(columns) for table in _first(tables)])
 
     def _combined(self, folder: str, columns: Sequence[str]) -> pa.Table:
         """The rows of a folder's files; if a trial is in two files, from the first."""
-        combined: list[pa.Table] = []
-        tables = [SCHEMA.empty_table().select(columns)]
-        seen: set[str] = set()
-        for table in self._tables(folder, columns):
-            if folder == "compacted":
-                ids = table["trial_id"].to_pylist()
-                if not seen.isdisjoint(ids):
-                    table = table.filter(pa.array([i not in seen for i in ids]))
-                seen.update(ids)
-            tables.append(table)
-            if len(tables) == MANY:
-                combined.append(pa.concat_tables(tables).combine_chunks())
-                tables = []
-        return pa.concat_tables([*combined, *tables])
+        tables = self._tables(list(self._paths(folder)), columns)
+        return _concatenated(_first(tables) if folder == "compacted" else tables, columns)
 
-    def _tables(self, folder: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The readable files of a folder, in order."""
-        paths = list(self._paths(folder))
+    def _tables(
+        self, paths: Sequence[str], columns: Sequence[str] = SCHEMA.names
+    ) -> Iterator[pa.Table]:
+        """The readable files among these, in order."""
         with ThreadPoolExecutor(self._readers) as pool:
             for start in range(0, len(paths), MANY):
                 batch = paths[start:][:MANY]
@@ -211,23 +195,16 @@ class Store:
         moved = 0
         paths = [path for path in self._paths() if path == _path(_trial_id(path))]
         for start in range(0, len(paths), COMPACTED_TRIALS):
-            batch = paths[start:][:COMPACTED_TRIALS]
-            compacted = set().union(*self._compacted().values())
-            with ThreadPoolExecutor(self._readers) as pool:
-                tables = zip(batch, pool.map(self._read_file, batch), strict=True)
-                finished = {
-                    path: table
-                    for path, table in tables
-                    if table is not None and "failed" not in table["status"].to_pylist()
-                }
+            rows = _concatenated(self._tables(paths[start:][:COMPACTED_TRIALS]))
+            failed = rows.filter(pc.equal(rows["status"], "failed"))["trial_id"]
+            finished = set(rows["trial_id"].to_pylist()).difference(failed.to_pylist())
             # A trial that was compacted before, but whose file was left behind, stays as it was.
-            new = {p: table for p, table in finished.items() if _trial_id(p) not in compacted}
-            if new:
-                name = hashlib.sha256(" ".join(sorted(new)).encode()).hexdigest()[:20]
-                table = pa.concat_tables(new.values())
-                self.folder.write(f"compacted/{name}.parquet", parquet.dump(table))
-            for path in finished:
-                self.folder.delete(path)
+            if new := sorted(finished.difference(*self._compacted().values())):
+                name = hashlib.sha256(" ".join(map(_path, new)).encode()).hexdigest()[:20]
+                rows = rows.filter(pc.is_in(rows["trial_id"], pa.array(new)))
+                self.folder.write(f"compacted/{name}.parquet", parquet.dump(rows))
+            for trial_id in sorted(finished):
+                self.folder.delete(_path(trial_id))
             moved += len(finished)
         return moved
 
@@ -281,6 +258,26 @@ class Store:
             logger.warning("%s; it is ignored (%s)", what, denied)
         else:
             logger.warning("%s; moved to set-aside/; its trials will run again", what)
+
+
+def _concatenated(tables: Iterable[pa.Table], columns: Sequence[str] = SCHEMA.names) -> pa.Table:
+    """All rows of these tables, which have these columns."""
+    tables = iter(tables)
+    combined = [SCHEMA.empty_table().select(columns)]
+    while batch := list(itertools.islice(tables, MANY)):
+        combined.append(pa.concat_tables(batch).combine_chunks())
+    return pa.concat_tables(combined)
+
+
+def _first(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, each without the trials of those before it."""
+    seen: set[str] = set()
+    for table in tables:
+        ids = table["trial_id"].to_pylist()
+        if not seen.isdisjoint(ids):
+            table = table.filter(pa.array([i not in seen for i in ids]))
+        seen.update(ids)
+        yield table
 
 
 def _path(trial_id: str, kind: str = "") -> str:
