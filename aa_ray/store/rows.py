@@ -30,8 +30,8 @@ COMPACTED_TRIALS = 2_000
 # read one by one, since threads gain nothing there because of Python's lock.
 READERS = 16
 
-# Tables are combined whenever this many files have been read: on its own, a table takes a quarter of
-# a megabyte, even if it has a single row.
+# Tables are combined whenever this many files have been read: on its own, a table takes a quarter
+# of a megabyte, even if it has a single row.
 MANY = 100
 
 FAILED = ".failed"

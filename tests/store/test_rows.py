@@ -158,8 +158,12 @@ def test_a_file_without_readable_rows_is_replaced(
     assert store.rows("a") == [row("a", seed=1)]
 
 
-def test_compacted_rows_are_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [1, 2, 100])
+def test_compacted_rows_are_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
     monkeypatch.setattr(rows, "COMPACTED_TRIALS", 2)
+    monkeypatch.setattr(rows, "MANY", many)
     store = Store(str(tmp_path))
     for trial in "abc":
         store.write([row(trial, seed=1), row(trial, seed=2)])
