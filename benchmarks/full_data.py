@@ -29,7 +29,7 @@ from aa_ray.core import backbones, model
 from aa_ray.data import batches, cache, tasks
 from aa_ray.data.glue import Source, split
 from aa_ray.store import provenance
-from aa_ray.training import device, unpadded
+from aa_ray.training import unpadded
 from aa_ray.training.inputs import Inputs
 from aa_ray.trial import Trial
 from benchmarks import machine
@@ -61,12 +61,8 @@ def copied(folder: str, task: str, rows: int, target: str) -> None:
 
 
 def memory() -> dict[str, float]:
-    """Return megabytes of this process: resident, private, and its share of shared pages.
-
-    What was used before and is free again would otherwise be counted by some readings only.
-    """
-    device.trim()
-    pa.default_memory_pool().release_unused()
+    """Return megabytes of this process: resident, private, and its share of shared pages."""
+    machine.give_back()
     text = Path("/proc/self/smaps_rollup").read_text()
     found = {name: int(kb) / 1000 for name, kb in re.findall(r"^(\w+): +(\d+) kB", text, re.M)}
     peak = re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.M)

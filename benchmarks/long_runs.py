@@ -137,13 +137,15 @@ def watch_simulation(trials: int, hours: float) -> None:
     print(f"    python -m benchmarks.long_runs simulated --trials {trials}\n")
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print("Memory is that of one process with the driver, all workers and the simulator, which")
-    print("remembers when each trial finished. Rows are compacted twice.\n")
+    print("remembers when each trial finished. Before each reading, free memory goes back to the")
+    print("system. Rows are compacted twice.\n")
     table("hour", "trials", "memory, MB", "open files", "files of the study", "printed, kB")
     out = sys.stdout  # which the simulator redirects
 
     def sample(taken: Sample) -> None:
         with redirect_stdout(out):
             hour, finished, files, printed = taken
+            machine.give_back()
             row(hour, finished, resident(os.getpid()), open_files(os.getpid()), files, printed)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,12 @@
-"""Describes a machine's CPU, for the head of a page of measurements."""
+"""Describes a machine's CPU, and lets a process give back free memory before it is measured."""
 
+import ctypes
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 # Flags of x86 that decide how fast matrix products are, and what they bring.
@@ -44,3 +47,10 @@ def in_use() -> str:
     capability = torch.backends.cpu.get_cpu_capability()
     bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return f"{capability}, bfloat16 {'in' if bfloat16 else 'not in'} oneDNN"
+
+
+def give_back() -> None:
+    """Return free memory to the system, so that a process's memory is what it still uses."""
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # only glibc can
+        ctypes.CDLL(None).malloc_trim(0)
