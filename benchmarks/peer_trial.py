@@ -3,8 +3,10 @@
 The peer follows AdapterHub's GLUE example and the released code: it evaluates after each epoch,
 saves the best checkpoint to disk, and loads it for the test. It pads every text to 128 tokens, as
 the released code does, and in a second run to the longest of the batch, as one would today.
-Backbone, examples, epochs, batch size, learning rate and decay are the same. Each trial runs in its
-own process. The sides alternate, task by task and seed by seed. Times exclude imports.
+Backbone, examples, epochs, batch size, learning rate and decay are the same. The heads differ: ours
+is one linear layer on the backbone's default pooling, and AdapterHub's default is two layers on
+[CLS]. Each trial runs in its own process. The sides alternate, task by task and seed by seed. Times
+exclude imports.
 
 A second table repeats this with libraries limited to AVX2, as on older processors. These cannot
 multiply in bfloat16, so bf16 is left out.
@@ -199,6 +201,8 @@ def report(options: argparse.Namespace) -> None:
     print(
         "longest text, and padded to 128 tokens. CPU and wall time in seconds, peak memory in MB."
     )
+    print(f"Heads: ours is one layer on {backbones.find(options.backbone).pooling} pooling,")
+    print("AdapterTrainer's two layers on [CLS], AdapterHub's default.")
     for name in options.ways:
         _report_way(WAYS[name], options)
 

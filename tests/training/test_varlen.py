@@ -1,6 +1,6 @@
 """aa_ray.training.varlen without a GPU: where sequences end, the check of a kernel, the fallback.
 
-tests/test_gpu.py runs the kernels.
+tests/test_gpu_attention.py runs the kernels.
 """
 
 import functools
