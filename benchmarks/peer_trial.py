@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aa_ray.core import backbones
+from aa_ray.core import backbones, model
 from aa_ray.data import tasks
 from aa_ray.data.glue import Official, Source, split
 from aa_ray.report.statistics import half_interval, mean
@@ -41,6 +41,7 @@ from benchmarks import machine
 # Ours, by precision; and AdapterTrainer, by what it pads a text to.
 OURS = ("fp32", "bf16")
 PEERS = {"to longest": "the batch's longest", "to 128": "128 tokens"}
+NOTHING = "nothing"  # imports the libraries, loads the backbone, and trains nothing
 
 Measured = dict[str, Any]
 
@@ -176,6 +177,8 @@ def measure(way: Way, side: str, options: argparse.Namespace, task: str, seed: i
 
 def run_side(options: argparse.Namespace, source: Source) -> Measured:
     """Run one side's trial in this process and return its times and metric."""
+    if options.side == NOTHING:
+        return _load_only(options)
     work = (ours if options.side in OURS else peer)(options, source)
     wall, cpu = time.perf_counter(), time.process_time()
     metric = work()
@@ -185,6 +188,16 @@ def run_side(options: argparse.Namespace, source: Source) -> Measured:
         "cpu": time.process_time() - cpu,
         "computes": machine.in_use(),
     }
+
+
+def _load_only(options: argparse.Namespace) -> Measured:
+    """Do what comes before any trial, ours or the peer's."""
+    import adapters  # noqa: F401
+
+    from aa_ray.training import worker  # noqa: F401
+
+    model.load(backbones.find(options.backbone).path)
+    return {}
 
 
 def report(options: argparse.Namespace) -> None:
@@ -232,7 +245,9 @@ def _report_way(way: Way, options: argparse.Namespace) -> None:
         }
         print(f"| {tasks.get(task).title} | {' | '.join(_cells(medians[task]))} |", flush=True)
     print(f"\nComputed with {'; '.join(sorted(computes))}.")
-    _ratios(way, medians)
+    loaded = measure(way, NOTHING, options, options.tasks[0], options.seeds[0])["memory"]
+    print(f"Libraries and the loaded backbone alone take {loaded:.0f} MB.")
+    _ratios(way, medians, loaded)
     if len(options.seeds) > 1:
         _compare(way, metrics)
 
@@ -246,18 +261,19 @@ def _cells(of_task: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
-def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Return how much more AdapterTrainer needs: geometric means over the tasks."""
+def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]], loaded: float) -> None:
+    """Print how much more AdapterTrainer needs: geometric means over the tasks."""
     print("\nHow many times as much AdapterTrainer takes, geometric means over the tasks:\n")
-    print("| ours | padded to | CPU | wall | peak memory |")
-    print("|---|---|---:|---:|---:|")
+    print("| ours | padded to | CPU | wall | peak memory | beyond libraries and backbone |")
+    print("|---|---|---:|---:|---:|---:|")
+    figures = [("cpu", 0.0), ("wall", 0.0), ("memory", 0.0), ("memory", loaded)]
     for side in (side for side in way.sides if side in OURS):
         for other, title in PEERS.items():
             means = [
                 statistics.geometric_mean(
-                    [of[name][other] / of[name][side] for of in medians.values()]
+                    [(of[name][other] - base) / (of[name][side] - base) for of in medians.values()]
                 )
-                for name in ("cpu", "wall", "memory")
+                for name, base in figures
             ]
             print(f"| {side} | {title} | {' | '.join(f'{value:.1f}' for value in means)} |")
 
