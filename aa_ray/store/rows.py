@@ -52,7 +52,7 @@ class Store:
     def __init__(self, folder: Folder | str) -> None:
         self.folder = Folder(folder) if isinstance(folder, str) else folder
         self._readers = 1 if self.folder.local else READERS
-        self._compacted_ids: dict[str, set[str]] = {}  # see _compacted
+        self._compacted_ids: dict[str, pa.Array] = {}  # see _compacted
 
     @property
     def uri(self) -> str:
@@ -133,7 +133,10 @@ class Store:
 
     def _rows_compacted(self, trial_id: str) -> list[Row]:
         for path, ids in self._compacted().items():
-            if trial_id in ids and (table := self._read_file(path)) is not None:
+            if (
+                pc.index(ids, trial_id).as_py() >= 0
+                and (table := self._read_file(path)) is not None
+            ):
                 return list(table.filter(pc.equal(table["trial_id"], trial_id)).to_pylist())
         return []
 
@@ -152,7 +155,7 @@ class Store:
     def trial_ids(self) -> set[str]:
         """Ids of the trials that have rows."""
         loose = {_trial_id(path) for path in self._paths()}
-        return loose.union(*self._compacted().values())
+        return loose.union(*(ids.to_pylist() for ids in self._compacted().values()))
 
     def read(self, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
         """All rows as one table with these columns of ``SCHEMA``; it may be empty.
@@ -199,7 +202,8 @@ class Store:
             failed = rows.filter(pc.equal(rows["status"], "failed"))["trial_id"]
             finished = set(rows["trial_id"].to_pylist()).difference(failed.to_pylist())
             # A trial that was compacted before, but whose file was left behind, stays as it was.
-            if new := sorted(finished.difference(*self._compacted().values())):
+            before = [ids.to_pylist() for ids in self._compacted().values()]
+            if new := sorted(finished.difference(*before)):
                 name = hashlib.sha256(" ".join(map(_path, new)).encode()).hexdigest()[:20]
                 rows = rows.filter(pc.is_in(rows["trial_id"], pa.array(new)))
                 self.folder.write(f"compacted/{name}.parquet", parquet.dump(rows))
@@ -214,14 +218,17 @@ class Store:
             if name.endswith(".parquet"):
                 yield f"{folder}/{name}"
 
-    def _compacted(self) -> dict[str, set[str]]:
-        """Compacted file -> ids of its trials. Such files never change, so each is read once."""
+    def _compacted(self) -> dict[str, pa.Array]:
+        """Compacted file -> ids of its trials. Such files never change, so each is read once.
+
+        Every process of a study holds all these ids, and an array takes a fifth of a set's memory.
+        """
         known, self._compacted_ids = self._compacted_ids, {}
         for path in self._paths("compacted"):
             if path in known:
                 self._compacted_ids[path] = known[path]
             elif (table := self._read_file(path, ["trial_id"])) is not None:
-                self._compacted_ids[path] = set(table["trial_id"].to_pylist())
+                self._compacted_ids[path] = pc.unique(table["trial_id"])
         return self._compacted_ids
 
     def _read_file(self, path: str, columns: Sequence[str] = SCHEMA.names) -> pa.Table | None:
