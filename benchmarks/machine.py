@@ -30,7 +30,10 @@ def features() -> str:
     """Return cores, memory and the CPU's features on one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{cores} cores, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
+    plural = "" if cores == 1 else "s"
+    return (
+        f"{cores} core{plural}, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
+    )
 
 
 def flags() -> list[str]:

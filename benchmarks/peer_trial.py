@@ -209,7 +209,7 @@ def report(options: argparse.Namespace) -> None:
     print(f"Commit {commit}{' (changed)' if dirty else ''}, {date.today()}, {machine.features()}.")
     print(f"Baseline, {options.backbone}, 100 examples, {options.epochs} epochs,")
     print(f"{options.threads} thread(s), test sets of at most {options.tests} examples; medians")
-    print(f"over the seeds {' '.join(map(str, options.seeds))}. In a cell: ours in")
+    print(f"over these seeds: {' '.join(map(str, options.seeds))}. In a cell: ours in")
     print("fp32, ours in bf16 (where it is measured), AdapterTrainer in fp32 padded to the batch's")
     print(
         "longest text, and padded to 128 tokens. CPU and wall time in seconds, peak memory in MB."
@@ -217,7 +217,9 @@ def report(options: argparse.Namespace) -> None:
     print(f"Heads: ours is one layer on {backbones.find(options.backbone).pooling} pooling,")
     print("AdapterTrainer's two layers on [CLS], AdapterHub's default.")
     for name in options.ways:
-        _report_way(WAYS[name], options)
+        way = WAYS[name]
+        sides = tuple(side for side in way.sides if side in options.sides)
+        _report_way(way._replace(sides=sides), options)
 
 
 def _report_way(way: Way, options: argparse.Namespace) -> None:
@@ -268,7 +270,7 @@ def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]], loaded: f
     print("|---|---|---:|---:|---:|---:|")
     figures = [("cpu", 0.0), ("wall", 0.0), ("memory", 0.0), ("memory", loaded)]
     for side in (side for side in way.sides if side in OURS):
-        for other, title in PEERS.items():
+        for other, title in ((o, t) for o, t in PEERS.items() if o in way.sides):
             means = [
                 statistics.geometric_mean(
                     [(of[name][other] - base) / (of[name][side] - base) for of in medians.values()]
@@ -281,14 +283,15 @@ def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]], loaded: f
 def _compare(way: Way, metrics: dict[str, dict[str, list[float]]]) -> None:
     """Print the differences of the test metrics, paired by seed."""
     sides = [side for side in way.sides if side in OURS]
-    print("\nTest metric x 100, ours minus AdapterTrainer's (padded to 128), paired by seed; 95 %")
-    print("intervals:\n")
+    peer = [side for side in way.sides if side in PEERS][-1]
+    print(f"\nTest metric x 100, ours minus AdapterTrainer's (padded to {PEERS[peer]}), paired by")
+    print("seed; 95 % intervals:\n")
     print(f"| task | {' | '.join(sides)} |")
     print(f"|---|{'---:|' * len(sides)}")
     for task, of_side in metrics.items():
         cells = []
         for side in sides:
-            pairs = zip(of_side[side], of_side["to 128"], strict=True)
+            pairs = zip(of_side[side], of_side[peer], strict=True)
             differences = [a - b for a, b in pairs]
             cells.append(f"{mean(differences):+.1f} ± {half_interval(differences):.1f}")
         print(f"| {tasks.get(task).title} | {' | '.join(cells)} |")
@@ -305,6 +308,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS),
                         help="what libraries may use of the processor (default: both)")  # fmt: skip
+    sides = (*OURS, *PEERS)
+    parser.add_argument("--sides", nargs="+", choices=sides, default=sides)
     for name in ("--task", "--seed", "--side"):  # of one trial's process
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
