@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from aa_ray.core.adaptable_config import AdaptableConfig
 from aa_ray.core.adapter import bottleneck_layers
 from aa_ray.core.focus import add_adapter, focus, selected_layers
 from aa_ray.errors import AdapterError, UsageError
-from tests import tiny_encoders
+from tests import fresh_process, tiny_encoders
 from tests.tiny_encoders import ENCODERS, HIDDEN, encoder, logits, perturb, select
 
 
@@ -146,8 +145,7 @@ def load_elsewhere(model: Any, folder: Path, before: str) -> subprocess.Complete
     model.save_adapter(str(folder / "adapter"), "sst2")
     torch.save(tiny_encoders.batch()["input_ids"], folder / "ids.pt")
     paths = [str(folder / name) for name in ("backbone", "adapter", "ids.pt", "logits.pt")]
-    command = [sys.executable, "-c", before + LOAD, *paths]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return fresh_process.run(before + LOAD, *paths)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

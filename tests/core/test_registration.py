@@ -3,8 +3,6 @@
 import ast
 import importlib.util
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from aa_ray.core import heads, registration
 from aa_ray.core.adaptable_config import AdaptableConfig
 from aa_ray.core.coefficients import RATIONALS, activation_name
 from aa_ray.core.rational import Rational
+from tests.fresh_process import run
 
 CONFIG = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
 
@@ -219,8 +218,3 @@ def test_a_process_wraps_adapterhubs_methods_once() -> None:
     before = bottleneck.BottleneckLayer.add_adapter, bottleneck.BottleneckLayer.compose
     registration.register()
     assert (bottleneck.BottleneckLayer.add_adapter, bottleneck.BottleneckLayer.compose) == before
-
-
-def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
