@@ -84,6 +84,7 @@ def ours(options: argparse.Namespace, source: Source) -> Callable[[], float]:
         activation="relu", switched=False, inference_depths=None,
         learning_rate=backbone.own_rates.adapter, rational_learning_rate=0.01,
         switch_learning_rate=0.05, epochs=options.epochs, precision=options.side,
+        pooling=backbone.pooling,
     )  # fmt: skip
 
     def work() -> float:
