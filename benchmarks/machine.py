@@ -1,13 +1,13 @@
 """Describes a machine's CPU, and lets a process give back free memory before it is measured."""
 
-import ctypes
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import torch
+
+from aa_ray.training import device
 
 # Flags of x86 that decide how fast matrix products are, and what they bring.
 FLAGS = {
@@ -30,10 +30,8 @@ def features() -> str:
     """Return cores, memory and the CPU's features on one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    plural = "" if cores == 1 else "s"
-    return (
-        f"{cores} core{plural}, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
-    )
+    count = "1 core" if cores == 1 else f"{cores} cores"
+    return f"{count}, {memory:.0f} GB of memory; CPU with {', '.join(flags()) or 'SSE'}"
 
 
 def flags() -> list[str]:
@@ -55,5 +53,4 @@ def in_use() -> str:
 def give_back() -> None:
     """Return free memory to the system, so that a process's memory is what it still uses."""
     pa.default_memory_pool().release_unused()
-    with suppress(OSError, AttributeError):  # only glibc can
-        ctypes.CDLL(None).malloc_trim(0)
+    device.trim_heap()

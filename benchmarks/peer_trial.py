@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aa_ray.core import backbones, heads, model
+from aa_ray.core import backbones, heads
 from aa_ray.data import tasks
 from aa_ray.data.glue import Official, Source, split
 from aa_ray.report.statistics import half_interval, mean
@@ -194,6 +194,7 @@ def _load_only(options: argparse.Namespace) -> Measured:
     """Do what comes before any trial, ours or the peer's."""
     import adapters  # noqa: F401
 
+    from aa_ray.core import model
     from aa_ray.training import worker  # noqa: F401
 
     model.load(backbones.find(options.backbone).path)
@@ -250,7 +251,8 @@ def _report_way(way: Way, options: argparse.Namespace) -> None:
     print(f"Libraries and the loaded backbone alone take {loaded:.0f} MB.")
     _ratios(way, medians, loaded)
     if len(options.seeds) > 1:
-        _compare(way, metrics)
+        for other in (side for side in way.sides if side in PEERS):
+            _compare(way, other, metrics)
 
 
 def _cells(of_task: dict[str, dict[str, float]]) -> list[str]:
@@ -269,28 +271,27 @@ def _ratios(way: Way, medians: dict[str, dict[str, dict[str, float]]], loaded: f
     print("|---|---|---:|---:|---:|---:|")
     figures = [("cpu", 0.0), ("wall", 0.0), ("memory", 0.0), ("memory", loaded)]
     for side in (side for side in way.sides if side in OURS):
-        for other, title in ((o, t) for o, t in PEERS.items() if o in way.sides):
+        for other in (side for side in way.sides if side in PEERS):
             means = [
                 statistics.geometric_mean(
                     [(of[name][other] - base) / (of[name][side] - base) for of in medians.values()]
                 )
                 for name, base in figures
             ]
-            print(f"| {side} | {title} | {' | '.join(f'{value:.1f}' for value in means)} |")
+            print(f"| {side} | {PEERS[other]} | {' | '.join(f'{value:.1f}' for value in means)} |")
 
 
-def _compare(way: Way, metrics: dict[str, dict[str, list[float]]]) -> None:
+def _compare(way: Way, other: str, metrics: dict[str, dict[str, list[float]]]) -> None:
     """Print the differences of the test metrics, paired by seed."""
     sides = [side for side in way.sides if side in OURS]
-    peer = [side for side in way.sides if side in PEERS][-1]
-    print(f"\nTest metric x 100, ours minus AdapterTrainer's (padded to {PEERS[peer]}), paired by")
+    print(f"\nTest metric x 100, ours minus AdapterTrainer's (padded to {PEERS[other]}), paired by")
     print("seed; 95 % intervals:\n")
     print(f"| task | {' | '.join(sides)} |")
     print(f"|---|{'---:|' * len(sides)}")
     for task, of_side in metrics.items():
         cells = []
         for side in sides:
-            pairs = zip(of_side[side], of_side[peer], strict=True)
+            pairs = zip(of_side[side], of_side[other], strict=True)
             differences = [a - b for a, b in pairs]
             cells.append(f"{mean(differences):+.1f} ± {half_interval(differences):.1f}")
         print(f"| {tasks.get(task).title} | {' | '.join(cells)} |")

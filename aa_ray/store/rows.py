@@ -133,10 +133,8 @@ class Store:
 
     def _rows_compacted(self, trial_id: str) -> list[Row]:
         for path, ids in self._compacted().items():
-            if (
-                pc.index(ids, trial_id).as_py() >= 0
-                and (table := self._read_file(path)) is not None
-            ):
+            has_it = pc.index(ids, trial_id).as_py() >= 0
+            if has_it and (table := self._read_file(path)) is not None:
                 return list(table.filter(pc.equal(table["trial_id"], trial_id)).to_pylist())
         return []
 
@@ -154,8 +152,7 @@ class Store:
 
     def trial_ids(self) -> set[str]:
         """Ids of the trials that have rows."""
-        loose = {_trial_id(path) for path in self._paths()}
-        return loose.union(*(ids.to_pylist() for ids in self._compacted().values()))
+        return {_trial_id(path) for path in self._paths()} | self._compacted_trials()
 
     def read(self, columns: Sequence[str] = SCHEMA.names) -> pa.Table:
         """All rows as one table with these columns of ``SCHEMA``; it may be empty.
@@ -202,8 +199,7 @@ class Store:
             failed = rows.filter(pc.equal(rows["status"], "failed"))["trial_id"]
             finished = set(rows["trial_id"].to_pylist()).difference(failed.to_pylist())
             # A trial that was compacted before, but whose file was left behind, stays as it was.
-            before = [ids.to_pylist() for ids in self._compacted().values()]
-            if new := sorted(finished.difference(*before)):
+            if new := sorted(finished - self._compacted_trials()):
                 name = hashlib.sha256(" ".join(map(_path, new)).encode()).hexdigest()[:20]
                 rows = rows.filter(pc.is_in(rows["trial_id"], pa.array(new)))
                 self.folder.write(f"compacted/{name}.parquet", parquet.dump(rows))
@@ -217,6 +213,9 @@ class Store:
         for name in self.folder.names(folder):
             if name.endswith(".parquet"):
                 yield f"{folder}/{name}"
+
+    def _compacted_trials(self) -> set[str]:
+        return set().union(*(ids.to_pylist() for ids in self._compacted().values()))
 
     def _compacted(self) -> dict[str, pa.Array]:
         """Compacted file -> ids of its trials. Such files never change, so each is read once.

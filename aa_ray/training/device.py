@@ -81,6 +81,11 @@ def trim() -> None:
     """
     gc.collect()
     _freeze_once()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Return the free memory of the C heap to the system, where the C library can."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
